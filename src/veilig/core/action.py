@@ -1,0 +1,393 @@
+"""What can this system do to the world? This page is the whole list.
+
+An Action is a typed, frozen value that asks for one look or one change. It names concrete
+targets, never patterns, and no free shell string reaches a service, database or cloud
+provider. `effects` says which classes of consequence it has and `scope` where they land;
+its digest (core/action_json.py) binds an approval to exactly what the provider receives.
+Every constructor raises InvalidAction for a value that cannot be meant.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from veilig.core import action_checks as check
+from veilig.core.effect import (
+    EXECUTE,
+    READ,
+    WRITE,
+    Effect,
+    Effects,
+    InCopy,
+    OnFile,
+    OnTarget,
+    OnTree,
+    Scope,
+)
+from veilig.core.errors import InvalidAction
+from veilig.core.limits import COMMAND_TIMEOUT_S
+
+__all__ = ["ACTIONS", "KINDS", "Action", "Effect", "Scope"]
+
+# --- files in the workspace ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile(OnFile):
+    """Read one file of the workspace as UTF-8 text."""
+
+    kind: Literal["file.read"] = "file.read"
+    effects: ClassVar[Effects] = READ
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTree(InCopy):
+    """Read every text file of the workspace (bounded); what was skipped comes back with its reason."""
+
+    kind: Literal["file.read_tree"] = "file.read_tree"
+    effects: ClassVar[Effects] = READ
+    target: ClassVar[str] = "."
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile(OnFile):
+    """Create or replace one file. `before`: SHA-256 of what is replaced, "" when it must not exist yet."""
+
+    content: str
+    before: str = ""
+    kind: Literal["file.write"] = "file.write"
+    effects: ClassVar[Effects] = WRITE
+
+    def __post_init__(self) -> None:
+        check.need_path(self.path)
+        check.need_size(self.content, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class TextEdit:
+    """Replace characters [start, end) by `replacement`."""
+
+    start: int
+    end: int
+    replacement: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise InvalidAction(
+                f"edit [{self.start}, {self.end}) is not a span",
+                fix="0 <= start <= end",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFile(OnFile):
+    """Edit one file; refused when its SHA-256 is no longer `before` (a fence against lost updates)."""
+
+    before: str
+    edits: tuple[TextEdit, ...]
+    title: str = ""
+    kind: Literal["file.patch"] = "file.patch"
+    effects: ClassVar[Effects] = WRITE
+
+    def __post_init__(self) -> None:
+        check.need_path(self.path)
+        check.need_size("".join(e.replacement for e in self.edits), self.kind)
+        ordered = sorted(self.edits, key=lambda e: (e.start, e.end))
+        if not ordered or any(
+            a.end > b.start for a, b in zip(ordered, ordered[1:], strict=False)
+        ):
+            raise InvalidAction(
+                f"file.patch {self.path!r}: edits are missing or overlap",
+                why="each character is changed once",
+                fix="merge the edits that touch",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFile(OnFile):
+    """Remove one file of the workspace whose SHA-256 is `before`."""
+
+    before: str
+    kind: Literal["file.delete"] = "file.delete"
+    effects: ClassVar[Effects] = WRITE
+
+
+# --- workspace: the copy, and back to the user's tree -------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWorkspace(InCopy):
+    """Make (or make anew) the session's throw-away copy of the absolute folder `source`."""
+
+    source: str
+    kind: Literal["workspace.open"] = "workspace.open"
+    effects: ClassVar[Effects] = READ
+
+    def __post_init__(self) -> None:
+        check.need_absolute(self.source)
+
+    @property
+    def target(self) -> str:
+        return self.source
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyPatch(OnTree):
+    """Write a proven unified diff to the user's own tree. `base`: path -> SHA-256 the file must still have."""
+
+    diff: str
+    base: tuple[tuple[str, str], ...]
+    kind: Literal["workspace.apply"] = "workspace.apply"
+    effects: ClassVar[Effects] = WRITE
+
+    def __post_init__(self) -> None:
+        check.need_absolute(self.root)
+        check.need_size(self.diff, self.kind)
+        for path, _ in self.base:
+            check.need_path(path)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitBranch(OnTree):
+    """Commit a proven diff on a new branch of the user's repository; its work tree stays as it is."""
+
+    branch: str
+    diff: str
+    message: str
+    base: tuple[tuple[str, str], ...]
+    kind: Literal["git.branch"] = "git.branch"
+    effects: ClassVar[Effects] = WRITE
+
+    def __post_init__(self) -> None:
+        check.need_absolute(self.root)
+        check.need_branch(self.branch)
+        check.need_size(self.diff, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class EditPolicy(OnTree):
+    """Replace veilig.yaml at `root`: a security change in itself."""
+
+    before: str
+    content: str
+    kind: Literal["policy.edit"] = "policy.edit"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.SECURITY})
+
+
+# --- work inside the wall ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand(InCopy):
+    """Run one argv inside the sandbox. `hosts`: what it may reach; empty means no network at all."""
+
+    argv: tuple[str, ...]
+    cwd: str = "."
+    timeout_s: float = COMMAND_TIMEOUT_S
+    env: tuple[tuple[str, str], ...] = ()
+    stdin: str = ""
+    hosts: tuple[str, ...] = ()
+    kind: Literal["command.run"] = "command.run"
+
+    def __post_init__(self) -> None:
+        check.need_argv(self.argv)
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+        if self.cwd != ".":
+            check.need_path(self.cwd)
+
+    @property
+    def effects(self) -> Effects:
+        return EXECUTE | {Effect.NETWORK} if self.hosts else EXECUTE
+
+    @property
+    def target(self) -> str:
+        return self.argv[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTests(InCopy):
+    """Run the project's tests inside the sandbox and report each one.
+
+    command: empty for the detected runner, else a user's argv judged by its exit code.
+    tests: ids to run, empty for all. trace: also record the lines each test executes.
+    """
+
+    command: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    trace: bool = False
+    timeout_s: float = COMMAND_TIMEOUT_S
+    kind: Literal["tests.run"] = "tests.run"
+    effects: ClassVar[Effects] = EXECUTE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+
+    @property
+    def target(self) -> str:
+        return " ".join(self.command) or "tests"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPatch(InCopy):
+    """Try candidate edits against failing tests inside the sandbox; `task` is the search worker's JSON task."""
+
+    task: str
+    timeout_s: float = COMMAND_TIMEOUT_S
+    kind: Literal["repair.search"] = "repair.search"
+    effects: ClassVar[Effects] = EXECUTE
+    target: ClassVar[str] = "tests"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+
+
+@dataclass(frozen=True, slots=True)
+class ScanCode(InCopy):
+    """Audit the workspace inside the sandbox: parsed, never imported or run, no network. No paths: everything."""
+
+    paths: tuple[str, ...] = ()
+    timeout_s: float = COMMAND_TIMEOUT_S
+    kind: Literal["audit.scan"] = "audit.scan"
+    effects: ClassVar[Effects] = READ
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+        for path in self.paths:
+            check.need_path(path)
+
+    @property
+    def target(self) -> str:
+        return ",".join(self.paths) or "."
+
+
+# --- services, containers, security groups, databases, models -----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RestartService(OnTarget):
+    """Restart one service; `incarnation` (pid and start time, or the provider's id) fences a stale proposal."""
+
+    service: str
+    incarnation: str = ""
+    kind: Literal["service.restart"] = "service.restart"
+    effects: ClassVar[Effects] = WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class StopService(OnTarget):
+    """Stop one service: its capacity is lost until somebody starts it."""
+
+    service: str
+    incarnation: str = ""
+    kind: Literal["service.stop"] = "service.stop"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DESTRUCTIVE})
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleUp(OnTarget):
+    """Grow one container group from `current` to `replicas` in total: same image, same arguments."""
+
+    group: str
+    current: int
+    replicas: int
+    kind: Literal["container.scale_up"] = "container.scale_up"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.SPEND})
+
+    def __post_init__(self) -> None:
+        check.need_name(self.group, self.kind)
+        check.need_growth(self.group, self.current, self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDown(OnTarget):
+    """Shrink one container group from `current` to `replicas` in total."""
+
+    group: str
+    current: int
+    replicas: int
+    kind: Literal["container.scale_down"] = "container.scale_down"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DESTRUCTIVE})
+
+    def __post_init__(self) -> None:
+        check.need_name(self.group, self.kind)
+        check.need_shrink(self.group, self.current, self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeSecurityGroup(OnTarget):
+    """Read one security group."""
+
+    group: str
+    kind: Literal["security_group.describe"] = "security_group.describe"
+    effects: ClassVar[Effects] = READ
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSecurityGroup(OnTarget):
+    """Authorise or revoke one rule of a security group."""
+
+    group: str
+    verb: Literal["authorize", "revoke"]
+    rule: str
+    kind: Literal["security_group.change"] = "security_group.change"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.SECURITY})
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeDatabase(OnTarget):
+    """One typed change of a database: never a statement from a planner."""
+
+    database: str
+    verb: Literal[
+        "terminate_backend", "restart", "vacuum", "free_space", "rollback_migration"
+    ]
+    argument: str = ""
+    kind: Literal["database.change"] = "database.change"
+    effects: ClassVar[Effects] = frozenset(
+        {Effect.WRITE, Effect.DATABASE, Effect.DESTRUCTIVE}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AskModel(OnTarget):
+    """Send a prompt to one model. The prompt's secrets are handles; `tokens_max` bounds the answer."""
+
+    model: str
+    prompt: str
+    tokens_max: int
+    kind: Literal["model.ask"] = "model.ask"
+    effects: ClassVar[Effects] = frozenset({Effect.NETWORK, Effect.SPEND})
+
+    def __post_init__(self) -> None:
+        check.need_name(self.model, self.kind)
+        check.need_size(self.prompt, self.kind)
+
+
+type Action = (
+    ReadFile
+    | ReadTree
+    | WriteFile
+    | PatchFile
+    | DeleteFile
+    | OpenWorkspace
+    | ApplyPatch
+    | CommitBranch
+    | RunCommand
+    | RunTests
+    | SearchPatch
+    | ScanCode
+    | RestartService
+    | StopService
+    | ScaleUp
+    | ScaleDown
+    | DescribeSecurityGroup
+    | ChangeSecurityGroup
+    | ChangeDatabase
+    | AskModel
+    | EditPolicy
+)
+
+ACTIONS: tuple[type[Action], ...] = Action.__value__.__args__
+KINDS: Mapping[str, type[Action]] = {
+    a.__dataclass_fields__["kind"].default: a for a in ACTIONS
+}

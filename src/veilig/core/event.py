@@ -1,0 +1,64 @@
+"""Which facts does the ledger hold? Every event name with its fields; names are forever.
+
+An event is a fact in the past tense, `noun.verb`. Add names and fields, never rename them.
+Bodies hold ids, numbers with units and text whose secrets are handles already.
+"""
+
+from collections.abc import Mapping
+
+EVENT_VERSION = 1
+
+EVENTS: Mapping[str, tuple[str, ...]] = {
+    # the session
+    "session.started": ("kind", "actor", "source", "options", "policy", "veilig"),
+    "session.resumed": ("policy", "veilig", "in_doubt"),
+    "session.noted": (
+        "state",
+    ),  # the planner's state: resuming starts from the last one
+    "session.ended": ("state", "summary"),
+    "wall.stood": ("wall", "enforces", "missing"),
+    "policy.loaded": ("policy", "source"),
+    # one action, in the order of the gate
+    "action.proposed": ("ref", "action", "digest", "actor"),
+    "action.decided": ("ref", "verdict", "rule", "reasons", "policy"),
+    "guard.tightened": ("ref", "guard", "verdict", "why"),
+    "approval.asked": ("ref", "approval", "digest", "needs", "preview", "expires_ms"),
+    "approval.voted": ("approval", "actor", "person", "roles", "vote", "via", "reason"),
+    "approval.expired": ("approval", "why"),
+    "action.started": (
+        "ref",
+        "digest",
+        "deadline_s",
+        "budget_keys",
+        "claims",
+        "approval",
+    ),
+    "action.output": ("ref", "stream", "text", "dropped_bytes"),
+    "action.verified": ("ref", "ok", "detail", "data", "seconds"),
+    "action.failed": ("ref", "ok", "detail", "data", "seconds"),
+    "action.refused": ("ref", "verdict", "rule", "why"),
+    "action.doubted": (
+        "ref",
+        "found",
+        "detail",
+    ),  # an intent without a result, settled after a crash
+    # standing permissions of low-risk classes
+    "grant.given": (
+        "grant",
+        "actor",
+        "kind",
+        "pattern",
+        "directory",
+        "session_only",
+        "expires_ms",
+        "reason",
+    ),
+    "grant.revoked": ("grant", "actor", "reason"),
+    # the ledger about itself
+    "ledger.checkpointed": ("size", "root", "key"),
+}
+
+
+def closes(name: str) -> bool:
+    """Does this event end an action that was started?"""
+    return name in ("action.verified", "action.failed", "action.doubted")

@@ -1,0 +1,192 @@
+"""What must a provider, planner, approver, guard or clock be able to do? The Protocols.
+
+Implementations do not inherit; only `app.py` names one. Every provider passes
+`tests/conformance/`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from veilig.core.action import Action
+from veilig.core.action_json import JSON
+from veilig.core.actor import Actor
+from veilig.core.errors import ProviderError
+
+
+class Status(StrEnum):
+    """How an action ended."""
+
+    DONE = "done"  # performed and verified
+    FAILED = "failed"  # performed, and it did not do what it should; the detail says what is known
+    REFUSED = (
+        "refused"  # policy, a person, a guard or a budget said no: nothing happened
+    )
+    IN_DOUBT = "in_doubt"  # a crash lies between intent and result, and nobody can tell
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an action: text for the planner (secrets are handles) and typed facts."""
+
+    ok: bool
+    detail: str = ""
+    status: Status = Status.DONE
+    data: Mapping[str, JSON] = field(default_factory=lambda: dict[str, JSON]())
+
+
+class Found(StrEnum):
+    """What a provider finds when asked whether an interrupted action happened."""
+
+    DONE = "done"
+    NOT_DONE = "not_done"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What the gate tells the provider; the provider checks it again before it acts.
+
+    deadline_s: seconds on the boot clock after which the act must not start. expand: turns the
+    handles this action may use into their secrets, raises SecretRefused for others. emit:
+    takes (stream, text already redacted) while it happens.
+    """
+
+    ref: str
+    digest: str
+    deadline_s: float
+    policy: str
+    session: str
+    expand: Callable[[str], str]
+    emit: Callable[[str, str], None]
+
+
+class Clock(Protocol):
+    """Time that nobody can set, and the wall clock for people."""
+
+    def boottime_s(self) -> float: ...
+    def boot_id(self) -> str: ...
+    def wall_s(self) -> float: ...
+
+
+class Provider(Protocol):
+    """Performs one family of actions and proves that it worked."""
+
+    @property
+    def kinds(self) -> frozenset[str]: ...
+
+    async def perform(self, action: Action, permit: Permit) -> Outcome:
+        """Do it. Raises ProviderError when it could not be done; never raises anything foreign."""
+        ...
+
+    async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
+        """Look independently whether it is so; returns the outcome to believe."""
+        ...
+
+    async def inspect(self, action: Action) -> Found:
+        """After a crash: did this action happen? UNKNOWN when that cannot be seen."""
+        ...
+
+
+class Verdict(StrEnum):
+    """What the gate may answer; `strictness` orders them."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
+
+
+_STRICTNESS = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
+
+
+def strictness(verdict: Verdict) -> int:
+    """0 allow, 1 ask, 2 deny."""
+    return _STRICTNESS[verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a guard thinks of an action; anything looser than the policy's verdict has no effect."""
+
+    guard: str
+    verdict: Verdict
+    why: str
+
+
+class Guard(Protocol):
+    """Sees every proposal; may only tighten."""
+
+    def judge(self, action: Action, actor: Actor) -> Opinion | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to people: exactly this action, for these reasons, until then."""
+
+    approval: str
+    ref: str
+    digest: str
+    action: Action
+    why: Sequence[str]
+    preview: str
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's answer, and through which channel it came."""
+
+    actor: Actor
+    approve: bool
+    via: str
+    reason: str = ""
+
+
+class Approver(Protocol):
+    """A channel that may ask a person at once; None means: nobody here, votes may come through the ledger."""
+
+    async def ask(self, request: Request) -> Vote | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The planner is done (or stuck): how, in one line, and the result as data."""
+
+    ok: bool
+    summary: str
+    data: Mapping[str, JSON] = field(default_factory=lambda: dict[str, JSON]())
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One move of a planner: its new state (JSON, enough to go on from after a crash) and what it proposes."""
+
+    state: dict[str, JSON]
+    propose: Action | Finish
+
+
+class Planner(Protocol):
+    """Proposes one action after another; pure: same state and outcome, same step."""
+
+    def first(self) -> Step: ...
+
+    def next(
+        self, state: dict[str, JSON], action: Action, outcome: Outcome
+    ) -> Step: ...
+
+
+def must_fit(permit: Permit, digest: str, boottime_s: float) -> None:
+    """The provider's own check of its permit. Raises ProviderError; the world is unchanged then."""
+    if permit.digest != digest:
+        raise ProviderError(
+            f"action {permit.ref} is not the one that was decided",
+            why="its digest differs from the permit's",
+            fix="propose it again",
+        )
+    if boottime_s > permit.deadline_s:
+        raise ProviderError(
+            f"action {permit.ref} came after its deadline",
+            why="the permit has expired",
+            fix="propose it again",
+        )
