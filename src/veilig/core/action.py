@@ -25,7 +25,6 @@ from veilig.core.effect import (
     Scope,
 )
 from veilig.core.errors import InvalidAction
-from veilig.core.limits import COMMAND_TIMEOUT_S
 
 __all__ = ["ACTIONS", "KINDS", "Action", "Effect", "Scope"]
 
@@ -38,15 +37,6 @@ class ReadFile(OnFile):
 
     kind: Literal["file.read"] = "file.read"
     effects: ClassVar[Effects] = READ
-
-
-@dataclass(frozen=True, slots=True)
-class ReadTree(InCopy):
-    """Read every text file of the workspace (bounded); what was skipped comes back with its reason."""
-
-    kind: Literal["file.read_tree"] = "file.read_tree"
-    effects: ClassVar[Effects] = READ
-    target: ClassVar[str] = "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +83,7 @@ class PatchFile(OnFile):
         check.need_path(self.path)
         check.need_size("".join(e.replacement for e in self.edits), self.kind)
         ordered = sorted(self.edits, key=lambda e: (e.start, e.end))
-        if not ordered or any(
-            a.end > b.start for a, b in zip(ordered, ordered[1:], strict=False)
-        ):
+        if not ordered or any(a.end > b.start for a, b in zip(ordered, ordered[1:], strict=False)):
             raise InvalidAction(
                 f"file.patch {self.path!r}: edits are missing or overlap",
                 why="each character is changed once",
@@ -129,6 +117,15 @@ class OpenWorkspace(InCopy):
     @property
     def target(self) -> str:
         return self.source
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDiff(InCopy):
+    """The unified diff from the source to the copy, and the SHA-256 of each file it touches there."""
+
+    kind: Literal["workspace.diff"] = "workspace.diff"
+    effects: ClassVar[Effects] = READ
+    target: ClassVar[str] = "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,20 +175,19 @@ class EditPolicy(OnTree):
 
 
 @dataclass(frozen=True, slots=True)
-class RunCommand(InCopy):
+class RunCommand(InWall):
     """Run one argv inside the sandbox. `hosts`: what it may reach; empty means no network at all."""
 
     argv: tuple[str, ...]
     cwd: str = "."
-    timeout_s: float = COMMAND_TIMEOUT_S
     env: tuple[tuple[str, str], ...] = ()
     stdin: str = ""
     hosts: tuple[str, ...] = ()
     kind: Literal["command.run"] = "command.run"
 
     def __post_init__(self) -> None:
+        InWall.__post_init__(self)
         check.need_argv(self.argv)
-        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
         if self.cwd != ".":
             check.need_path(self.cwd)
 
@@ -205,22 +201,18 @@ class RunCommand(InCopy):
 
 
 @dataclass(frozen=True, slots=True)
-class RunTests(InCopy):
-    """Run the project's tests inside the sandbox and report each one.
+class RunTests(InWall):
+    """Run the project's tests and report each one.
 
     command: empty for the detected runner, else a user's argv judged by its exit code.
-    tests: ids to run, empty for all. trace: also record the lines each test executes.
+    tests: ids to run, empty for all. trace: also rank the lines that failing tests execute.
     """
 
     command: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     trace: bool = False
-    timeout_s: float = COMMAND_TIMEOUT_S
     kind: Literal["tests.run"] = "tests.run"
     effects: ClassVar[Effects] = EXECUTE
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
 
     @property
     def target(self) -> str:
@@ -228,36 +220,47 @@ class RunTests(InCopy):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchPatch(InCopy):
-    """Try candidate edits against failing tests inside the sandbox; `task` is the search worker's JSON task."""
+class ScanCode(InWall):
+    """Audit the copy: parsed, never imported or run. `repairs`: also propose an edit for each weakness."""
 
-    task: str
-    timeout_s: float = COMMAND_TIMEOUT_S
-    kind: Literal["repair.search"] = "repair.search"
-    effects: ClassVar[Effects] = EXECUTE
-    target: ClassVar[str] = "tests"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
-
-
-@dataclass(frozen=True, slots=True)
-class ScanCode(InCopy):
-    """Audit the workspace inside the sandbox: parsed, never imported or run, no network. No paths: everything."""
-
-    paths: tuple[str, ...] = ()
-    timeout_s: float = COMMAND_TIMEOUT_S
+    paths: tuple[str, ...] = ()  # empty: everything
+    repairs: bool = False
     kind: Literal["audit.scan"] = "audit.scan"
     effects: ClassVar[Effects] = READ
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+        InWall.__post_init__(self)
         for path in self.paths:
             check.need_path(path)
 
     @property
     def target(self) -> str:
         return ",".join(self.paths) or "."
+
+
+@dataclass(frozen=True, slots=True)
+class ProposePatch(InWall):
+    """Deterministic repairs for one failing test or broken import; `failure`: its JSON from tests.run."""
+
+    failure: str
+    kind: Literal["repair.propose"] = "repair.propose"
+    effects: ClassVar[Effects] = READ
+    target: ClassVar[str] = "tests"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPatch(InWall):
+    """Search for an edit that makes `failing` pass and breaks nothing: candidates run inside the sandbox.
+
+    lines: (path, line, score in 1/1000), most suspicious first. budget_s: wall seconds of search.
+    """
+
+    failing: tuple[str, ...]
+    lines: tuple[tuple[str, int, int], ...]
+    budget_s: float = 60.0
+    kind: Literal["repair.search"] = "repair.search"
+    effects: ClassVar[Effects] = EXECUTE
+    target: ClassVar[str] = "tests"
 
 
 # --- services, containers, security groups, databases, models -----------------------------------
@@ -338,14 +341,10 @@ class ChangeDatabase(OnTarget):
     """One typed change of a database: never a statement from a planner."""
 
     database: str
-    verb: Literal[
-        "terminate_backend", "restart", "vacuum", "free_space", "rollback_migration"
-    ]
+    verb: Literal["terminate_backend", "restart", "vacuum", "free_space", "rollback_migration"]
     argument: str = ""
     kind: Literal["database.change"] = "database.change"
-    effects: ClassVar[Effects] = frozenset(
-        {Effect.WRITE, Effect.DATABASE, Effect.DESTRUCTIVE}
-    )
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DATABASE, Effect.DESTRUCTIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +364,7 @@ class AskModel(OnTarget):
 
 type Action = (
     ReadFile
-    | ReadTree
+    | ReadDiff
     | WriteFile
     | PatchFile
     | DeleteFile
@@ -374,8 +373,9 @@ type Action = (
     | CommitBranch
     | RunCommand
     | RunTests
-    | SearchPatch
     | ScanCode
+    | ProposePatch
+    | SearchPatch
     | RestartService
     | StopService
     | ScaleUp
@@ -388,6 +388,4 @@ type Action = (
 )
 
 ACTIONS: tuple[type[Action], ...] = Action.__value__.__args__
-KINDS: Mapping[str, type[Action]] = {
-    a.__dataclass_fields__["kind"].default: a for a in ACTIONS
-}
+KINDS: Mapping[str, type[Action]] = {a.__dataclass_fields__["kind"].default: a for a in ACTIONS}

@@ -1,10 +1,11 @@
 """Which consequences can an action have, and where do they land?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
 from veilig.core import action_checks as check
+from veilig.core.limits import COMMAND_TIMEOUT_S
 
 
 class Effect(StrEnum):
@@ -31,9 +32,7 @@ type Effects = frozenset[Effect]
 
 READ: Effects = frozenset({Effect.READ})
 WRITE: Effects = frozenset({Effect.WRITE})
-EXECUTE: Effects = frozenset(
-    {Effect.READ, Effect.WRITE}
-)  # code of the project runs: it may do either
+EXECUTE: Effects = frozenset({Effect.READ, Effect.WRITE})  # code of the project runs: it may do either
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,16 @@ class InCopy:
     """Happens in the throw-away copy, inside the wall."""
 
     scope: ClassVar[Scope] = Scope.COPY
+
+
+@dataclass(frozen=True, slots=True)
+class InWall(InCopy):
+    """A process inside the sandbox; `timeout_s` bounds its wall time."""
+
+    timeout_s: float = field(default=COMMAND_TIMEOUT_S, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "action.proposed": ("ref", "action", "digest", "actor"),
     "action.decided": ("ref", "verdict", "rule", "reasons", "policy"),
     "guard.tightened": ("ref", "guard", "verdict", "why"),
-    "approval.asked": ("ref", "approval", "digest", "needs", "preview", "expires_ms"),
+    "approval.asked": ("ref", "approval", "digest", "proposer", "needs", "why", "preview"),
     "approval.voted": ("approval", "actor", "person", "roles", "vote", "via", "reason"),
     "approval.expired": ("approval", "why"),
     "action.started": (
@@ -59,6 +59,4 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def closes(name: str) -> bool:
-    """Does this event end an action that was started?"""
-    return name in ("action.verified", "action.failed", "action.doubted")
+CLOSING = frozenset({"action.verified", "action.failed", "action.refused", "action.held", "action.doubted"})

@@ -23,6 +23,7 @@ class Status(StrEnum):
     REFUSED = (
         "refused"  # policy, a person, a guard or a budget said no: nothing happened
     )
+    HELD = "held"  # waits for people; nothing has happened yet
     IN_DOUBT = "in_doubt"  # a crash lies between intent and result, and nobody can tell
 
 
@@ -49,8 +50,9 @@ class Permit:
     """What the gate tells the provider; the provider checks it again before it acts.
 
     deadline_s: seconds on the boot clock after which the act must not start. expand: turns the
-    handles this action may use into their secrets, raises SecretRefused for others. emit:
-    takes (stream, text already redacted) while it happens.
+    handles this action may use into their secrets, raises SecretRefused for others. seal:
+    the inverse, so that a provider can show what a planner would see. emit: takes
+    (stream, raw bytes) while it happens; the gate redacts before anybody sees them.
     """
 
     ref: str
@@ -59,15 +61,8 @@ class Permit:
     policy: str
     session: str
     expand: Callable[[str], str]
-    emit: Callable[[str, str], None]
-
-
-class Clock(Protocol):
-    """Time that nobody can set, and the wall clock for people."""
-
-    def boottime_s(self) -> float: ...
-    def boot_id(self) -> str: ...
-    def wall_s(self) -> float: ...
+    seal: Callable[[str], str]
+    emit: Callable[[str, bytes], None]
 
 
 class Provider(Protocol):
