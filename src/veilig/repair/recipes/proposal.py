@@ -19,6 +19,8 @@ class Needs(StrEnum):
 
 
 class Confidence(StrEnum):
+    """How likely the edit is what the author meant, before anything proved it."""
+
     HIGH = "high"
     MEDIUM = "medium"
     LOW = "low"
@@ -81,6 +83,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
+    """An installed distribution, as its metadata names it."""
+
     name: str
     version: str
 
