@@ -71,6 +71,14 @@ def is_usable(root: Path) -> bool:
     return not script.exists() or str(root / ".venv") in script.read_text(errors="replace")[:300]
 
 
+def find_uv() -> str | None:
+    """uv, if it runs: a pyenv shim exists for versions that do not have it."""
+    uv = shutil.which("uv")
+    if uv and subprocess.run([uv, "--version"], capture_output=True, check=False).returncode == 0:
+        return uv
+    return None
+
+
 def create(root: Path) -> None:
     """A new empty .venv; whatever stood there is moved away first and deleted."""
     venv = root / ".venv"
@@ -83,7 +91,7 @@ def create(root: Path) -> None:
             shutil.rmtree(broken)
     version = ".".join(map(str, sys.version_info[:3]))
     say(f"first start: making .venv with Python {version} from the lock (about half a minute)")
-    uv = shutil.which("uv")
+    uv = find_uv()
     fix = "Debian and Ubuntu: `apt-get install python3-venv`; or install uv, see https://docs.astral.sh/uv/"
     if uv:
         call([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, venv], "`uv venv`", fix)
@@ -94,7 +102,7 @@ def create(root: Path) -> None:
 def install(root: Path, group: str) -> None:
     """Every locked package with its hash, then this checkout itself, editable and without isolation."""
     python = root / ".venv/bin/python"
-    uv = shutil.which("uv")
+    uv = find_uv()
     if uv:
         pip: list[str | Path] = [uv, "pip", "install", "--quiet", "--no-config", "--python", python]
     else:
