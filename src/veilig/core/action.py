@@ -19,6 +19,7 @@ from veilig.core.effect import (
     Effect,
     Effects,
     InCopy,
+    InWall,
     OnFile,
     OnTarget,
     OnTree,
@@ -130,7 +131,7 @@ class ReadDiff(InCopy):
 
 @dataclass(frozen=True, slots=True)
 class ApplyPatch(OnTree):
-    """Write a proven unified diff to the user's own tree. `base`: path -> SHA-256 the file must still have."""
+    """Write a proven unified diff to the user's own tree; `base`: the SHA-256 each file must still have."""
 
     diff: str
     base: tuple[tuple[str, str], ...]
@@ -268,7 +269,7 @@ class SearchPatch(InWall):
 
 @dataclass(frozen=True, slots=True)
 class RestartService(OnTarget):
-    """Restart one service; `incarnation` (pid and start time, or the provider's id) fences a stale proposal."""
+    """Restart one service; `incarnation` (pid and start time, or an id) fences a stale proposal."""
 
     service: str
     incarnation: str = ""

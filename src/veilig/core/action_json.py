@@ -33,9 +33,7 @@ def digest(action: Action) -> str:
         ensure_ascii=False,
         allow_nan=False,
     )
-    return hashlib.sha256(
-        b"veilig.action.v1\0" + line.encode("utf-8", "surrogatepass")
-    ).hexdigest()
+    return hashlib.sha256(b"veilig.action.v1\0" + line.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def from_json(value: object) -> Action:
@@ -65,15 +63,12 @@ def from_json(value: object) -> Action:
             fix="remove or rename it",
         )
     ready: dict[str, Any] = {
-        name: _typed(hints[name], item, f"{kind}.{name}")
-        for name, item in given.items()
+        name: _typed(hints[name], item, f"{kind}.{name}") for name, item in given.items()
     }
     try:
         return cls(**ready)
     except TypeError as error:
-        raise InvalidAction(
-            f"{kind}: a required field is missing", why=str(error), fix="add it"
-        ) from error
+        raise InvalidAction(f"{kind}: a required field is missing", why=str(error), fix="add it") from error
 
 
 @cache
@@ -105,35 +100,23 @@ def _typed(hint: Any, value: object, where: str) -> object:
             why=f"allowed are {', '.join(map(repr, get_args(hint)))}",
         )
     if hint is TextEdit and isinstance(value, list | tuple):
-        items = cast(list[object], list(cast(list[object], value)))
-        if (
-            len(items) == 3
-            and type(items[0]) is int
-            and type(items[1]) is int
-            and isinstance(items[2], str)
-        ):
+        items = list(cast(list[object], value))
+        if len(items) == 3 and type(items[0]) is int and type(items[1]) is int and isinstance(items[2], str):
             return TextEdit(items[0], items[1], items[2])
     elif get_origin(hint) is tuple and isinstance(value, list | tuple):
         inner = get_args(hint)
-        items = cast(list[object], list(cast(list[object], value)))
+        items = list(cast(list[object], value))
         if inner[-1] is Ellipsis:
-            return tuple(
-                _typed(inner[0], item, f"{where}[{i}]") for i, item in enumerate(items)
-            )
+            return tuple(_typed(inner[0], item, f"{where}[{i}]") for i, item in enumerate(items))
         if len(items) == len(inner):
             return tuple(
-                _typed(h, item, f"{where}[{i}]")
-                for i, (h, item) in enumerate(zip(inner, items, strict=True))
+                _typed(h, item, f"{where}[{i}]") for i, (h, item) in enumerate(zip(inner, items, strict=True))
             )
     elif hint is float and type(value) in (int, float):
         return float(cast(float, value))
     elif isinstance(hint, type) and type(value) is hint:
         return value
     expected = (
-        hint.__name__
-        if isinstance(hint, type) and not isinstance(hint, types.GenericAlias)
-        else str(hint)
+        hint.__name__ if isinstance(hint, type) and not isinstance(hint, types.GenericAlias) else str(hint)
     )
-    raise InvalidAction(
-        f"{where} is {value!r}", why=f"expected {expected}", fix="correct the value"
-    )
+    raise InvalidAction(f"{where} is {value!r}", why=f"expected {expected}", fix="correct the value")
