@@ -1,0 +1,257 @@
+"""How does a transaction of the ledger become true, and stay true?"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from veilig.core.clock import Clock
+from veilig.core.errors import LedgerError
+from veilig.core.ledger_anchor import Anchor, Anchored
+from veilig.core.ledger_checkpoint import Checkpoint, SigningKey, append_checkpoint
+from veilig.core.ledger_event import tampered
+from veilig.core.ledger_file import Head, read_head, translated, unwritable, write_head
+from veilig.core.ledger_tx import Tx
+
+LEDGER_SESSION = "ledger"  # the ledger's facts about itself
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a request returned; it is in the ledger."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why a request left nothing in the ledger."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the parts of one ledger are."""
+
+    ledger: Path
+    anchor: Path
+    checkpoints: Path
+    key: Path
+
+
+def places_of(ledger: Path, anchor_dir: Path, ledger_id: str) -> Places:
+    """The paths that belong to a ledger, by its id."""
+    return Places(
+        ledger,
+        anchor_dir / f"{ledger_id}.head",
+        anchor_dir / f"{ledger_id}.checkpoints",
+        anchor_dir.parent / "keys" / "ledger.key",
+    )
+
+
+class Committer:
+    """The one writing connection of a process, its lock, and the anchors that follow each commit."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        places: Places,
+        *,
+        ledger_id: str,
+        clock: Clock,
+        checkpoint_events: int,
+        checkpointed_size: int,
+    ) -> None:
+        self._db = db
+        self._places = places
+        self._id = ledger_id
+        self._clock = clock
+        self._checkpoint_events = checkpoint_events
+        self._checkpointed_size = checkpointed_size
+        self._anchor = Anchor(places.anchor, places.ledger)
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._inode = _inode(places.ledger)
+        self._known = read_head(db)
+        self._unanchored: Anchored | None = None
+        self._synchronous = ""
+        self._key: SigningKey | None = None
+        self._closed = False
+
+    def run(self, requests: Sequence[Callable[[Tx], object]], *, durable: bool) -> list[Done | Failed]:
+        """Run each request in one common transaction; one that fails takes only itself back.
+
+        Nothing is returned before the commit. Raises LedgerError when no request could be committed.
+        """
+        self._enter()
+        try:
+            self._settle()
+            return self._transaction(requests, durable=durable)
+        except sqlite3.Error as error:
+            raise translated(error, self._places.ledger, seq=self._known.size + 1) from error
+        finally:
+            self._leave()
+
+    def checkpoint(self) -> Checkpoint:
+        """Sign what is in the ledger now, after making it durable. Raises LedgerError for an empty one."""
+        self._enter()
+        try:
+            return self._checkpoint()
+        except sqlite3.Error as error:
+            raise translated(error, self._places.ledger, seq=self._known.size + 1) from error
+        finally:
+            self._leave()
+
+    def close(self) -> None:
+        """Release the file. A second call does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._anchor.close()
+                self._db.close()
+
+    def _enter(self) -> None:
+        if self._owner == threading.get_ident():
+            raise LedgerError(
+                "a transaction was started inside a transaction",
+                why="both would wait for each other",
+                fix="use the Tx at hand",
+            )
+        self._lock.acquire()
+        if self._closed:
+            self._lock.release()
+            raise LedgerError("the ledger is closed", fix="open it again")
+        self._owner = threading.get_ident()
+
+    def _leave(self) -> None:
+        self._owner = 0
+        self._lock.release()
+
+    def _settle(self) -> None:
+        """Catch up with what should follow a commit; as long as that fails, nothing new is recorded."""
+        if self._unanchored is not None:
+            self._anchor.write(self._unanchored)
+            self._unanchored = None
+        overdue = self._known.size - self._checkpointed_size
+        if self._checkpoint_events and overdue >= self._checkpoint_events:
+            self._checkpoint()
+
+    def _transaction(
+        self, requests: Sequence[Callable[[Tx], object]], *, durable: bool
+    ) -> list[Done | Failed]:
+        before = head = self._begin(durable=durable)
+        try:
+            results: list[Done | Failed] = []
+            for request in requests:
+                result, head = self._one(request, head)
+                results.append(result)
+            if head.size != before.size:
+                write_head(self._db, head)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        self._known = head
+        if durable and head.size != before.size:
+            self._follow_up(head)
+        return results
+
+    def _one(self, request: Callable[[Tx], object], head: Head) -> tuple[Done | Failed, Head]:
+        self._db.execute("SAVEPOINT request")
+        tx = Tx(self._db, head, self._clock)
+        try:
+            value = request(tx)
+            after = tx.finish()
+        except BaseException as error:
+            tx.discard()
+            if not self._db.in_transaction:  # SQLite gave up the whole transaction (disk full)
+                raise
+            self._db.execute("ROLLBACK TO request")
+            self._db.execute("RELEASE request")
+            if isinstance(error, sqlite3.Error):
+                ours = translated(error, self._places.ledger, seq=head.size + 1)
+                ours.__cause__ = error
+                return Failed(ours), head
+            return Failed(error), head
+        self._db.execute("RELEASE request")
+        return Done(value), after
+
+    def _begin(self, *, durable: bool) -> Head:
+        if _inode(self._places.ledger) != self._inode:
+            raise LedgerError(
+                f"the ledger {str(self._places.ledger)!r} was replaced while it was open",
+                why="what would be written now could not be found again",
+                fix="stop, look who did it, and open it again",
+            )
+        synchronous = "FULL" if durable else "NORMAL"
+        if synchronous != self._synchronous:
+            self._db.execute(f"PRAGMA synchronous = {synchronous}")
+            self._synchronous = synchronous
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            head = read_head(self._db)
+            shrunk = head.size < self._known.size
+            if shrunk or (head.size == self._known.size and head.hash != self._known.hash):
+                raise tampered(head.size + 1 if shrunk else head.size, "it changed back while it was open")
+        except BaseException:
+            self._rollback()
+            raise
+        return head
+
+    def _rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _follow_up(self, head: Head) -> None:
+        anchored = Anchored(head.size, head.hash, head.frontier.root())
+        try:
+            self._anchor.write(anchored)
+        except LedgerError:
+            # The events are committed, so this call succeeded; the next refuses until the anchor stands.
+            self._unanchored = anchored
+
+    def _checkpoint(self) -> Checkpoint:
+        head = self._begin(durable=True)
+        try:
+            if not head.size:
+                raise LedgerError("an empty ledger has nothing to sign", fix="record something first")
+            write_head(self._db, head)  # a write, so that the commit puts everything before it on disk
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        self._known = head
+        self._follow_up(head)
+        if self._key is None:
+            self._key = SigningKey(self._places.key, create=True)
+        checkpoint = self._key.sign(
+            ledger=self._id,
+            size=head.size,
+            root=head.frontier.root(),
+            last=head.hash,
+            boot=self._clock.boot_id(),
+            wall_ms=int(self._clock.wall_s() * 1000),
+        )
+        append_checkpoint(self._places.checkpoints, checkpoint)
+        self._checkpointed_size = head.size
+        # Said in the ledger too, so that a checkpoint removed from its file is missed.
+        said: Callable[[Tx], object] = lambda tx: tx.append(  # noqa: E731
+            "ledger.checkpointed",
+            LEDGER_SESSION,
+            {"size": checkpoint.size, "root": checkpoint.root, "key": checkpoint.key},
+        )
+        for result in self._transaction([said], durable=False):
+            if isinstance(result, Failed):
+                raise result.error
+        return checkpoint
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116  # half the time of Path.stat, before every transaction
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return found.st_dev, found.st_ino

@@ -1,0 +1,92 @@
+"""Does the end of the ledger agree with what stands outside it? The cheap check of every start.
+
+It reads a handful of rows. `ledger_verify` recomputes everything.
+"""
+
+import sqlite3
+
+from veilig.core.errors import LedgerError
+from veilig.core.ledger_anchor import Anchored, behind, create_anchor, read_anchor
+from veilig.core.ledger_checkpoint import Checkpoint
+from veilig.core.ledger_commit import Places
+from veilig.core.ledger_event import COLUMNS, chain_hash, genesis, read_row, tampered
+from veilig.core.ledger_file import Head, ledger_id, read_head
+
+
+def check_end(db: sqlite3.Connection, places: Places, checkpoints: list[Checkpoint]) -> None:
+    """Check the last event, the head row, the anchor and the newest checkpoint; make a new ledger's anchor.
+
+    `checkpoints` were read before. Raises LedgerTampered, or LedgerError when the anchor is missing.
+    """
+    anchored = read_anchor(places.anchor)  # before the ledger: another process may append meanwhile
+    head, hashes = _snapshot(db, anchored, checkpoints)
+    if anchored is None:
+        if head.size or checkpoints:
+            anchored = read_anchor(places.anchor)  # its maker may have been between two steps
+            if anchored is None:
+                raise missing_anchor(places)
+        else:
+            create_anchor(places.anchor, places.ledger, Anchored(0, head.hash, head.frontier.root()))
+            return
+    newest = max(checkpoints, key=lambda c: c.size, default=None)
+    for size, last, root, source in (
+        (anchored.size, anchored.hash, anchored.root, "its anchor"),
+        *(
+            [(newest.size, bytes.fromhex(newest.hash), bytes.fromhex(newest.root), "a checkpoint")]
+            if newest
+            else []
+        ),
+    ):
+        if size > head.size:
+            raise behind(Anchored(size, last, root), head.size, source)
+        if hashes.get(size, last) != last or (size == head.size and head.frontier.root() != root):
+            raise tampered(max(size, 1), f"it differs from what {source} vouches for: history was rewritten")
+
+
+def missing_anchor(places: Places) -> LedgerError:
+    """The error for a ledger with events and nothing outside that vouches for its length."""
+    return LedgerError(
+        f"the anchor {str(places.anchor)!r} of the ledger {str(places.ledger)!r} is missing",
+        why="without it a cut tail cannot be noticed",
+        fix="restore it; or, if you moved the ledger here yourself, adopt it: `veilig ledger adopt`",
+    )
+
+
+def _snapshot(
+    db: sqlite3.Connection, anchored: Anchored | None, checkpoints: list[Checkpoint]
+) -> tuple[Head, dict[int, bytes]]:
+    """The head, checked against the last event, and the chain hash at each anchored size; one snapshot."""
+    db.execute("BEGIN")
+    try:
+        head = read_head(db)
+        _check_last(db, head)
+        sizes = {c.size for c in checkpoints} | ({anchored.size} if anchored else set[int]())
+        start = genesis(ledger_id(db))
+        hashes = {0: start}
+        for size in sizes - {0}:
+            row = db.execute("SELECT hash FROM events WHERE seq = ?", (size,)).fetchone()
+            if row is not None:
+                hashes[size] = row[0]
+            elif size <= head.size:
+                raise tampered(size, "the event is missing")
+        return head, hashes
+    finally:
+        db.execute("COMMIT")
+
+
+def _check_last(db: sqlite3.Connection, head: Head) -> None:
+    rows = db.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq DESC LIMIT 2").fetchall()  # noqa: S608  # constant
+    if not rows:
+        if head.size or head.hash != genesis(ledger_id(db)):
+            raise tampered(1, f"the head counts {head.size} events and there is none")
+        return
+    last = read_row(rows[0])
+    if last.seq != head.size:
+        raise tampered(
+            min(last.seq, head.size) + 1, f"the head counts {head.size} events and the last is {last.seq}"
+        )
+    before = rows[1][10] if len(rows) > 1 else genesis(ledger_id(db))
+    if (len(rows) > 1 and rows[1][0] != last.seq - 1) or chain_hash(before, rows[0][9]) != rows[0][10]:
+        raise tampered(last.seq, "it does not follow the event before it")
+    if rows[0][10] != head.hash or (last.t_ms, last.boot, last.up_ms) != (head.t_ms, head.boot, head.up_ms):
+        raise tampered(last.seq, "the head row does not fit the last event")

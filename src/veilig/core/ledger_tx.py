@@ -1,0 +1,180 @@
+"""What may happen inside one transaction of the ledger?"""
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from typing import cast
+
+from veilig.core.canonical import JSON
+from veilig.core.clock import Clock
+from veilig.core.errors import LedgerError
+from veilig.core.ledger_event import (
+    COLUMNS,
+    Draft,
+    Event,
+    Row,
+    event_of,
+    keys_of,
+    make_row,
+    read_row,
+    tampered,
+)
+from veilig.core.ledger_file import Head
+
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # a constant
+
+
+class Tx:
+    """Reads and appends that become true together or not at all.
+
+    Time is read once, so what was counted and what is appended agree. Every method raises
+    LedgerError once the transaction is over.
+    """
+
+    __slots__ = ("_claimed", "_db", "_now_ms", "_open", "_promised", "_up_ms", "_wall_ms", "boot", "head")
+
+    def __init__(self, db: sqlite3.Connection, head: Head, clock: Clock) -> None:
+        self._db = db
+        self.head = head
+        self.boot = clock.boot_id()
+        self._up_ms = int(clock.boottime_s() * 1000)
+        self._wall_ms = int(clock.wall_s() * 1000)
+        known: tuple[int, int] | None = None
+        if head.size and self.boot == head.boot:
+            known = (head.t_ms, head.up_ms)
+        elif head.size:
+            # A boot that wrote before (two machines on one disk, a restored guest) must not count its
+            # whole uptime again.
+            known = db.execute(
+                "SELECT t_ms, up_ms FROM events WHERE boot = ? ORDER BY seq DESC LIMIT 1", (self.boot,)
+            ).fetchone()
+        self._now_ms, self._up_ms = ledger_time(head, known, self._up_ms)
+        self._promised: set[str] = set()
+        self._claimed: set[str] = set()
+        self._open = True
+
+    def now_ms(self) -> int:
+        """Ledger time of this transaction: 0 before the first event."""
+        self._must_be_open()
+        return self._now_ms
+
+    def append(self, name: str, session: str, body: dict[str, JSON]) -> Event:
+        """Record a fact. `body["budget_keys"]` is counted, `body["claims"]` is taken for ever.
+
+        Raises LedgerError when it cannot be recorded, or a claim is taken already.
+        """
+        self._must_be_open()
+        row = make_row(
+            Draft(name, session, body),
+            seq=self.head.size + 1,
+            t_ms=self._now_ms,
+            boot=self.boot,
+            up_ms=self._up_ms,
+            wall_ms=self._wall_ms,
+            before=self.head.hash,
+        )
+        budget_keys, claims = keys_of(body, "budget_keys"), keys_of(body, "claims")
+        seq = row[0]
+        for key in claims:
+            if self._taken(key):
+                raise LedgerError(
+                    f"{key!r} is claimed already",
+                    why="what may happen once has happened, or is about to",
+                    fix="do not do it again",
+                )
+        try:
+            self._db.execute(_INSERT, row)
+        except sqlite3.IntegrityError as error:
+            raise tampered(seq, "a row stands where the next event belongs") from error
+        if budget_keys:
+            self._db.executemany(
+                "INSERT INTO counters VALUES (?, ?, ?)", [(key, self._now_ms, seq) for key in budget_keys]
+            )
+        if claims:
+            self._db.executemany("INSERT INTO claims VALUES (?, ?)", [(key, seq) for key in claims])
+            self._claimed.update(claims)
+        self.head = Head(row[10], self._now_ms, self.boot, self._up_ms, self.head.frontier.push(row[9]))
+        return event_of(row, body)
+
+    def count(self, key: str, since_ms: int) -> int:
+        """How many events carry this budget key at or after `since_ms` of ledger time."""
+        self._must_be_open()
+        query = "SELECT count(*) FROM counters WHERE key = ? AND t_ms >= ?"
+        return int(self._db.execute(query, (key, since_ms)).fetchone()[0])
+
+    def claim(self, key: str) -> bool:
+        """True once ever per key. Whoever gets True must append an event with the key in its `claims`
+        in this transaction; otherwise the transaction fails, for the claim would be lost.
+        """
+        self._must_be_open()
+        if key in self._promised or self._taken(key):
+            return False
+        self._promised.add(key)
+        return True
+
+    def events(
+        self, session: str | None = None, names: Collection[str] | None = None, after: int = 0
+    ) -> Iterator[Event]:
+        """The events so far, this transaction's own included, in order."""
+        self._must_be_open()
+        query, values = row_query(session=session, names=names, after=after, limit=-1)
+        rows: list[Row] = self._db.execute(query, values).fetchall()
+        return map(read_row, rows)
+
+    def finish(self) -> Head:
+        """End the transaction's work (the ledger calls this before the commit).
+
+        Raises LedgerError when a claim was taken and no event says so.
+        """
+        self._must_be_open()
+        self._open = False
+        lost = self._promised - self._claimed
+        if lost:
+            raise LedgerError(
+                f"the claim {min(lost)!r} was taken and not recorded",
+                why="a claim lives in an event's `claims`",
+                fix="append such an event in the same transaction",
+            )
+        return self.head
+
+    def discard(self) -> None:
+        """Refuse every further use: the transaction was rolled back."""
+        self._open = False
+
+    def _taken(self, key: str) -> bool:
+        return self._db.execute("SELECT 1 FROM claims WHERE key = ?", (key,)).fetchone() is not None
+
+    def _must_be_open(self) -> None:
+        if not self._open:
+            raise LedgerError(
+                "this transaction is over", why="a Tx lives inside transact or submit", fix="start a new one"
+            )
+
+
+def ledger_time(head: Head, known: tuple[int, int] | None, up_ms: int) -> tuple[int, int]:
+    """(t_ms, up_ms) of an event after `head`, when the uptime is `up_ms`; pure.
+
+    known: (t_ms, up_ms) of the last event of the same boot, None for a boot not seen before: then
+    only the new uptime is known to have passed. Uptime that went back within a boot counts as none.
+    """
+    if not head.size:
+        return 0, up_ms
+    if known is None:
+        return head.t_ms + up_ms, up_ms
+    then_ms, then_up_ms = known
+    up_ms = max(up_ms, then_up_ms)
+    return max(head.t_ms, then_ms + up_ms - then_up_ms), up_ms
+
+
+def row_query(
+    *, session: str | None, names: Collection[str] | None, after: int, limit: int
+) -> tuple[str, list[object]]:
+    """The SELECT for some events in order, and its values. limit: -1 for all."""
+    where, values = ["seq > ?"], cast(list[object], [after])
+    if session is not None:
+        where.append("session = ?")
+        values.append(session)
+    if names is not None:
+        where.append(f"name IN ({', '.join('?' * len(names))})")
+        values.extend(names)
+    values.append(limit)
+    return f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?", values  # noqa: S608  # only marks
