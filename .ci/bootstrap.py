@@ -1,7 +1,7 @@
 """How does a checkout get its `.venv`? Made from the hash-locked requirements, by one process at a time.
 
-Called by `./veilig` and `./check` as `bootstrap.py ROOT run|dev` with any Python >= 3.12; standard library only.
-The stamp `.venv/.veilig-GROUP` is written last, by rename: a bootstrap that was killed has none and is redone.
+Called by `./veilig` and `./check` as `bootstrap.py ROOT run|dev`; Python >= 3.12, standard library only.
+The stamp `.venv/.veilig-GROUP` is written last, by rename: a killed bootstrap has none and is redone.
 A kernel lock on `.venv.lock` keeps two first starts apart and dies with its holder.
 """
 
@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_BROKEN
     except OSError as error:
         print(
-            f"{root} cannot hold .venv\n  why: {error}\n  fix: use a checkout you may write to, with 300 MiB free",
+            f"{root} cannot hold .venv\n  why: {error}\n  fix: use a checkout you may write to, with 300 MiB",
             file=sys.stderr,
         )
         return EXIT_BROKEN

@@ -1,0 +1,138 @@
+"""Does this checkout hold what it promises? Each step with its time; the first failure ends it.
+
+Called by `./check [fast] [--keep-going] [--list]` with the interpreter of .venv.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = ROOT / ".venv" / "bin"
+# command -> Debian packages that bring it; the tests run these for real
+NEEDED = {"bwrap": ("bubblewrap",), "git": ("git",), "setpriv": ("util-linux",)}
+# The container wall is one rung of the ladder: without it its tests skip, and say so.
+CONTAINER = {"podman": ("podman", "runc", "uidmap", "slirp4netns", "fuse-overlayfs")}
+CODE = ("src", "tests", ".ci", "docs/generate.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command, and what to do when it fails."""
+
+    name: str
+    argv: tuple[str, ...]
+    fix: str
+
+
+def steps(*, fast: bool) -> Iterator[Step]:
+    """The steps in order; a step whose subject is absent is not listed."""
+    python = str(BIN / "python")
+    ruff = str(BIN / "ruff")
+    yield Step("format", (ruff, "format", "--check", "--quiet", *CODE), "run `.venv/bin/ruff format`")
+    yield Step("lint", (ruff, "check", "--quiet", *CODE), "see each line; `ruff check --fix` helps with some")
+    yield Step("types", (str(BIN / "pyright"), "--warnings"), "correct the types; ignore only with a reason")
+    yield Step("imports", (str(BIN / "lint-imports"),), "see .importlinter: imports only go down")
+    yield Step(
+        "docs in sync", (python, "docs/generate.py", "--check"), "run `.venv/bin/python docs/generate.py`"
+    )
+    yield Step(
+        "docs build", (python, "-m", "mkdocs", "build", "--strict", "--quiet"), "correct the page it names"
+    )
+    selection = ("-m", "not slow") if fast else ()
+    yield Step("tests", (python, "-m", "pytest", "-q", "-n", "2", *selection), "run the failing test alone")
+    if (ROOT / "src/veilig/cli/main.py").exists():
+        yield Step("audit", (str(ROOT / "veilig"), "audit", "src"), "fix it, or suppress it with a reason")
+
+
+def missing_packages() -> tuple[list[str], list[str]]:
+    """Debian packages (needed, for the container wall) whose command is not there."""
+    needed = [p for command, names in NEEDED.items() if not shutil.which(command) for p in names]
+    container: list[str] = []
+    if not any(map(shutil.which, ("podman", "docker"))):
+        container = [p for names in CONTAINER.values() for p in names]
+    return needed, container
+
+
+def prepare() -> bool:
+    """Debian packages for the tests: installed as root, else named. False when a needed one stays missing."""
+    needed, container = missing_packages()
+    if not needed and not container:
+        return True
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        quiet = {"env": env, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        say("packages", f"apt-get install {' '.join(needed + container)}")
+        subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)
+        for group in (needed, container):
+            if group:
+                install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *group]
+                subprocess.run(install, check=False, **quiet)
+        needed, container = missing_packages()
+    else:
+        print(f"to run every test, install: apt-get install {' '.join(needed + container)}")
+    if container and not needed:
+        say("packages", "no container engine: the tests of the container wall will skip")
+    if needed:
+        print(
+            f"missing: {' '.join(needed)}\n  why: the tests run real walls\n  fix: install them, then ./check again"
+        )
+    return not needed
+
+
+def say(name: str, text: str) -> None:
+    """One line per event, in order with what the steps print."""
+    print(f"check  {name:<14}{text}", flush=True)
+
+
+def environment() -> dict[str, str]:
+    """The caller's environment with .venv first, as an activated one would be."""
+    return os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "NO_MKDOCS_2_WARNING": "1"}
+
+
+def run(step: Step) -> bool:
+    """Run one step with its output as it comes; the last lines say how it went."""
+    started = time.monotonic()
+    say(step.name, " ".join(a.removeprefix(f"{ROOT}/") for a in step.argv))
+    code = subprocess.run(
+        step.argv, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, check=False
+    ).returncode
+    took = f"{time.monotonic() - started:.1f} s"
+    say(step.name, f"ok, {took}" if code == 0 else f"FAILED with exit code {code}, {took}\n  fix: {step.fix}")
+    return code == 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0 when every step passed, 1 when one failed, 2 for a wrong command line."""
+    unknown = set(arguments) - {"fast", "--keep-going", "--list"}
+    if unknown:
+        print(f"unknown argument {sorted(unknown)[0]!r}\n  fix: ./check [fast] [--keep-going] [--list]")
+        return 2
+    todo = list(steps(fast="fast" in arguments))
+    if "--list" in arguments:
+        print("\n".join(f"{s.name:<14}{' '.join(s.argv)}" for s in todo))
+        return 0
+    if not prepare():
+        return 1
+    started = time.monotonic()
+    failed: list[str] = []
+    for step in todo:
+        if not run(step):
+            failed.append(step.name)
+            if "--keep-going" not in arguments:
+                break
+    took = f"{time.monotonic() - started:.0f} s"
+    say(
+        "result",
+        f"failed: {', '.join(failed)}, {took}" if failed else f"all {len(todo)} steps passed, {took}",
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

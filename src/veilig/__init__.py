@@ -1,0 +1,1 @@
+"""veilig: an agent for code and infrastructure that stays inside bounds its operators wrote down."""

@@ -1,0 +1,4 @@
+"""How is a coding task planned?
+
+The embedded planner, the model planner, their tools and context. It proposes actions and performs none.
+"""

@@ -1,0 +1,1 @@
+"""How do several people share one session? Rooms, roles, views, the approvals inbox."""

@@ -1,0 +1,1 @@
+"""How well does it do? Benchmark tasks, runner, statistics, capability report. Nobody imports this."""
