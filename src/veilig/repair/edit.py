@@ -110,7 +110,7 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LineMap:
-    """Character offsets of (line, column), for the columns that `ast` gives (UTF-8 bytes, 0-based) or people do."""
+    """Character offsets of (line, column), with the columns that `ast` gives: UTF-8 bytes, from 0."""
 
     text: str
     starts: tuple[int, ...] = field(init=False)
@@ -145,7 +145,7 @@ class LineMap:
         return start + len(row.encode("utf-8", "surrogatepass")[:utf8_column].decode("utf-8", "ignore"))
 
     def span(self, node: ast.AST) -> tuple[int, int]:
-        """[start, end) of an AST node that carries a position (statement, expression, argument, keyword, alias)."""
+        """[start, end) of an AST node that carries a position, as statements and expressions do."""
         line, column = getattr(node, "lineno", None), getattr(node, "col_offset", None)
         end_line, end_column = getattr(node, "end_lineno", None), getattr(node, "end_col_offset", None)
         if line is None or column is None or end_line is None or end_column is None:
@@ -229,3 +229,28 @@ def _quoted(name: str) -> str:
         char = chr(byte)
         out.append(escapes.get(char) or (char if 32 <= byte < 127 else f"\\{byte:03o}"))
     return f'"{"".join(out)}"'
+
+
+def edits_between(path: str, old: str, new: str) -> tuple[Edit, ...]:
+    """Small edits that turn `old` into `new`: changed runs of lines, cut to the characters that differ."""
+    if old == new:
+        return ()
+    old_lines, new_lines = _lines(old), _lines(new)
+    starts = [0]
+    for line in old_lines:
+        starts.append(starts[-1] + len(line))
+    edits: list[Edit] = []
+    matcher = difflib.SequenceMatcher(None, old_lines, new_lines, autojunk=False)
+    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        before, after = "".join(old_lines[i1:i2]), "".join(new_lines[j1:j2])
+        head = 0
+        while head < min(len(before), len(after)) and before[head] == after[head]:
+            head += 1
+        tail = 0
+        while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
+            tail += 1
+        begin = starts[i1]
+        edits.append(Edit(path, begin + head, begin + len(before) - tail, after[head : len(after) - tail]))
+    return tuple(edits)
