@@ -1,0 +1,151 @@
+"""What happens to one batch of candidates inside its forked child?"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from typing import Any
+
+from veilig_worker_items import Clock, run_item
+from veilig_worker_swap import (
+    Functions,
+    NotSwappable,
+    Swap,
+    apply_edits,
+    compile_unit,
+    future_flags,
+)
+
+TEARDOWN_CPU_S = 5.0
+
+
+class Limits:
+    """What one candidate may use."""
+
+    def __init__(self, per_test: dict[str, float], silence_s: float, memory_bytes: int) -> None:
+        self.per_test = per_test
+        self.silence_s = silence_s
+        self.memory_bytes = memory_bytes
+
+
+class Batch:
+    """Compiles, swaps, runs and swaps back."""
+
+    def __init__(self, task: dict[str, Any], functions: Functions, state: Any, caches: list[Any]) -> None:
+        self.root = str(task["root"])
+        self.candidates: list[Any] = task["candidates"]
+        self.units: list[dict[str, Any]] = task["units"]
+        self.functions = functions
+        self.state = state
+        self.caches = caches
+        self.texts: dict[str, str] = {}
+        self.files = {
+            os.path.realpath(str(name)): module
+            for module in list(sys.modules.values())
+            if (name := getattr(module, "__file__", None))
+        }
+
+    def sort_out(self, numbers: Any) -> tuple[list[int], list[int]]:
+        """Candidates whose function is alive here, and those that need a fresh import."""
+        fast: list[int] = []
+        slow: list[int] = []
+        alive = [bool(self._old(unit)) for unit in self.units]
+        for number in numbers:
+            unit = int(self.candidates[number][0])
+            (fast if unit >= 0 and alive[unit] else slow).append(number)
+        return fast, slow
+
+    def run(self, numbers: list[int], targets: list[Any], limits: Limits, tell: Any) -> None:
+        _bound(limits)
+        clock = Clock()
+        before = self.state.digest()
+        for number in numbers:
+            try:
+                swap = self._swap(number)
+            except (SyntaxError, ValueError, NotSwappable, RecursionError, MemoryError):
+                tell({"o": "invalid"})
+                continue
+            swap.apply()
+            outcome = _run_all(targets, limits, clock)
+            swap.undo()
+            for cache in self.caches:
+                cache.cache_clear()
+            tell({"o": outcome})
+            if outcome in {"timeout", "hit"} or self.state.digest() != before:
+                break
+        tell({"end": True})
+
+    def confirm(self, number: int, targets: list[Any], keep: list[Any], limits: Limits, tell: Any) -> None:
+        """Targets, then everything that was green, in a process that ran no other candidate."""
+        _bound(limits)
+        clock = Clock()
+        self._swap(number).apply()
+        outcome = _run_all(targets, limits, clock)
+        tell({"o": "red" if outcome != "hit" else "targets"})
+        if outcome != "hit":
+            return
+        for place, item in enumerate(keep):
+            following = keep[place + 1] if place + 1 < len(keep) else None
+            limit_s = 2 * limits.per_test[_id(item)]
+            result = run_item(item, clock, limit_s, following)
+            if result != "passed":
+                tell({"o": "regression", "test": _id(item)})
+                return
+            tell({"o": "targets"})
+        tell({"o": "green"})
+
+    def _swap(self, number: int) -> Swap:
+        unit_number, path, edits, _ = self.candidates[number]
+        unit = self.units[int(unit_number)]
+        full = os.path.join(self.root, str(path))  # noqa: PTH118
+        if full not in self.texts:
+            with open(full, encoding="utf-8", newline="") as stream:  # noqa: PTH123
+                self.texts[full] = stream.read()
+        start, end = int(unit["start"]), int(unit["end"])
+        text = apply_edits(self.texts[full][start:end], edits, start)
+        old = self._old(unit)
+        module = self.files.get(os.path.realpath(full))
+        return Swap(self.functions, old, compile_unit(text, old[0].co_filename, unit, future_flags(module)))
+
+    def _old(self, unit: dict[str, Any]) -> list[Any]:
+        full = os.path.join(self.root, str(unit["path"]))  # noqa: PTH118
+        return self.functions.find(full, str(unit["name"]), int(unit["first_line"]))
+
+
+def _run_all(targets: list[Any], limits: Limits, clock: Clock) -> str:
+    """hit | fail | timeout: stops at the first test that does not pass."""
+    outcome = "hit"
+    for place, item in enumerate(targets):
+        following = targets[place + 1] if place + 1 < len(targets) else None
+        result = run_item(item, clock, limits.per_test[_id(item)], following)
+        if result != "passed":
+            outcome = "timeout" if result == "timeout" else "fail"
+            if following is not None:
+                _tear_down(item, clock)
+            break
+    return outcome
+
+
+def _tear_down(item: Any, clock: Clock) -> None:
+    # The fixtures that were kept for the next test belong to this candidate.
+    stack = getattr(getattr(item, "session", None), "_setupstate", None)
+    if stack is None:
+        return
+    clock.start(TEARDOWN_CPU_S)
+    try:
+        stack.teardown_exact(None)
+    except BaseException:  # noqa: BLE001, S110  (a mutant may fail in its own clean-up; its verdict stands already)
+        pass
+    clock.stop()
+
+
+def _bound(limits: Limits) -> None:
+    with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123
+        used_bytes = int(stream.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used_bytes + limits.memory_bytes,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _id(item: Any) -> str:
+    return str(item.nodeid) if hasattr(item, "nodeid") else str(item.id())

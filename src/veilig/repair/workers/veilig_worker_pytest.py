@@ -1,0 +1,130 @@
+"""How does one pytest session report every test, its failure and its executed lines?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from veilig_worker_failure import failure
+from veilig_worker_project import pytest_arguments, relative
+from veilig_worker_trace import Trace
+
+Tell = Any  # a function that takes one record
+MESSAGE_CHARS_MAX = 1000
+
+
+class TestTimedOut(BaseException):
+    """A test ran longer than it may; a BaseException, since tested code catches the rest."""
+
+    __test__ = False
+
+
+class Reporter:
+    """The pytest plugin: tells one record per test, collection error and warning."""
+
+    def __init__(self, task: dict[str, Any], tell: Tell) -> None:
+        self.root = str(task["root"])
+        self.tell = tell
+        self.wall_s = float(task.get("test_wall_s", 60.0))
+        self.wanted = None if task.get("tests") is None else {str(one) for one in task["tests"]}
+        self.trace = Trace(self.root) if task.get("trace") else None
+        self.current: dict[str, Any] = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        ids = [str(item.nodeid) for item in items]
+        self.tell({"kind": "collected", "ids": ids})
+        if self.wanted is not None:
+            items[:] = [item for item in items if item.nodeid in self.wanted]
+
+    def pytest_collection_finish(self) -> None:
+        if self.trace is not None:
+            self.trace.start()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: Any) -> Any:
+        self.tell({"kind": "start", "id": item.nodeid})
+        self.current = {"id": item.nodeid, "outcome": "passed", "phase": "call", "failure": None}
+        self.current["file"] = relative(str(item.path), self.root)
+        before = signal.signal(signal.SIGALRM, self._too_long)
+        signal.setitimer(signal.ITIMER_REAL, self.wall_s, 1.0)
+        started_s, cpu_s = time.monotonic(), time.process_time()
+        if self.trace is not None:
+            self.trace.begin()
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+            self.current["cpu_s"] = round(time.process_time() - cpu_s, 6)
+            self.current["duration_s"] = round(time.monotonic() - started_s, 6)
+            if self.trace is not None:
+                self.current["lines"] = self.trace.end()
+        self.tell({"kind": "test", **self.current})
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, call: Any) -> Any:
+        outcome = yield
+        report = outcome.get_result()
+        if report.outcome == "passed" and not hasattr(report, "wasxfail"):
+            return
+        if report.outcome == "failed" and not self.current.get("failure"):
+            self.current["outcome"] = "failed" if report.when == "call" else "error"
+            self.current["phase"] = report.when
+            if call.excinfo is not None:
+                self.current["failure"] = failure(call.excinfo.value, self.root)
+            else:  # a strict xfail that passed: pytest fails it without an exception
+                self.current["failure"] = _plain(str(report.longrepr))
+        elif report.outcome == "skipped":
+            self.current["outcome"] = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+            self.current["reason"] = str(getattr(report, "wasxfail", "") or report.longrepr)[
+                -MESSAGE_CHARS_MAX:
+            ]
+        elif self.current["outcome"] == "passed" and report.when == "call":
+            self.current["outcome"] = "xpassed"
+
+    def pytest_exception_interact(self, node: Any, call: Any, report: Any) -> None:
+        if isinstance(report, pytest.CollectReport):
+            error = call.excinfo.value
+            cause = error.__cause__ if error.__cause__ is not None else error
+            record = failure(cause, self.root)
+            self.tell(
+                {"kind": "collect_error", "id": node.nodeid, **record, "text": str(report.longrepr)[-8000:]}
+            )
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:  # the same error with less detail; kept when the hook above was not called
+            text = str(report.longrepr)[-8000:]
+            self.tell({"kind": "collect_failed", "id": report.nodeid, "text": text})
+
+    def pytest_warning_recorded(self, warning_message: Any, when: str, nodeid: str, location: Any) -> None:
+        path = relative(os.path.abspath(str(warning_message.filename)), self.root)  # noqa: PTH100
+        self.tell(
+            {
+                "kind": "warning",
+                "category": warning_message.category.__name__,
+                "message": str(warning_message.message)[:MESSAGE_CHARS_MAX],
+                "path": path,
+                "line": int(warning_message.lineno),
+                "when": when,
+                "id": nodeid,
+                "function": str(location[2]) if location else "",
+            }
+        )
+
+    def _too_long(self, _signal: int, _frame: Any) -> None:
+        raise TestTimedOut(f"the test took longer than {self.wall_s:g} s")
+
+
+def run(task: dict[str, Any], tell: Tell) -> int:
+    """Run the session in this process; the exit code is pytest's own."""
+    arguments = [*pytest_arguments(task), "-q", "--tb=short"]
+    return int(pytest.main(arguments, plugins=[Reporter(task, tell)]))
+
+
+def _plain(text: str) -> dict[str, Any]:
+    record: dict[str, Any] = {"exception": "Failed", "bases": [], "message": text, "frames": [], "causes": []}
+    return {**record, "path": "", "line": 0}
