@@ -80,7 +80,7 @@ def prepare() -> bool:
         say("packages", "no container engine: the tests of the container wall will skip")
     if needed:
         print(
-            f"missing: {' '.join(needed)}\n  why: the tests run real walls\n  fix: install them, then ./check again"
+            f"missing: {' '.join(needed)}\n  why: the tests run real walls\n  fix: install them"
         )
     return not needed
 
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code 0 when every step passed, 1 when one failed, 2 for a wrong command line."""
     unknown = set(arguments) - {"fast", "--keep-going", "--list"}
     if unknown:
-        print(f"unknown argument {sorted(unknown)[0]!r}\n  fix: ./check [fast] [--keep-going] [--list]")
+        print(f"unknown argument {min(unknown)!r}\n  fix: ./check [fast] [--keep-going] [--list]")
         return 2
     todo = list(steps(fast="fast" in arguments))
     if "--list" in arguments:

@@ -1,8 +1,8 @@
 """Does any test open a process or a socket outside the Gate? An interpreter audit hook says so.
 
 It is a smoke alarm, not a wall: code that goes through ctypes is not seen. Tests of the walls, of our own
-command line and of crash behaviour must start processes themselves: they are listed here by folder or file, or
-carry `@pytest.mark.outside_gate` (a module says `pytestmark = pytest.mark.outside_gate`).
+command line and of crash behaviour must start processes themselves: they are listed here by folder or file,
+or carry `@pytest.mark.outside_gate` (a module says `pytestmark = pytest.mark.outside_gate`).
 """
 
 import sys
