@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from veilig.core.action import KINDS, Action, TextEdit
 from veilig.core.errors import InvalidAction
 
-type JSON = str | int | float | bool | None | list[JSON] | dict[str, JSON]
+type JSON = str | int | float | bool | list[JSON] | dict[str, JSON] | None
 
 
 def to_json(action: Action) -> dict[str, JSON]:

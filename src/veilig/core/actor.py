@@ -35,16 +35,12 @@ class Actor:
 
     id: str
     kind: ActorKind = ActorKind.HUMAN
-    roles: frozenset[str] = field(default_factory=lambda: frozenset[str]())
+    roles: frozenset[str] = field(default_factory=frozenset[str])
     tier: Tier = Tier.STANDARD
     person: str = ""
 
     def __post_init__(self) -> None:
-        if (
-            not self.id
-            or not self.id.isprintable()
-            or any(c.isspace() for c in self.id)
-        ):
+        if not self.id or not self.id.isprintable() or any(c.isspace() for c in self.id):
             raise InvalidAction(
                 f"actor id {self.id!r} is empty, unprintable or has spaces",
                 why="ids are written in the ledger and compared exactly",

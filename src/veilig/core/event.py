@@ -12,12 +12,9 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # the session
     "session.started": ("kind", "actor", "source", "options", "policy", "veilig"),
     "session.resumed": ("policy", "veilig", "in_doubt"),
-    "session.noted": (
-        "state",
-    ),  # the planner's state: resuming starts from the last one
-    "session.ended": ("state", "summary"),
+    "session.noted": ("state",),  # the planner's state: resuming starts from the last one
+    "session.ended": ("state", "summary", "result"),
     "wall.stood": ("wall", "enforces", "missing"),
-    "policy.loaded": ("policy", "source"),
     # one action, in the order of the gate
     "action.proposed": ("ref", "action", "digest", "actor"),
     "action.decided": ("ref", "verdict", "rule", "reasons", "policy"),
@@ -25,23 +22,13 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "approval.asked": ("ref", "approval", "digest", "proposer", "needs", "why", "preview"),
     "approval.voted": ("approval", "actor", "person", "roles", "vote", "via", "reason"),
     "approval.expired": ("approval", "why"),
-    "action.started": (
-        "ref",
-        "digest",
-        "deadline_s",
-        "budget_keys",
-        "claims",
-        "approval",
-    ),
+    "action.started": ("ref", "digest", "policy", "timeout_ms", "budget_keys", "claims", "approval"),
     "action.output": ("ref", "stream", "text", "dropped_bytes"),
-    "action.verified": ("ref", "ok", "detail", "data", "seconds"),
-    "action.failed": ("ref", "ok", "detail", "data", "seconds"),
-    "action.refused": ("ref", "verdict", "rule", "why"),
-    "action.doubted": (
-        "ref",
-        "found",
-        "detail",
-    ),  # an intent without a result, settled after a crash
+    "action.verified": ("ref", "status", "detail", "data", "wall_ms"),
+    "action.failed": ("ref", "status", "detail", "data", "wall_ms"),
+    "action.refused": ("ref", "rule", "why"),
+    "action.held": ("ref", "approval", "why"),  # waits for people; nothing has happened
+    "action.doubted": ("ref", "found", "detail"),  # an intent without a result, settled after a crash
     # standing permissions of low-risk classes
     "grant.given": (
         "grant",
@@ -57,6 +44,5 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # the ledger about itself
     "ledger.checkpointed": ("size", "root", "key"),
 }
-
 
 CLOSING = frozenset({"action.verified", "action.failed", "action.refused", "action.held", "action.doubted"})

@@ -20,9 +20,7 @@ class Status(StrEnum):
 
     DONE = "done"  # performed and verified
     FAILED = "failed"  # performed, and it did not do what it should; the detail says what is known
-    REFUSED = (
-        "refused"  # policy, a person, a guard or a budget said no: nothing happened
-    )
+    REFUSED = "refused"  # policy, a person, a guard or a budget said no: nothing happened
     HELD = "held"  # waits for people; nothing has happened yet
     IN_DOUBT = "in_doubt"  # a crash lies between intent and result, and nobody can tell
 
@@ -34,7 +32,7 @@ class Outcome:
     ok: bool
     detail: str = ""
     status: Status = Status.DONE
-    data: Mapping[str, JSON] = field(default_factory=lambda: dict[str, JSON]())
+    data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
 
 class Found(StrEnum):
@@ -150,7 +148,7 @@ class Finish:
 
     ok: bool
     summary: str
-    data: Mapping[str, JSON] = field(default_factory=lambda: dict[str, JSON]())
+    data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +164,7 @@ class Planner(Protocol):
 
     def first(self) -> Step: ...
 
-    def next(
-        self, state: dict[str, JSON], action: Action, outcome: Outcome
-    ) -> Step: ...
+    def next(self, state: dict[str, JSON], action: Action, outcome: Outcome) -> Step: ...
 
 
 def must_fit(permit: Permit, digest: str, boottime_s: float) -> None:

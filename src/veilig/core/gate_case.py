@@ -1,0 +1,153 @@
+"""What does the gate know of one proposal, and how does it stand in the ledger?
+
+Values only, and one rule: in `judge` the strictest verdict of policy, provider and guards wins.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from veilig.core.action import Action, WriteFile
+from veilig.core.action_json import JSON, to_json
+from veilig.core.actor import Actor
+from veilig.core.approval import Approval, Need, need_to_json
+from veilig.core.grant import Grant
+from veilig.core.limits import COMMAND_TIMEOUT_S
+from veilig.core.policy_model import BudgetClaim, Decision
+from veilig.core.provider import Guard, Opinion, Provider, Verdict, strictness
+
+PREVIEW_CHARS = 4000  # what fits a screen or two; the whole action stands in the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The strictest verdict, and everything the intent must carry."""
+
+    verdict: Verdict
+    rule: str
+    reasons: tuple[str, ...]
+    policy: str
+    needs: tuple[Need, ...] = ()
+    budgets: tuple[BudgetClaim, ...] = ()
+    opinions: tuple[Opinion, ...] = ()
+    grantable: bool = False
+
+    def granted_by(self, grant: Grant) -> "Decided":
+        """The same decision with the question answered by a standing grant."""
+        return replace(
+            self, verdict=Verdict.ALLOW, rule=f"grant {grant.id}", reasons=(*self.reasons, grant.reason)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One proposal on its way through the gate; its action's secrets are handles already."""
+
+    ref: str
+    action: Action
+    digest: str
+    actor: Actor
+    provider: Provider | None
+
+    @property
+    def timeout_s(self) -> float:
+        """The action's own bound, or the default."""
+        return float(getattr(self.action, "timeout_s", COMMAND_TIMEOUT_S))
+
+    def proposed(self) -> dict[str, JSON]:
+        """Body of `action.proposed`."""
+        action: JSON = to_json(self.action)
+        return {"ref": self.ref, "action": action, "digest": self.digest, "actor": self.actor.id}
+
+    def tightened(self, opinion: Opinion) -> dict[str, JSON]:
+        """Body of `guard.tightened`."""
+        return {"ref": self.ref, "guard": opinion.guard, "verdict": opinion.verdict.value, "why": opinion.why}
+
+    def decided(self, decided: Decided) -> dict[str, JSON]:
+        """Body of `action.decided`."""
+        return {
+            "ref": self.ref,
+            "verdict": decided.verdict.value,
+            "rule": decided.rule,
+            "reasons": list(decided.reasons),
+            "policy": decided.policy,
+        }
+
+    def started(self, decided: Decided, approval: Approval | None) -> dict[str, JSON]:
+        """Body of `action.started`: the intent."""
+        body: dict[str, JSON] = {
+            "ref": self.ref,
+            "digest": self.digest,
+            "policy": decided.policy,
+            "timeout_ms": round(self.timeout_s * 1000),
+        }
+        if decided.budgets:
+            body["budget_keys"] = [b.key for b in decided.budgets]
+        if approval is not None:
+            body["approval"] = approval.id
+            body["claims"] = [f"approval:{approval.id}"]
+        return body
+
+    def question(self, decided: Decided, session: str, now_ms: int, boot: str) -> Approval:
+        """A new approval that nobody has voted on."""
+        return Approval(
+            id=os.urandom(4).hex(),
+            ref=self.ref,
+            session=session,
+            digest=self.digest,
+            proposer=self.actor.person,
+            needs=decided.needs,
+            preview=preview(self.action),
+            asked_ms=now_ms,
+            boot=boot,
+        )
+
+    def asked(self, approval: Approval, decided: Decided) -> dict[str, JSON]:
+        """Body of `approval.asked`."""
+        return {
+            "ref": self.ref,
+            "approval": approval.id,
+            "digest": self.digest,
+            "proposer": approval.proposer,
+            "needs": [need_to_json(n) for n in approval.needs],
+            "why": list(decided.reasons),
+            "preview": approval.preview,
+        }
+
+
+def judge(case: Case, decision: Decision, guards: Sequence[Guard], policy: str) -> Decided:
+    """Policy, provider and guards together: the strictest verdict wins, and no provider means deny."""
+    verdict, rule, reasons = decision.verdict, decision.rule, list(decision.reasons)
+    if case.provider is None:
+        verdict, rule = Verdict.DENY, "no provider"
+        reasons.append(f"no provider here performs {case.action.kind}")
+    given = [o for g in guards if (o := g.judge(case.action, case.actor)) is not None]
+    opinions = [o for o in given if strictness(o.verdict) > strictness(decision.verdict)]
+    for opinion in opinions:
+        reasons.append(f"{opinion.guard}: {opinion.why}")
+        if strictness(opinion.verdict) > strictness(verdict):
+            verdict, rule = opinion.verdict, f"guard {opinion.guard}"
+    asked = decision.needs or (decision.otherwise if verdict is Verdict.ASK else ())
+    needs = tuple(Need(str(n.gateway), n.roles, n.quorum, n.expiry_s) for n in asked)
+    grantable = decision.grantable and not opinions
+    return Decided(
+        verdict, rule, tuple(reasons), policy, needs, tuple(decision.budgets), tuple(opinions), grantable
+    )
+
+
+def refusal(rule: str, why: str) -> Decided:
+    """A deny that needs no policy: the policy itself cannot be read."""
+    return Decided(Verdict.DENY, rule, (why,), "")
+
+
+def preview(action: Action) -> str:
+    """What a person sees before voting: the diff or the typed fields, cut to a screen."""
+    if hasattr(action, "diff"):
+        text = str(getattr(action, "diff", ""))
+    elif isinstance(action, WriteFile):
+        text = f"{action.path}\n{action.content}"
+    else:
+        text = "\n".join(f"{k}: {v}" for k, v in to_json(action).items() if v not in ("", [], None))
+    if len(text) <= PREVIEW_CHARS:
+        return text
+    return f"{text[:PREVIEW_CHARS]}\n... {len(text) - PREVIEW_CHARS} more characters in the ledger"

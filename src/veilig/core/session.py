@@ -1,0 +1,274 @@
+"""How does work go on until it is done or stuck, and how is it picked up after a crash?
+
+One engine for every capability: ask the planner, submit, observe. What a session is stands in
+the ledger; `fold` reads it back. Resuming replays no code: it starts from the last recorded
+planner state and the last action, and an intent without a result is settled first.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from veilig.core.action import Action
+from veilig.core.action_json import JSON, digest, from_json
+from veilig.core.actor import Actor, ActorKind
+from veilig.core.errors import SessionError, UsageError
+from veilig.core.event import CLOSING
+from veilig.core.gate import Gate, doubted
+from veilig.core.ledger import Event, Ledger
+from veilig.core.limits import SESSION_STEPS_MAX, SESSION_WALL_S_MAX, STUCK_REPEATS_MAX
+from veilig.core.provider import Finish, Found, Outcome, Planner, Status, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a session may use before it ends in a clear state. Tokens and cost count what model outcomes report."""
+
+    steps: int = SESSION_STEPS_MAX
+    wall_s: float = SESSION_WALL_S_MAX
+    tokens: int = 0  # 0: no model may be asked
+    cost_eur: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One proposal and what came of it; `outcome` is None while it is open."""
+
+    ref: str
+    action: Action
+    started: bool = False
+    approval: str = ""
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a session is, as its events tell."""
+
+    id: str
+    kind: str = ""
+    source: str = ""
+    actor: str = ""
+    options: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    state: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    last: Turn | None = None
+    steps: int = 0
+    tokens: int = 0
+    cost_eur: float = 0.0
+    used_s: float = 0.0
+    repeats: int = 0
+    ended: str = ""
+    summary: str = ""
+    result: dict[str, JSON] = field(default_factory=dict[str, JSON])
+
+
+class _Folding:
+    """The mutable half of the fold; one method per event that matters."""
+
+    def __init__(self, session: str) -> None:
+        self.view: dict[str, Any] = {"id": session}
+        self.ref = self.approval = ""
+        self.action: Any = None
+        self.open = False
+        self.started = False
+        self.outcome: Outcome | None = None
+        self.steps = self.tokens = self.repeats = 0
+        self.cost_eur = 0.0
+        self.refused_digest = self.digest = ""
+        self.first_ms: int | None = None
+        self.used_ms = 0
+
+    def take(self, event: Event) -> None:
+        name, body = event.name, event.body
+        if self.first_ms is None or name == "session.resumed":
+            self.first_ms = event.t_ms - self.used_ms  # the time between crash and resume is nobody's
+        self.used_ms = event.t_ms - self.first_ms
+        if name == "action.proposed":
+            self.ref, self.action, self.digest = str(body["ref"]), body["action"], str(body["digest"])
+            self.started, self.approval, self.outcome = False, "", None
+            self.steps += 1
+        elif name == "session.noted":
+            self.view["state"] = body["state"]
+        elif name == "action.started":
+            self.started = True
+        elif name == "approval.asked":
+            self.approval = str(body["approval"])
+        elif name in CLOSING and body.get("ref") == self.ref:
+            self.outcome = outcome_of(name, body)
+            self._count(self.outcome)
+        elif name == "session.started":
+            for key in ("kind", "source", "actor", "options"):
+                self.view[key] = body[key]
+        elif name == "session.ended":
+            self.view.update(ended=body["state"], summary=body["summary"], result=body.get("result", {}))
+        elif name == "session.resumed":
+            self.view.update(ended="", summary="")
+
+    def _count(self, outcome: Outcome) -> None:
+        again = outcome.status is Status.REFUSED and self.digest == self.refused_digest
+        self.repeats = self.repeats + 1 if again else int(outcome.status is Status.REFUSED)
+        self.refused_digest = self.digest if outcome.status is Status.REFUSED else ""
+        tokens, cost = outcome.data.get("tokens"), outcome.data.get("cost_eur")
+        self.tokens += tokens if isinstance(tokens, int) else 0
+        self.cost_eur += float(cost) if isinstance(cost, int | float) else 0.0
+
+    def done(self) -> View:
+        last = None
+        if self.action is not None:
+            last = Turn(self.ref, from_json(self.action), self.started, self.approval, self.outcome)
+        return View(
+            **self.view,
+            last=last,
+            steps=self.steps,
+            tokens=self.tokens,
+            cost_eur=self.cost_eur,
+            used_s=self.used_ms / 1000,
+            repeats=self.repeats,
+        )
+
+
+def fold(session: str, events: Iterable[Event]) -> View:
+    """The session its events describe; `id` only when there are none."""
+    folding = _Folding(session)
+    for event in events:
+        folding.take(event)
+    return folding.done()
+
+
+def outcome_of(name: str, body: dict[str, Any]) -> Outcome:
+    """The outcome a closing event recorded."""
+    if name in ("action.verified", "action.failed"):
+        ok = name == "action.verified"
+        status = Status(body.get("status", Status.DONE if ok else Status.FAILED))
+        return Outcome(ok, body["detail"], status, body["data"])
+    if name == "action.doubted":
+        return doubted(Found(body["found"]), body["detail"])
+    if name == "action.held":
+        return Outcome(False, f"waits for {body['why']}", Status.HELD, {"approval": body["approval"]})
+    return Outcome(False, body["why"], Status.REFUSED, {"rule": body["rule"]})
+
+
+class Watcher(Protocol):
+    """Sees every step; what it does has no effect on the session."""
+
+    def proposed(self, action: Action) -> None: ...
+    def observed(self, action: Action, outcome: Outcome) -> None: ...
+
+
+class Session:
+    """One piece of work. `run` starts it, `resume` goes on with one that a crash or a question stopped."""
+
+    def __init__(
+        self,
+        session: str,
+        *,
+        gate: Gate,
+        ledger: Ledger,
+        planner: Planner,
+        actor: Actor,
+        budget: Budget,
+        policy: Callable[[], str],
+        watcher: Watcher | None = None,
+    ) -> None:
+        if actor.kind is ActorKind.HUMAN:
+            raise UsageError(
+                f"{actor.id!r} is a person", why="a session proposes as an agent, so that people can approve"
+            )
+        self.id = session
+        self._gate = gate
+        self._ledger = ledger
+        self._planner = planner
+        self._actor = actor
+        self._budget = budget
+        self._policy = policy
+        self._watcher = watcher
+        self._begun_s = time.monotonic()
+
+    async def run(self, kind: str, source: str, options: dict[str, JSON], version: str) -> Finish:
+        """Work from the start until done, stuck, held or over budget."""
+        body: dict[str, JSON] = {
+            "kind": kind,
+            "actor": self._actor.id,
+            "source": source,
+            "options": options,
+            "policy": self._policy(),
+            "veilig": version,
+        }
+        await self._ledger.submit(lambda tx: tx.append("session.started", self.id, body))
+        return await self._loop(
+            View(self.id, kind=kind, source=source, options=options), self._planner.first()
+        )
+
+    async def resume(self, version: str) -> Finish:
+        """Go on from the ledger. Raises SessionError when it is unknown or already done."""
+        view = await asyncio.to_thread(lambda: fold(self.id, self._ledger.events(session=self.id)))
+        if not view.kind:
+            raise SessionError(f"no session {self.id!r} in this ledger", fix="see `veilig sessions`")
+        if view.ended in ("done", "failed"):
+            raise SessionError(f"session {self.id!r} has ended: {view.summary}", fix="start a new one")
+        turn = view.last
+        in_doubt = turn is not None and turn.started and turn.outcome is None
+        body: dict[str, JSON] = {
+            "policy": self._policy(),
+            "veilig": version,
+            "in_doubt": turn.ref if turn and in_doubt else "",
+        }
+        await self._ledger.submit(lambda tx: tx.append("session.resumed", self.id, body))
+        if turn is None:
+            return await self._loop(view, self._planner.first())
+        outcome = turn.outcome
+        if in_doubt:
+            outcome = await self._gate.settle(turn.ref, turn.action)
+        if outcome is None or outcome.status is Status.HELD:  # asked or only proposed: it never started
+            return await self._loop(view, Step(view.state, turn.action))
+        return await self._loop(view, self._planner.next(view.state, turn.action, outcome))
+
+    async def _loop(self, view: View, step: Step) -> Finish:
+        steps, tokens, cost_eur, repeats, refused = view.steps, view.tokens, view.cost_eur, view.repeats, ""
+        while not isinstance(step.propose, Finish):
+            if over := self._over(steps, view.used_s, tokens, cost_eur):
+                return await self._end("over_budget", Finish(False, over, step.state))
+            action = step.propose
+            if self._watcher:
+                self._watcher.proposed(action)
+            outcome = await self._gate.submit(action, self._actor, note=step.state)
+            steps += 1
+            tokens += _count(outcome, "tokens")
+            cost_eur += _count(outcome, "cost_eur")
+            if self._watcher:
+                self._watcher.observed(action, outcome)
+            if outcome.status is Status.HELD:
+                return await self._end("held", Finish(False, outcome.detail, dict(outcome.data)))
+            if outcome.status is Status.REFUSED:
+                repeats = repeats + 1 if digest(action) == refused else 1
+                refused = digest(action)
+                if repeats >= STUCK_REPEATS_MAX:
+                    why = f"stuck: {action.kind} was refused {repeats} times ({outcome.detail})"
+                    return await self._end("stuck", Finish(False, why, step.state))
+            step = self._planner.next(step.state, action, outcome)
+        return await self._end("done" if step.propose.ok else "failed", step.propose)
+
+    def _over(self, steps: int, used_before_s: float, tokens: int, cost_eur: float) -> str:
+        """Which budget is used up, in one line; empty when none is."""
+        used_s = used_before_s + time.monotonic() - self._begun_s
+        if steps >= self._budget.steps:
+            return f"step budget used: {steps} of {self._budget.steps}"
+        if used_s >= self._budget.wall_s:
+            return f"time budget used: {used_s:.0f} s of {self._budget.wall_s:.0f} s"
+        if self._budget.tokens and tokens >= self._budget.tokens:
+            return f"token budget used: {tokens} of {self._budget.tokens}"
+        if self._budget.cost_eur and cost_eur >= self._budget.cost_eur:
+            return f"cost budget used: {cost_eur:.2f} of {self._budget.cost_eur:.2f} EUR"
+        return ""
+
+    async def _end(self, state: str, finish: Finish) -> Finish:
+        body: dict[str, JSON] = {"state": state, "summary": finish.summary, "result": dict(finish.data)}
+        await self._ledger.submit(lambda tx: tx.append("session.ended", self.id, body))
+        return finish
+
+
+def _count(outcome: Outcome, key: str) -> Any:
+    value = outcome.data.get(key, 0)
+    return value if isinstance(value, int | float) else 0

@@ -1,0 +1,155 @@
+"""How is a throw-away copy of a project made, and what stays behind?"""
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from veilig.core.errors import ProviderError
+from veilig.core.limits import WORKSPACE_BYTES_MAX, WORKSPACE_FILES_MAX
+
+# Not part of the project's own text: made anew by tools, or another tool's state.
+LEFT_BEHIND = {
+    ".git": "history stays with the user",
+    ".hg": "history stays with the user",
+    ".venv": "environment",
+    "venv": "environment",
+    "node_modules": "environment",
+    "__pycache__": "cache",
+    ".pytest_cache": "cache",
+    ".mypy_cache": "cache",
+    ".ruff_cache": "cache",
+    ".hypothesis": "cache",
+    ".tox": "environment",
+    ".nox": "environment",
+    ".veilig": "veilig's own",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What stands in the copy: files and bytes; `skipped` holds (path, reason) of what does not."""
+
+    files: int
+    size_bytes: int
+    skipped: tuple[tuple[str, str], ...]
+
+
+def copy_tree(source: Path, target: Path, owner: tuple[int, int] | None = None) -> Copied:
+    """Copy `source` into `target`, which is emptied first.
+
+    Regular files and folders, and links that stay inside; everything else is named in `skipped`.
+    Raises ProviderError when the source is no folder, holds the target, or is larger than the
+    bounds of core/limits.py; a half-made copy is removed.
+    """
+    if not source.is_dir():
+        raise ProviderError(
+            f"{source} is not a folder", why="there is nothing to copy", fix="give a project's folder"
+        )
+    source = source.resolve()
+    if target.resolve().is_relative_to(source):
+        raise ProviderError(
+            f"the copy would lie inside {source}",
+            why="it would copy itself",
+            fix="set VEILIG_HOME to a folder outside",
+        )
+    remove_tree(target)
+    target.mkdir(parents=True, mode=0o700)
+    try:
+        return _Copy(source, target, owner).run()
+    except OSError as error:
+        remove_tree(target)
+        raise ProviderError(
+            f"cannot copy {source}", why=str(error), fix="free space, or fix the permissions"
+        ) from error
+    except ProviderError:
+        remove_tree(target)
+        raise
+
+
+def remove_tree(target: Path) -> None:
+    """Remove a copy, read-only folders included; a missing one is fine."""
+    if not target.exists():
+        return
+    for folder, _, _ in os.walk(target):
+        try:
+            Path(folder).chmod(0o700)
+        except OSError:
+            continue  # rmtree below says what cannot be removed
+    try:
+        shutil.rmtree(target)
+    except OSError as error:
+        raise ProviderError(f"cannot remove {target}", why=str(error), fix="remove it by hand") from error
+
+
+class _Copy:
+    def __init__(self, source: Path, target: Path, owner: tuple[int, int] | None) -> None:
+        self.source = source
+        self.target = target
+        self.owner = owner
+        self.files = 0
+        self.size_bytes = 0
+        self.skipped: list[tuple[str, str]] = []
+
+    def run(self) -> Copied:
+        self._own(self.target)
+        for folder, names, files in os.walk(self.source):
+            here = Path(folder)
+            rel = here.relative_to(self.source)
+            self._folders(here, rel, names)
+            for name in sorted(files):
+                self._file(here / name, rel / name)
+        return Copied(self.files, self.size_bytes, tuple(self.skipped))
+
+    def _folders(self, here: Path, rel: Path, names: list[str]) -> None:
+        keep: list[str] = []
+        for name in sorted(names):
+            reason = LEFT_BEHIND.get(name)
+            if (here / name).is_symlink():
+                self._file(here / name, rel / name)
+            elif reason or (here / name / "pyvenv.cfg").exists():
+                self.skipped.append(((rel / name).as_posix(), reason or "environment"))
+            else:
+                keep.append(name)
+                made = self.target / rel / name
+                made.mkdir(mode=0o755)
+                self._own(made)
+        names[:] = keep
+
+    def _file(self, path: Path, rel: Path) -> None:
+        info = path.lstat()
+        if stat.S_ISLNK(info.st_mode):
+            self._link(path, rel)
+            return
+        if not stat.S_ISREG(info.st_mode):
+            self.skipped.append((rel.as_posix(), "not a regular file"))
+            return
+        self.files += 1
+        self.size_bytes += info.st_size
+        if self.files > WORKSPACE_FILES_MAX or self.size_bytes > WORKSPACE_BYTES_MAX:
+            raise ProviderError(
+                f"{self.source} has more than {WORKSPACE_FILES_MAX} files or {WORKSPACE_BYTES_MAX >> 20} MiB",
+                why="a copy of that size would take the disk",
+                fix="name the folder of one project",
+            )
+        made = self.target / rel
+        shutil.copyfile(path, made, follow_symlinks=False)
+        made.chmod(stat.S_IMODE(info.st_mode) & 0o755 | 0o600)
+        os.utime(made, ns=(info.st_atime_ns, info.st_mtime_ns))
+        self._own(made)
+
+    def _link(self, path: Path, rel: Path) -> None:
+        aim = path.readlink()
+        inside = (path.parent / aim).resolve().is_relative_to(self.source)
+        if aim.is_absolute() or not inside:
+            self.skipped.append((rel.as_posix(), "a link that leaves the project"))
+            return
+        made = self.target / rel
+        made.symlink_to(aim)
+        if self.owner:
+            os.chown(made, *self.owner, follow_symlinks=False)
+
+    def _own(self, path: Path) -> None:
+        if self.owner:
+            os.chown(path, *self.owner, follow_symlinks=False)

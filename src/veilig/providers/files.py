@@ -1,0 +1,227 @@
+"""Who touches files? Reads and edits of the session's copy, the copy itself, and the diff back."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import assert_never
+
+from veilig.core.action import (
+    Action,
+    DeleteFile,
+    OpenWorkspace,
+    PatchFile,
+    ReadDiff,
+    ReadFile,
+    WriteFile,
+)
+from veilig.core.action_json import JSON, digest
+from veilig.core.clock import Clock
+from veilig.core.errors import ProviderError
+from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
+from veilig.providers.copying import copy_tree
+from veilig.providers.sandbox.wall import PROTECTED_PATHS
+from veilig.providers.tree import Tree, sha256
+from veilig.repair.edit import Edit, apply, edits_between, unified
+
+type FileAction = ReadFile | WriteFile | PatchFile | DeleteFile | OpenWorkspace | ReadDiff
+
+
+class Workspace:
+    """Where a session's copy lies, whose it is, and which files it changed since it was made.
+
+    folder: the session's own folder; the copy is `folder/work`, the originals of changed files
+    are `folder/originals.json` (path -> text or null), written before each first change.
+    """
+
+    def __init__(self, folder: Path, source: Path, owner: tuple[int, int] | None = None) -> None:
+        self.folder = folder
+        self.source = source
+        self.tree = Tree(folder / "work", owner)
+        self._log = folder / "originals.json"
+        self._originals: dict[str, str | None] | None = None
+
+    def originals(self) -> Mapping[str, str | None]:
+        """Path -> the text before the session's first change, None for files it made."""
+        if self._originals is None:
+            self._originals = json.loads(self._log.read_text()) if self._log.exists() else {}
+        return self._originals or {}
+
+    def keep(self, path: str, text: str | None) -> None:
+        """Remember the first original of `path`, durable before the change."""
+        known = dict(self.originals())
+        if path in known:
+            return
+        known[path] = text
+        fresh = self._log.with_suffix(".new")
+        fresh.write_text(json.dumps(known))
+        fresh.chmod(0o600)
+        fresh.replace(self._log)
+        self._originals = known
+
+    def forget(self) -> None:
+        """The copy is fresh: nothing has changed in it."""
+        self._log.unlink(missing_ok=True)
+        self._originals = None
+
+
+class FilesProvider:
+    """Performs the file and workspace kinds: planners see handles for secrets, files get the secrets back."""
+
+    kinds = frozenset(
+        {"file.read", "file.write", "file.patch", "file.delete", "workspace.open", "workspace.diff"}
+    )
+
+    def __init__(self, workspace: Workspace, clock: Clock, learn: Callable[[str, str], None]) -> None:
+        self._workspace = workspace
+        self._clock = clock
+        self._learn = learn
+
+    async def perform(self, action: Action, permit: Permit) -> Outcome:
+        """The read text, the new and old digest of a change, or what was copied."""
+        must_fit(permit, digest(action), self._clock.boottime_s())
+        return await asyncio.to_thread(self._perform, _ours(action), permit)
+
+    async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
+        """Reads the file again: what stands there is what was meant."""
+        if not isinstance(action, WriteFile | PatchFile | DeleteFile) or not outcome.ok:
+            return outcome
+        seen = await asyncio.to_thread(self._workspace.tree.read, action.path)
+        now = "" if seen is None else sha256(permit.seal(seen))
+        if now == outcome.data.get("after"):
+            return outcome
+        return Outcome(False, f"{action.path} is not what was written", Status.FAILED, outcome.data)
+
+    async def inspect(self, action: Action) -> Found:
+        """A change is done when the file holds what it makes, not done while what it replaces stands."""
+        match action:
+            case ReadFile() | ReadDiff():
+                return Found.NOT_DONE
+            case WriteFile():
+                text = await asyncio.to_thread(self._workspace.tree.read, action.path)
+                return Found.DONE if text == action.content else Found.NOT_DONE
+            case DeleteFile():
+                text = await asyncio.to_thread(self._workspace.tree.read, action.path)
+                return Found.DONE if text is None else Found.NOT_DONE
+            case PatchFile():
+                return await asyncio.to_thread(self._inspect_patch, action)
+            case _:
+                return Found.UNKNOWN
+
+    def _inspect_patch(self, action: PatchFile) -> Found:
+        text = self._workspace.tree.read(action.path)
+        if text is not None and sha256(text) == action.before:
+            return Found.NOT_DONE
+        original = self._workspace.originals().get(action.path)
+        if text is None or original is None or sha256(original) != action.before:
+            return Found.UNKNOWN
+        edits = [Edit(action.path, e.start, e.end, e.replacement) for e in action.edits]
+        return Found.DONE if apply(original, edits) == text else Found.UNKNOWN
+
+    def _perform(self, action: FileAction, permit: Permit) -> Outcome:
+        match action:
+            case ReadFile():
+                text = self._see(action.path, permit)
+                if text is None:
+                    return Outcome(False, f"{action.path}: no such file", Status.FAILED)
+                return Outcome(True, text, data={"sha256": sha256(text)})
+            case WriteFile():
+                return self._change(action.path, action.before, action.content, permit)
+            case PatchFile():
+                seen = self._see(action.path, permit)
+                if seen is None:
+                    raise ProviderError(f"{action.path}: no such file", why="it cannot be patched")
+                edits = [Edit(action.path, e.start, e.end, e.replacement) for e in action.edits]
+                return self._change(action.path, action.before, apply(seen, edits), permit)
+            case DeleteFile():
+                return self._change(action.path, action.before, None, permit)
+            case OpenWorkspace():
+                return self._open(action)
+            case ReadDiff():
+                return self._diff(permit)
+            case _:
+                assert_never(action)
+
+    def _see(self, path: str, permit: Permit) -> str | None:
+        """The file as a planner sees it: its secrets are learnt, then handles."""
+        text = self._workspace.tree.read(path)
+        if text is None:
+            return None
+        self._learn(path, text)
+        return permit.seal(text)
+
+    def _change(self, path: str, before: str, after: str | None, permit: Permit) -> Outcome:
+        if set(path.split("/")) & set(PROTECTED_PATHS):
+            raise ProviderError(
+                f"{path} is protected",
+                why="programs outside the wall run or obey it",
+                fix="change it by hand",
+            )
+        real = self._workspace.tree.read(path)
+        seen = self._see(path, permit)
+        found = "" if seen is None else sha256(seen)
+        if found != before:
+            raise ProviderError(
+                f"{path} is not what the change was made for",
+                why=f"its SHA-256 is {found[:12] or 'none'}, the change expects {before[:12] or 'no file'}",
+                fix="read it again and propose the change anew",
+            )
+        if real is not None and seen is not None and seen != real and permit.expand(seen) != real:
+            raise ProviderError(
+                f"{path} holds a secret in an encoding that cannot be written back unchanged",
+                why="the file would be damaged",
+                fix="edit it by hand",
+            )
+        self._workspace.keep(path, real)
+        if after is None:
+            self._workspace.tree.delete(path)
+        else:
+            self._workspace.tree.write(path, permit.expand(after))
+        undo: list[JSON] = [
+            [e.start, e.end, e.replacement] for e in edits_between(path, after or "", seen or "")
+        ]
+        data: dict[str, JSON] = {
+            "before": found,
+            "after": "" if after is None else sha256(after),
+            "undo": undo,
+        }
+        return Outcome(True, f"{path} changed", data=data)
+
+    def _open(self, action: OpenWorkspace) -> Outcome:
+        source = Path(action.source)
+        if source != self._workspace.source:
+            raise ProviderError(
+                f"this session works on {self._workspace.source}, not on {source}",
+                why="one session has one source",
+                fix="start another session",
+            )
+        copied = copy_tree(source, self._workspace.tree.root, self._workspace.tree.owner)
+        self._workspace.forget()
+        skipped: list[JSON] = [[path, reason] for path, reason in copied.skipped]
+        data: dict[str, JSON] = {"files": copied.files, "size_bytes": copied.size_bytes, "skipped": skipped}
+        return Outcome(True, f"copied {copied.files} files", data=data)
+
+    def _diff(self, permit: Permit) -> Outcome:
+        before: dict[str, str] = {}
+        after: dict[str, str] = {}
+        base: list[JSON] = []
+        for path, original in sorted(self._workspace.originals().items()):
+            now = self._see(path, permit)
+            was = None if original is None else permit.seal(original)
+            if now == was:
+                continue
+            if was is not None:
+                before[path] = was
+            if now is not None:
+                after[path] = now
+            base.append([path, "" if was is None else sha256(was)])
+        diff = unified(before, after)
+        return Outcome(True, diff, data={"base": base, "files": len(base)})
+
+
+def _ours(action: Action) -> FileAction:
+    if isinstance(action, ReadFile | WriteFile | PatchFile | DeleteFile | OpenWorkspace | ReadDiff):
+        return action
+    raise ProviderError(
+        f"the files provider does not perform {action.kind}", why="the gate was wired wrongly"
+    )

@@ -1,0 +1,155 @@
+"""How is a file below a folder touched when a stranger may have planted links in it?
+
+Every step from the root to the file is opened without following links, so that what is read
+or written lies below the root, whatever a sandboxed process put there meanwhile.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Generator
+from pathlib import Path
+
+from veilig.core.errors import ProviderError
+from veilig.core.limits import SOURCE_FILE_BYTES_MAX
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def sha256(text: str) -> str:
+    """SHA-256 (hex) of the text as UTF-8."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class Tree:
+    """Files below `root`, read and written as UTF-8 text, links never followed.
+
+    owner: uid and gid that new files get, or None to keep ours.
+    Every method raises ProviderError (what, why, fix) and leaves the tree as it was.
+    """
+
+    def __init__(self, root: Path, owner: tuple[int, int] | None = None) -> None:
+        self.root = root
+        self.owner = owner
+
+    def read(self, path: str) -> str | None:
+        """The text of one file, or None when there is none."""
+        with self._folder(path, create=False) as (folder, name):
+            if folder is None:
+                return None
+            return self._read_in(folder, name, path)
+
+    def write(self, path: str, text: str) -> None:
+        """Create or replace the file in one step; its mode is kept."""
+        with self._folder(path, create=True) as (folder, name):
+            if folder is None:
+                raise ProviderError(f"{path}: its folder cannot be made")
+            try:
+                mode = stat.S_IMODE(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+            except FileNotFoundError:
+                mode = 0o644
+            self._refuse_link(folder, name, path)
+            fresh = f".{name}.veilig-{os.urandom(4).hex()}"
+            try:
+                self._write_in(folder, fresh, text, mode)
+                os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.unlink(fresh, dir_fd=folder)
+                raise _cannot("write", path, error) from error
+
+    def delete(self, path: str) -> None:
+        """Remove one file; a missing one is an error."""
+        with self._folder(path, create=False) as (folder, name):
+            if folder is None:
+                raise ProviderError(f"{path}: no such file", why="it cannot be removed")
+            try:
+                os.unlink(name, dir_fd=folder)
+            except OSError as error:
+                raise _cannot("remove", path, error) from error
+
+    def _read_in(self, folder: int, name: str, path: str) -> str | None:
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+        with os.fdopen(fd, "rb") as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise ProviderError(
+                    f"{path}: not a regular file", why="devices, pipes and folders are not read"
+                )
+            if info.st_size > SOURCE_FILE_BYTES_MAX:
+                raise ProviderError(
+                    f"{path}: {info.st_size} bytes", why=f"more than {SOURCE_FILE_BYTES_MAX} are not edited"
+                )
+            data = file.read(SOURCE_FILE_BYTES_MAX + 1)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ProviderError(
+                f"{path}: not UTF-8 text", why=str(error), fix="it is left as it is"
+            ) from error
+
+    def _write_in(self, folder: int, name: str, text: str, mode: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, mode, dir_fd=folder)
+        with os.fdopen(fd, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            if self.owner:
+                os.fchown(file.fileno(), *self.owner)
+            os.fsync(file.fileno())
+
+    def _refuse_link(self, folder: int, name: str, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise ProviderError(
+                    f"{path}: a symbolic link", why="links are never written through", fix="name its target"
+                )
+
+    @contextlib.contextmanager
+    def _folder(self, path: str, *, create: bool) -> Generator[tuple[int | None, str]]:
+        """A descriptor of the file's folder (None when missing and not created) and the file's name."""
+        *steps, name = path.split("/")
+        try:
+            fd = os.open(self.root, _DIRECTORY)
+        except OSError as error:
+            raise _cannot("open", str(self.root), error) from error
+        try:
+            for step in steps:
+                deeper = self._enter(fd, step, path, create=create)
+                if deeper is None:
+                    yield None, name
+                    return
+                os.close(fd)
+                fd = deeper
+            yield fd, name
+        finally:
+            os.close(fd)
+
+    def _enter(self, fd: int, step: str, path: str, *, create: bool) -> int | None:
+        try:
+            return os.open(step, _DIRECTORY, dir_fd=fd)
+        except FileNotFoundError:
+            if not create:
+                return None
+            os.mkdir(step, 0o755, dir_fd=fd)
+            if self.owner:
+                os.chown(step, *self.owner, dir_fd=fd, follow_symlinks=False)
+            return os.open(step, _DIRECTORY, dir_fd=fd)
+        except OSError as error:
+            raise _cannot("enter", path, error) from error
+
+
+def _cannot(verb: str, path: str, error: OSError) -> ProviderError:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return ProviderError(
+            f"cannot {verb} {path}", why="a symbolic link stands in its way", fix="links are never followed"
+        )
+    return ProviderError(f"cannot {verb} {path}", why=error.strerror or str(error), fix="nothing was changed")
