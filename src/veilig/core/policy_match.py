@@ -1,0 +1,209 @@
+"""Which names, paths, hosts and commands does a pattern mean? Exactly itself, unless its author wrote `*`."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+SERVICE_NAME = re.compile(r"[a-z0-9._-]+")
+_SERVICE_PATTERN = re.compile(r"[a-z0-9._*-]+")
+_MODEL_PATTERN = re.compile(r"[A-Za-z0-9._:/*-]+")
+_SECRET_PATTERN = re.compile(r"[A-Za-z0-9._:/*-]+")
+_HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[1-9][0-9]{0,4})?")
+_WORD = re.compile(r"[a-z0-9][a-z0-9._-]*")
+HTTPS_PORT = "443"  # what a host without a port means
+
+PROTECTED_PATHS = (".git", "**/.git", "**/git~1", ".veilig", "**/.veilig", "veilig.yaml", "**/veilig.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """A whole-name, case-sensitive pattern; `*` stands for any run of characters."""
+
+    text: str
+    _exact: bool = field(init=False, repr=False, compare=False)
+    _prefix: str = field(init=False, repr=False, compare=False)
+    _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_exact", "*" not in self.text)
+        object.__setattr__(self, "_prefix", self.text.split("*")[0])
+        runs = re.sub(r"\*+", "*", self.text).split("*")  # `**` would make the regex backtrack for nothing
+        object.__setattr__(self, "_regex", re.compile(".*".join(map(re.escape, runs)), re.DOTALL))
+
+    def matches(self, name: str) -> bool:
+        if self._exact:
+            return name == self.text
+        return name.startswith(self._prefix) and self._regex.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PathGlob:
+    """A glob relative to the workspace: `*` within one folder level, `**` across levels."""
+
+    text: str
+    _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _folded: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_regex", re.compile(_glob(self.text), re.DOTALL))
+        object.__setattr__(self, "_folded", re.compile(_glob(fold_path(self.text)), re.DOTALL))
+
+    def matches(self, path: str) -> bool:
+        """Exactly this spelling: for what is allowed."""
+        return self._regex.fullmatch(path) is not None
+
+    def matches_any_spelling(self, folded: str) -> bool:
+        """Any spelling a file system may take for the same file (see `fold_path`): for what is refused.
+
+        A file inside a refused folder is refused too.
+        """
+        return self._folded.fullmatch(folded) is not None or any(
+            self._folded.fullmatch(folded[:i]) is not None for i, c in enumerate(folded) if c == "/"
+        )
+
+
+def _glob(text: str) -> str:
+    parts: list[str] = []
+    levels = re.sub(r"(\*\*/)+", "**/", text).split("/")
+    for i, level in enumerate(levels):
+        last = i == len(levels) - 1
+        if level == "**":
+            parts.append(".*" if last else "(?:.*/)?")
+        else:
+            name = "[^/]*".join(map(re.escape, re.sub(r"\*+", "*", level).split("*")))
+            parts.append(name if last else name + "/")
+    return "".join(parts)
+
+
+def clean_path(path: str) -> str:
+    """The same path without `.` levels."""
+    return path if "." not in path else "/".join(p for p in path.split("/") if p not in (".", "")) or "."
+
+
+@lru_cache(maxsize=4096)
+def fold_path(path: str) -> str:
+    """One spelling for all that some file system (ignoring case, folding Unicode, Windows) takes as equal."""
+    if not path.isascii():
+        path = unicodedata.normalize("NFKC", path)
+        path = unicodedata.normalize("NFKC", path.casefold())
+        path = "".join(c for c in path if unicodedata.category(c) not in ("Cf", "Mn"))
+    levels = path.lower().replace("\\", "/").split("/")
+    return "/".join(p for p in (level.rstrip(". ") if level.strip(".") else "" for level in levels) if p)
+
+
+PROTECTED = tuple(PathGlob(p) for p in PROTECTED_PATHS)
+
+
+def protected(path: str) -> bool:
+    """May this path never be written, whatever the policy says? (The repository's own files and the law.)"""
+    folded = fold_path(path)
+    return any(glob.matches_any_spelling(folded) for glob in PROTECTED)
+
+
+def argv_matches(pattern: Sequence[str], argv: Sequence[str]) -> bool:
+    """Word by word: `*` is any one argument, a last `**` the rest (or nothing), everything else is exact."""
+    head = pattern
+    if pattern and pattern[-1] == "**":
+        head = pattern[:-1]
+        if len(argv) < len(head):
+            return False
+    elif len(argv) != len(pattern):
+        return False
+    return all(p in ("*", a) for p, a in zip(head, argv, strict=False))
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """`*.` stands for one or more leading labels; without a port only HTTPS's own is meant."""
+    host = host.lower()
+    name, _, port = host.partition(":")
+    wanted, _, wanted_port = pattern.partition(":")
+    if (port or HTTPS_PORT) != (wanted_port or HTTPS_PORT):
+        return False
+    name = name.removesuffix(".")
+    if wanted == "*":
+        return True
+    return name.endswith(wanted[1:]) and name != wanted[2:] if wanted.startswith("*.") else name == wanted
+
+
+# --- what is wrong with a pattern, for the schema -------------------------------------------------
+
+
+def wrong_service_pattern(text: str) -> str | None:
+    """What is wrong with a pattern of service names, or None."""
+    if "**" in text:
+        return "has `**`, which means nothing in a name"
+    return (
+        None if _SERVICE_PATTERN.fullmatch(text) else "is no pattern of the characters a-z 0-9 . _ - and `*`"
+    )
+
+
+def wrong_service_name(text: str) -> str | None:
+    """What is wrong with a service's canonical name, or None."""
+    return None if SERVICE_NAME.fullmatch(text) else "is no name of the characters a-z 0-9 . _ -"
+
+
+def wrong_model_pattern(text: str) -> str | None:
+    """What is wrong with a pattern of model names, or None."""
+    return None if _MODEL_PATTERN.fullmatch(text) else "is no model name (letters, digits, . _ : / - and `*`)"
+
+
+def wrong_secret_pattern(text: str) -> str | None:
+    """What is wrong with a pattern of secrets' names, or None."""
+    return (
+        None
+        if _SECRET_PATTERN.fullmatch(text)
+        else "is no secret's name (letters, digits, . _ : / - and `*`)"
+    )
+
+
+def wrong_word(text: str) -> str | None:
+    """What is wrong with a role's name, or None."""
+    return None if _WORD.fullmatch(text) else "is no name of the characters a-z 0-9 . _ -"
+
+
+def wrong_person(text: str) -> str | None:
+    """What is wrong with a person's id, or None."""
+    ok = text and text.isprintable() and not any(c.isspace() or c == "*" for c in text)
+    return None if ok else "is empty, unprintable, or has spaces or a `*`"
+
+
+def wrong_host(text: str) -> str | None:
+    """What is wrong with a host, or None."""
+    if text == "*":
+        return None  # the builder asks for `all: true`
+    return (
+        None if _HOST_PATTERN.fullmatch(text) else "is no host such as pypi.org, *.example.org or db.lan:5432"
+    )
+
+
+def wrong_path_glob(text: str) -> str | None:
+    """What is wrong with a path glob, or None."""
+    levels = text.split("/")
+    if not text or text.startswith("/") or ".." in levels or "." in levels or "" in levels:
+        return "is empty, absolute, or has an empty, `.` or `..` level"
+    if any("**" in level and level != "**" for level in levels):
+        return "has a `**` that is not a whole level"
+    if any(c in "?[]{}!\\" or not c.isprintable() for c in text):
+        return "has one of ? [ ] { } ! \\, which have no meaning here; `*` and `**` do"
+    return None
+
+
+def wrong_argument(text: str) -> str | None:
+    """What is wrong with a word of a command's pattern, or None."""
+    if "\0" in text or "\n" in text:
+        return "has a NUL or a line break"
+    if "*" in text and text not in ("*", "**"):
+        return "has a `*` that is not the whole argument: `*` is any one argument, a last `**` the rest"
+    return None
+
+
+def wrong_folder(text: str) -> str | None:
+    """What is wrong with a path, or None."""
+    return None if text and text.isprintable() and ".." not in text.split("/") else "is no path without `..`"
+
+
+def wrong_line(text: str) -> str | None:
+    """What is wrong with a line of text, or None."""
+    return None if text and text.isprintable() else "is empty or unprintable"
