@@ -1,0 +1,124 @@
+"""How is data read without running it, and a token without trusting it (CWE-502, 611, 347)?"""
+
+import ast
+import re
+
+from veilig.repair.edit import Edit
+from veilig.repair.recipes.proposal import Confidence, Proposal
+from veilig.repair.recipes.weakness_site import Site, is_constant, keyword_of
+
+_YAML = {
+    "load": "safe_load", "full_load": "safe_load", "unsafe_load": "safe_load",
+    "load_all": "safe_load_all", "full_load_all": "safe_load_all", "unsafe_load_all": "safe_load_all",
+}  # fmt: skip
+
+
+def safe_load(site: Site) -> list[Proposal]:
+    """yaml.safe_load, weights_only and allow_pickle; pickle itself has no equal replacement."""
+    for call in site.nodes(ast.Call):
+        name = site.name_of(call.func)
+        module, _, function = name.rpartition(".")
+        if module == "yaml" and function in _YAML and call.args:
+            edits = [site.replace(call, f"yaml.{_YAML[function]}({site.source(call.args[0])})")]
+            return [
+                site.proposal(f"yaml.{function} -> yaml.{_YAML[function]}", *edits, *site.add_import("yaml"))
+            ]
+        if name == "torch.load":
+            return [site.proposal("weights_only=True", site.set_keyword(call, "weights_only", "True"))]
+        if name == "numpy.load":
+            return [site.proposal("allow_pickle=False", site.set_keyword(call, "allow_pickle", "False"))]
+        if name == "pandas.read_pickle":
+            return []
+    return []
+
+
+def no_entities(site: Site) -> list[Proposal]:
+    """Parsers that resolve no external entities; defusedxml where the project has it."""
+    for call in site.nodes(ast.Call):
+        name = site.name_of(call.func)
+        last = name.rsplit(".", 1)[-1]
+        if name.startswith("lxml.") and last in ("XMLParser", "ETCompatXMLParser"):
+            edits = [site.set_keyword(call, "resolve_entities", "False")]
+            if keyword_of(call, "no_network") is not None:
+                edits.append(site.set_keyword(call, "no_network", "True"))
+            return [site.proposal("resolve_entities=False", *edits)]
+        if (
+            name.startswith("lxml.")
+            and last in ("parse", "fromstring", "XML", "iterparse")
+            and len(call.args) == 1
+        ):
+            module = site.source(call.func).rpartition(".")[0]
+            if last == "iterparse":
+                return [
+                    site.proposal(
+                        "resolve_entities=False", site.set_keyword(call, "resolve_entities", "False")
+                    )
+                ]
+            imports = () if module else site.add_import("lxml", "etree")
+            parser = f"{module or 'etree'}.XMLParser(resolve_entities=False)"
+            return [
+                site.proposal("a parser without entities", site.set_keyword(call, "parser", parser), *imports)
+            ]
+        if last == "setFeature" and len(call.args) == 2 and "external" in site.source(call.args[0]):
+            return [site.proposal("no external entities", site.replace(call.args[1], "False"))]
+    if not _has_defusedxml(site):
+        return []
+    for node in site.tree.body:
+        for alias in node.names if isinstance(node, ast.Import) else ():
+            if (
+                re.match(r"xml\.(etree\.ElementTree|dom\.minidom|sax|dom\.pulldom)$", alias.name)
+                and alias.asname
+            ):
+                new = alias.name.replace("xml.", "defusedxml.", 1).replace("etree.", "").replace("dom.", "")
+                return [site.proposal("defusedxml", site.replace(alias, f"{new} as {alias.asname}"))]
+    return []
+
+
+def _has_defusedxml(site: Site) -> bool:
+    names = ("pyproject.toml", "requirements.txt", "setup.cfg", "uv.lock", "poetry.lock")
+    return any("defusedxml" in text for path, text in site.files.items() if path.endswith(names))
+
+
+def verify_token(site: Site) -> list[Proposal]:
+    """A signature check with a fixed list of algorithms."""
+    for call in site.calls(suffix=("decode",)):
+        options = keyword_of(call, "options")
+        edits: list[Edit] = []
+        if isinstance(options, ast.Dict):
+            for key, value in zip(options.keys, options.values, strict=True):
+                if key is not None and is_constant(key, "verify_signature") and not is_constant(value, True):
+                    edits.append(site.replace(value, "True"))
+        verify = keyword_of(call, "verify")
+        if is_constant(verify, False) and verify is not None:
+            edits.append(site.replace(verify, "True"))
+        if len(call.args) < 2 and keyword_of(call, "key") is None:
+            return []
+        algorithms = keyword_of(call, "algorithms")
+        known = _algorithm(site)
+        if algorithms is None:
+            edits.append(site.set_keyword(call, "algorithms", f'["{known}"]'))
+        elif isinstance(algorithms, ast.List | ast.Tuple):
+            kept = [item for item in algorithms.elts if not _is_none_algorithm(item)]
+            if len(kept) < len(algorithms.elts):
+                names = ", ".join(site.source(item) for item in kept) or f'"{known}"'
+                edits.append(site.replace(algorithms, f"[{names}]"))
+        if edits:
+            return [site.proposal("verifies the token's signature", *edits, confidence=Confidence.MEDIUM)]
+    return []
+
+
+def _is_none_algorithm(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and str(node.value).lower() == "none"
+
+
+def _algorithm(site: Site) -> str:
+    """The algorithm the project signs with, where it says so; HS256 is PyJWT's default."""
+    for path, text in site.files.items():
+        match = (
+            re.search(r"""\.encode\([^)]*algorithm\s*=\s*['"](\w+)['"]""", text)
+            if path.endswith(".py")
+            else None
+        )
+        if match and match[1].lower() != "none":
+            return match[1]
+    return "HS256"

@@ -1,0 +1,157 @@
+"""How does a file access stay inside its folder, and a file get safe modes (CWE-22, 377, 732)?"""
+
+import ast
+
+from veilig.repair.edit import Edit
+from veilig.repair.recipes.proposal import Confidence, Proposal
+from veilig.repair.recipes.weakness_site import Site, is_constant
+from veilig.repair.recipes.weakness_template import origin, pieces
+
+_SINKS = (
+    "open", "send_file", "remove", "unlink", "rmtree", "read_text", "read_bytes", "write_text", "write_bytes",
+    "save",    "FileResponse", "copy", "copyfile", "move", "listdir", "FileField", "makedirs", "mkdir", "rename", "Path",
+)  # fmt: skip
+
+
+def guard_path(site: Site) -> list[Proposal]:
+    """Archive filters, send_from_directory, secure_filename, or a guard with is_relative_to()."""
+    found = _archive(site)
+    for call in site.nodes(ast.Call):
+        if found:
+            break
+        name = site.name_of(call.func)
+        if name.rsplit(".", 1)[-1] in _SINKS:
+            nodes: list[ast.expr] = list(call.args[:1])
+            if isinstance(call.func, ast.Attribute) and not isinstance(call.func.value, ast.Constant):
+                nodes.append(call.func.value)
+            for node in nodes:
+                found += _joined(site, call, name, node)
+    return found
+
+
+def _archive(site: Site) -> list[Proposal]:
+    if not site.uses("tarfile"):
+        return []
+    for call in site.calls(suffix=("extractall", "extract")):
+        return [
+            site.proposal('tar extraction with filter="data"', site.set_keyword(call, "filter", '"data"'))
+        ]
+    for call in site.calls("shutil.unpack_archive"):
+        return [site.proposal('unpack with filter="data"', site.set_keyword(call, "filter", '"data"'))]
+    return []
+
+
+def _base_and_rest(site: Site, node: ast.expr) -> tuple[str, str] | None:
+    """(source of the folder, source of what is put behind it) of a joined path."""
+    if isinstance(node, ast.Call):
+        name = site.name_of(node.func)
+        if name in ("os.path.join", "pathlib.Path") and len(node.args) >= 2:
+            rest = ", ".join(site.source(arg) for arg in node.args[1:])
+            return site.source(node.args[0]), rest
+        if name in ("str", "pathlib.Path", "os.path.abspath", "os.path.normpath") and len(node.args) == 1:
+            return _base_and_rest(site, node.args[0])
+        if name == "werkzeug.utils.safe_join" or name.endswith("safe_join"):
+            return None
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return site.source(node.left), site.source(node.right)
+    found = pieces(node)
+    if not found or len(found) < 2:
+        return None
+    first, second = found[0], found[1]
+    if first.value is None and first.text.endswith("/") and second.value is not None and len(found) == 2:
+        return f'"{first.text}"', site.source(second.value)
+    if first.value is not None and second.value is None and second.text.startswith("/"):
+        return site.source(first.value), ""
+    return None
+
+
+def _joined(site: Site, call: ast.Call, name: str, node: ast.expr) -> list[Proposal]:
+    source, named = origin(site, node)
+    parts = _base_and_rest(site, source)
+    if parts is None:
+        return []
+    base, rest = parts
+    found: list[Proposal] = []
+    if site.uses("flask") and rest and "," not in rest:
+        if name.endswith("send_file") and not named and isinstance(call.func, ast.Name):
+            edits = [site.replace(call.func, "send_from_directory"), site.replace(node, f"{base}, {rest}")]
+            title = "send_from_directory() keeps the path in its folder"
+            found.append(site.proposal(title, *edits, *site.add_import("flask", "send_from_directory")))
+        elif rest.endswith(".filename"):
+            start, end = site.lines.span(source)
+            at = site.lines.text.rfind(rest, start, end)
+            edit = Edit(site.finding.path, at, at + len(rest), f"secure_filename({rest})")
+            imported = site.add_import("werkzeug.utils", "secure_filename")
+            found.append(
+                site.proposal("secure_filename() around the upload's name", edit, *imported, cost=1.1)
+            )
+    guard = _guard(site, node, source, base, named=named)
+    return [*found, guard] if guard else found
+
+
+def _refusal(site: Site) -> tuple[str, tuple[Edit, ...]]:
+    """The statement that refuses a request in the framework of this file."""
+    if site.uses("flask"):
+        return "abort(404)", site.add_import("flask", "abort")
+    if site.uses("fastapi"):
+        return "raise HTTPException(404)", site.add_import("fastapi", "HTTPException")
+    if site.uses("django"):
+        return "raise Http404", site.add_import("django.http", "Http404")
+    return 'raise ValueError("the path leaves its folder")', ()
+
+
+def _guard(site: Site, node: ast.expr, source: ast.expr, base: str, *, named: bool) -> Proposal | None:
+    refuse, imports = _refusal(site)
+    statement = site.statement(node)
+    if any(isinstance(up, ast.Lambda | ast.comprehension) for up in _ancestors(site, node)):
+        return None
+    edits: list[Edit] = []
+    variable = site.source(node) if named else site.free_name("safe_path")
+    rows = [] if named else [f"{variable} = {site.source(source)}"]
+    rows += [
+        f"if not Path({variable}).resolve().is_relative_to(Path({base}).resolve()):",
+        f"    {refuse}",
+    ]
+    before = site.before(statement, rows)
+    if before is None:
+        return None
+    edits.append(before)
+    if not named:
+        edits.append(site.replace(node, variable))
+    title = f"resolve() and is_relative_to({base})"
+    return site.proposal(title, *edits, *site.add_import("pathlib", "Path"), *imports, cost=1.2)
+
+
+def _ancestors(site: Site, node: ast.AST) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    while not isinstance(node, ast.stmt):
+        node = site.parents[node]
+        found.append(node)
+    return found
+
+
+def temporary_file(site: Site) -> list[Proposal]:
+    """NamedTemporaryFile(delete=False) for mktemp(): the file exists before anybody else can make it."""
+    for call in site.calls("tempfile.mktemp"):
+        names = ("suffix", "prefix", "dir")
+        parts = [f"{name}={site.source(arg)}" for name, arg in zip(names, call.args, strict=False)]
+        parts += [site.source(item) for item in call.keywords]
+        text = f"tempfile.NamedTemporaryFile({', '.join([*parts, 'delete=False'])}).name"
+        edits = [site.replace(call, text), *site.add_import("tempfile")]
+        return [site.proposal("mktemp -> NamedTemporaryFile(delete=False)", *edits)]
+    return []
+
+
+def file_mode(site: Site) -> list[Proposal]:
+    """Modes without rights for others, and without write access for the group."""
+    names = ("chmod", "fchmod", "lchmod", "mkdir", "makedirs", "open", "umask", "mkfifo")
+    for call in site.calls(suffix=names):
+        last = site.name_of(call.func).rsplit(".", 1)[-1]
+        for node in [*call.args, *(item.value for item in call.keywords if item.arg == "mode")]:
+            if last == "umask" and is_constant(node, 0):
+                return [site.proposal("umask 0 -> 0o077", site.replace(node, "0o077"))]
+            if isinstance(node, ast.Constant) and type(node.value) is int and node.value & 0o027:
+                mode = f"{node.value & 0o7750:#o}"
+                title = f"mode {node.value:#o} -> {mode}"
+                return [site.proposal(title, site.replace(node, mode), confidence=Confidence.MEDIUM)]
+    return []

@@ -1,0 +1,248 @@
+"""How do pages, redirects and cookies stop obeying strangers (CWE-79, 1336, 601, 614, 489, 209)?"""
+
+import ast
+
+from veilig.repair.edit import Edit
+from veilig.repair.recipes.proposal import Confidence, Proposal
+from veilig.repair.recipes.weakness_site import Site, is_constant, keyword_of
+from veilig.repair.recipes.weakness_sql import wrap_values
+from veilig.repair.recipes.weakness_template import is_composed, literal, origin, pieces
+
+_ESCAPED = (
+    "escape",
+    "Markup",
+    "int",
+    "float",
+    "len",
+    "url_for",
+    "quote",
+    "conditional_escape",
+    "format_html",
+)
+_MARKUP = ("Markup", "mark_safe", "SafeString")
+
+
+def escape_html(site: Site) -> list[Proposal]:
+    """escape() around each value that goes into HTML, or instead of Markup() around the whole."""
+    nodes: list[ast.expr] = []
+    for call in site.nodes(ast.Call):
+        name = site.name_of(call.func).rsplit(".", 1)[-1]
+        if name in _MARKUP and len(call.args) == 1:
+            source, _ = origin(site, call.args[0])
+            if is_composed(pieces(source)):
+                nodes.append(call.args[0])
+            elif not isinstance(source, ast.Constant):
+                function, imports = _escape(site)
+                title = f"{name}() -> escape()"
+                return [site.proposal(title, site.replace(call.func, function), *imports)]
+        elif name in ("make_response", "Response", "HTMLResponse", "HttpResponse", "write"):
+            nodes += [
+                *call.args[:1],
+                *(item.value for item in call.keywords if item.arg in ("content", "response")),
+            ]
+    for statement in site.nodes(ast.Return):
+        value = statement.value
+        if isinstance(value, ast.Tuple) and value.elts:
+            value = value.elts[0]
+        if value is not None:
+            nodes.append(value)
+    nodes += [node.value for node in site.nodes(ast.Assign)]
+    function, imports = _escape(site)
+    found = wrap_values(site, nodes, lambda text: _wrapped(function, text), _ESCAPED)
+    if found:
+        edits = [site.replace(value, new) for value, new in found]
+        return [site.proposal(f"{function}() around {len(found)} value(s) in HTML", *edits, *imports)]
+    for node in nodes:
+        plain = isinstance(node, ast.Name | ast.Subscript) or (
+            isinstance(node, ast.Call) and ".get" in site.name_of(node.func)
+        )
+        if plain:
+            edit = site.replace(node, _wrapped(function, site.source(node)))
+            return [
+                site.proposal(f"{function}() around the value", edit, *imports, confidence=Confidence.MEDIUM)
+            ]
+    return []
+
+
+def _escape(site: Site) -> tuple[str, tuple[Edit, ...]]:
+    if site.uses("django"):
+        return "escape", site.add_import("django.utils.html", "escape")
+    if site.uses("flask", "markupsafe", "jinja2", "quart"):
+        return "escape", site.add_import("markupsafe", "escape")
+    return "html.escape", site.add_import("html")
+
+
+def _wrapped(function: str, text: str) -> str:
+    # str(): markupsafe's result would escape the literal parts it is added to.
+    return f"{function}(str({text}))" if function == "html.escape" else f"str({function}({text}))"
+
+
+def constant_template(site: Site) -> list[Proposal]:
+    """Template text stays constant; the values go in as context, where autoescaping sees them."""
+    for call in site.nodes(ast.Call):
+        name = site.name_of(call.func).rsplit(".", 1)[-1]
+        if name not in ("render_template_string", "Template", "from_string") or not call.args:
+            continue
+        source, named = origin(site, call.args[0])
+        found = pieces(source)
+        if found is None or not is_composed(found):
+            continue
+        target = call
+        if name != "render_template_string":
+            outer = site.parents.get(site.parents.get(call, call))
+            attribute = site.parents.get(call)
+            if not isinstance(outer, ast.Call) or not isinstance(attribute, ast.Attribute):
+                continue
+            if attribute.attr != "render":
+                continue
+            target = outer
+        if named and isinstance(call.args[0], ast.Name) and site.uses_of(call.args[0]) != 1:
+            continue
+        taken = {item.arg for item in target.keywords}
+        text, edits = "", list[Edit]()
+        for piece in found:
+            if piece.value is None:
+                text += piece.text
+                continue
+            wish = piece.value.id if isinstance(piece.value, ast.Name) else "value"
+            context, number = wish, 2
+            while context in taken:
+                context, number = f"{wish}_{number}", number + 1
+            taken.add(context)
+            text += "{{ " + context + " }}"
+            edits.append(site.set_keyword(target, context, site.source(piece.value)))
+        if "{{ " in text and site.lines.span(source)[0] < site.lines.span(source)[1]:
+            edits.append(site.replace(source, literal(text)))
+            return [site.proposal("constant template, values as context", *edits)]
+    return []
+
+
+def local_redirect(site: Site) -> list[Proposal]:
+    """Only paths on this host: no scheme, no host, no second slash or backslash that browsers read as one."""
+    for call in site.calls(suffix=("redirect", "RedirectResponse", "HttpResponseRedirect")):
+        node = call.args[0] if call.args else keyword_of(call, "url")
+        if node is None or is_composed(pieces(node)):
+            continue
+        statement = site.statement(call)
+        named = isinstance(node, ast.Name)
+        variable = site.source(node) if named else site.free_name("target")
+        refuse, imports = _bad_request(site)
+        rows = [] if named else [f"{variable} = {site.source(node)}"]
+        rows += [
+            (
+                f'if not {variable} or urlsplit({variable}).netloc or not {variable}.startswith("/") '
+                f'or {variable}.startswith(("//", "/\\\\")):'
+            ),
+            f"    {refuse}",
+        ]
+        before = site.before(statement, rows)
+        if before is None:
+            continue
+        edits = [before, *site.add_import("urllib.parse", "urlsplit"), *imports]
+        if not named:
+            edits.append(site.replace(node, variable))
+        return [site.proposal("redirects only to paths on this host", *edits, confidence=Confidence.MEDIUM)]
+    return []
+
+
+def _bad_request(site: Site) -> tuple[str, tuple[Edit, ...]]:
+    if site.uses("flask"):
+        return "abort(400)", site.add_import("flask", "abort")
+    if site.uses("fastapi"):
+        return "raise HTTPException(400)", site.add_import("fastapi", "HTTPException")
+    if site.uses("django"):
+        return "raise SuspiciousOperation", site.add_import("django.core.exceptions", "SuspiciousOperation")
+    return 'raise ValueError("redirect to another host")', ()
+
+
+def cookie_flags(site: Site) -> list[Proposal]:
+    """Secure and httponly on a cookie, or the setting that gives it to all session cookies."""
+    for call in site.calls(suffix=("set_cookie", "set_signed_cookie")):
+        edits = [
+            site.replace(value, "True")
+            for name in ("secure", "httponly")
+            if (value := keyword_of(call, name)) is not None and not is_constant(value, True)
+        ]
+        missing = [name for name in ("secure", "httponly") if keyword_of(call, name) is None]
+        if missing:
+            last = max((site.lines.span(item)[1] for item in [*call.args, *call.keywords]), default=-1)
+            if last >= 0:
+                edits.append(site.insert(last, "".join(f", {name}=True" for name in missing)))
+        if edits:
+            return [site.proposal("cookie flags secure and httponly", *edits)]
+    return _setting(
+        site, ("SESSION_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "CSRF_COOKIE_SECURE", "secure"), "True"
+    )
+
+
+def debug_off(site: Site) -> list[Proposal]:
+    """debug=True -> False in a call or a setting."""
+    for call in site.nodes(ast.Call):
+        for name in ("debug", "use_debugger"):
+            value = keyword_of(call, name)
+            if value is not None and is_constant(value, True):
+                return [site.proposal(f"{name}=True -> False", site.replace(value, "False"))]
+    return _setting(site, ("DEBUG", "debug", "TEMPLATE_DEBUG"), "False")
+
+
+def _setting(site: Site, names: tuple[str, ...], wanted: str) -> list[Proposal]:
+    for assignment in site.nodes(ast.Assign):
+        target = assignment.targets[0]
+        name = ""
+        if isinstance(target, ast.Name):
+            name = target.id
+        elif isinstance(target, ast.Attribute):
+            name = target.attr
+        elif isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+            name = str(target.slice.value)
+        if name in names and is_constant(assignment.value, wanted != "True"):
+            return [site.proposal(f"{name} = {wanted}", site.replace(assignment.value, wanted))]
+    return []
+
+
+def hide_error(site: Site) -> list[Proposal]:
+    """A plain text in place of the exception's own, which goes to the log instead."""
+    for node in site.nodes(ast.Call, ast.Name):
+        text = site.name_of(node.func) if isinstance(node, ast.Call) else ""
+        handler = _handler(site, node)
+        if handler is None:
+            continue
+        is_error = isinstance(node, ast.Call) and (
+            text in ("traceback.format_exc", "repr")
+            or (
+                text == "str"
+                and node.args
+                and isinstance(node.args[0], ast.Name)
+                and node.args[0].id == handler.name
+            )
+        )
+        if not is_error or not handler.body:
+            continue
+        before = site.before(handler.body[0], ['logging.getLogger(__name__).exception("request failed")'])
+        if before is not None:
+            edits = [site.replace(node, '"internal error"'), before, *site.add_import("logging")]
+            return [
+                site.proposal("logs the error and answers without it", *edits, confidence=Confidence.MEDIUM)
+            ]
+    return []
+
+
+def _handler(site: Site, node: ast.AST) -> ast.ExceptHandler | None:
+    up = site.parents.get(node)
+    while up is not None and not isinstance(up, ast.ExceptHandler):
+        up = site.parents.get(up)
+    return up
+
+
+def csrf_check(site: Site) -> list[Proposal]:
+    """Takes the exemption from the view away."""
+    for function in site.nodes(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
+        for decorator in function.decorator_list:
+            if site.name_of(decorator).endswith("csrf_exempt"):
+                start = site.lines.line_start(decorator.lineno)
+                end = site.lines.line_start((decorator.end_lineno or decorator.lineno) + 1)
+                edit = Edit(site.finding.path, start, end, "")
+                question = "does every caller of this view send a CSRF token?"
+                title = "removes @csrf_exempt"
+                return [site.proposal(title, edit, confidence=Confidence.MEDIUM, decision=question)]
+    return []
