@@ -123,11 +123,11 @@ class Ledger:
     def close(self) -> None:
         """End the writer's thread and release the files; requests that wait get LedgerError. Idempotent."""
         self._queue.close()
-        self._committer.close()
         with self._reading:
             if not self._closed:
                 self._closed = True
                 self._reader.close()
+        self._committer.close()  # last: it folds the write-ahead log into the file, which a reader may not
 
     # --- writing: for the gate and the session only -----------------------------------------------
 
