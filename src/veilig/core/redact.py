@@ -231,7 +231,7 @@ class Redactor:
         return [p for p in found if not any(a <= p.start and p.end <= b for a, b in handles)]
 
     def _name(self, span: Span) -> str:
-        """The name for a secret found by shape: the text's own name for it, unless that name holds a secret."""
+        """The text's own name for a secret found by shape, unless that name holds a secret itself."""
         name = _clean(span.key)
         return (
             name if span.key and not provider_spans(name) and not self._index.find(utf8(name)) else span.kind
@@ -257,7 +257,7 @@ class Redactor:
             yield Place(start, end, kind, known.name, hit.secret, form)
 
     def unfinished(self, text: str) -> int:
-        """From where the end of `text` may be the beginning of a known secret; len(text) when it cannot be."""
+        """From where the end of `text` may begin a known secret; len(text) when it cannot."""
         data = utf8(text)
         at = self._index.unfinished(data)
         if text.isascii():

@@ -43,6 +43,9 @@ KEY_ANCHORS = (
     "license_key",
     "sharedaccesskey",
 )
+# What is searched for first: anchors ending in "key" share one search; `key_says_secret` tells them apart.
+_SEARCHED = tuple(dict.fromkeys("key" if a.endswith("key") else a for a in KEY_ANCHORS))
+_BEFORE_KEY = frozenset(a[:-3][-1] for a in KEY_ANCHORS if a.endswith("key"))
 _KEY_SAYS_SECRET = re.compile("|".join(map(re.escape, KEY_ANCHORS)))
 # What the key is about, not the secret itself.
 _KEY_SAYS_OTHER = re.compile(
@@ -179,10 +182,11 @@ def assignment_spans(text: str, *, literal: bool = False) -> Iterator[Span]:
     lower = text.lower()
     if len(lower) != len(text):  # a few letters change their length: positions would not fit
         lower = "".join(c.lower() if c.isascii() else c for c in text)
-    for anchor in KEY_ANCHORS:
+    for anchor in _SEARCHED:
         at = lower.find(anchor)
         while at >= 0:
-            found = _SEPARATOR_AND_VALUE.match(text, at + len(anchor))
+            alone = anchor == "key" and lower[at - 1 : at] not in _BEFORE_KEY
+            found = None if alone else _SEPARATOR_AND_VALUE.match(text, at + len(anchor))
             if found:
                 head = _KEY_HEAD.search(text, max(0, at - 64), at)
                 before = head[0] if head else ""

@@ -14,8 +14,10 @@ from veilig.core import redact_view
 from veilig.core.limits import SECRET_CHARS_MIN
 from veilig.core.redact_forms import SHORTEST_RUN, Form, forms, utf8
 
-VALUES_MAX = 5_000  # about 60 KB of index each; more secrets than this are a vault, not an environment
+VALUES_MAX = 2_000  # 0.15 MB of index each (40 characters); more secrets are a vault, not an environment
 _STEP = 4
+_OFFSET_BITS = 24  # the longest form of the longest value fits many times
+_OFFSET_MASK = (1 << _OFFSET_BITS) - 1
 _WORDLIKE_RUN = 12  # fewer letters of one case in a row are also words
 
 
@@ -38,8 +40,8 @@ class FormIndex:
     def __init__(self) -> None:
         self._forms: list[Form] = []
         self._short: list[tuple[int, bytes]] = []
-        self._readable: dict[int, list[tuple[int, int]]] = {}
-        self._encoded: dict[int, list[tuple[int, int]]] = {}
+        self._readable: dict[int, int | list[int]] = {}
+        self._encoded: dict[int, int | list[int]] = {}
         self._small: set[bytes] = set()
         self._blob = bytearray()
 
@@ -62,7 +64,13 @@ class FormIndex:
         width, table = (8, self._encoded) if form.least > 10 else (4, self._readable)
         for at in range(len(form.data) - width + 1):
             key = int.from_bytes(form.data[at : at + width], sys.byteorder)
-            table.setdefault(key, []).append((number, at))
+            entry, before = number << _OFFSET_BITS | at, table.get(key)
+            if before is None:
+                table[key] = entry  # most windows stand in one form: a bare number takes half the memory
+            elif isinstance(before, int):
+                table[key] = [before, entry]
+            else:
+                before.append(entry)
         for size in (1, 2, 3):
             self._small.update(form.data[i : i + size] for i in range(len(form.data) - size + 1))
 
@@ -90,7 +98,7 @@ class FormIndex:
         return hits
 
     def _runs(
-        self, flat: bytes, width: int, table: dict[int, list[tuple[int, int]]]
+        self, flat: bytes, width: int, table: dict[int, int | list[int]]
     ) -> Iterator[tuple[int, int, int, int]]:
         """(start, end, form number, offset in the form) of every maximal run that a probe hits."""
         for phase in range(0, width, _STEP):
@@ -107,7 +115,9 @@ class FormIndex:
                 if word not in present:
                     continue
                 probe = phase + index * width
-                for number, offset in table[word]:
+                entries = table[word]
+                for entry in (entries,) if isinstance(entries, int) else entries:
+                    number, offset = entry >> _OFFSET_BITS, entry & _OFFSET_MASK
                     diagonal = (number, probe - offset)
                     if done.get(diagonal, -1) >= probe:
                         continue
