@@ -150,6 +150,8 @@ def test_a_secret_read_in_a_file_is_hidden_wherever_it_shows_up_later(path: str,
         'PASSWORD_FIELD = "password_confirmation"',
         "commit 08645deef7c4e465bfc0f7b68b3eb0a3da3f379b",
         "token = request_token_from_header",
+        "token = self._in_arguments",
+        "token = Token.Name.Builtin.SchemeFunction",
         "https://user:password@example.org/",
     ],
 )

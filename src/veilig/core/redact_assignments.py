@@ -81,7 +81,7 @@ _PATH = re.compile(
     r"^(?:[a-z]+://|~?/[\w.\-]+/|\.{1,2}/|[A-Za-z]:\\)|\.(?:pem|key|crt|json|txt|py|ya?ml|toml|js|ts|md|html|env|go|java)$",
     re.ASCII,
 )
-_WORDS = re.compile(r"^[A-Za-z]+(?:[_.\-:/][A-Za-z]+)*\d{0,2}$", re.ASCII)
+_WORDS = re.compile(r"^_*[A-Za-z]+(?:[_.\-:/]+[A-Za-z]+)*_*\d{0,2}$", re.ASCII)
 _SNAKE = re.compile(r"^[a-z][a-z0-9]*(?:[_.\-][a-z0-9]+)+$", re.ASCII)
 _NUMBER = re.compile(r"^[+\-]?[\d._:,\-/]+[a-z%]{0,3}$", re.ASCII)
 _HEX = re.compile(r"^[0-9a-fA-F\-]{16,}$", re.ASCII)
@@ -153,7 +153,7 @@ def looks_random(value: str) -> bool:
     )
     if _SNAKE.match(value) or _WORDS.match(value):
         switches = sum(a.islower() != b.islower() for a, b in zip(value, value[1:], strict=False))
-        return len(value) >= 16 and kinds >= 2 and switches * 4 > len(value)
+        return value.isalnum() and len(value) >= 16 and kinds >= 2 and switches * 4 > len(value)
     return kinds >= 2 or any(not c.isalnum() for c in value)
 
 
