@@ -1,0 +1,230 @@
+"""Which rules does the program break, told call by call while the engine follows it?"""
+
+import ast
+import re
+from dataclasses import dataclass, field
+
+from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.state import deep_taints
+from veilig.audit.engine.value import EVERY_KIND, Hop, Opaque, OriginKind, Taint, Value
+from veilig.audit.finding import Confidence, Finding, Severity, Step
+from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
+
+FLOW_STEPS_MAX = 24
+_HOST_FIXED = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#]+[/?#]", re.IGNORECASE)
+_LOCAL_PATH = re.compile(r"^/[^/\\]|^[a-zA-Z0-9_.-]+/|^[?#]")
+
+
+@dataclass(slots=True, eq=False)
+class Hit:
+    """One broken rule before it becomes a finding; better proof of the same place replaces it."""
+
+    rule: Rule
+    frame_path: str
+    scope: str
+    node: ast.AST
+    message: str
+    severity: Severity
+    confidence: Confidence
+    flow: tuple[Step, ...]
+
+    def node_column(self) -> int:
+        """Where on its line the weakness starts, from 0."""
+        column: int = getattr(self.node, "col_offset", 0)
+        return column
+
+
+@dataclass(slots=True, eq=False)
+class Detector:
+    """A Listener that applies every rule to what it is told."""
+
+    rules: tuple[Rule, ...]
+    texts: dict[str, list[str]]
+    hits: dict[tuple[str, str, int, int], Hit] = field(default_factory=dict[tuple[str, str, int, int], Hit])
+    sinks: dict[str, list[tuple[Rule, Sink]]] = field(default_factory=dict[str, list[tuple[Rule, Sink]]])
+
+    checks: dict[str, list[tuple[Rule, Check]]] = field(default_factory=dict[str, list[tuple[Rule, Check]]])
+    assigns: list[tuple[Rule, AssignCheck]] = field(default_factory=list[tuple[Rule, AssignCheck]])
+    returns: list[Rule] = field(default_factory=list[Rule])
+    timing: Rule | None = None
+
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            for check in rule.checks:
+                for name in check.calls:
+                    self.checks.setdefault(name, []).append((rule, check))
+        for rule in self.rules:
+            for sink in rule.sinks:
+                for name in sink.calls:
+                    self.sinks.setdefault(name, []).append((rule, sink))
+        self.assigns = [(rule, check) for rule in self.rules for check in rule.assigns]
+        self.returns = [rule for rule in self.rules if rule.returned is not None]
+        self.timing = next((rule for rule in self.rules if rule.id == "timing-compare"), None)
+
+    def on_call(self, frame: Frame, site: CallSite) -> None:
+        """Sinks and checks of this call, by qualified name and by method name."""
+        names = (site.qual, "." + site.name if site.name else "")
+        for name in names:
+            if not name:
+                continue
+            for rule, sink in self.sinks.get(name, ()):
+                self._sink(frame, site, rule, sink)
+            for rule, check in self.checks.get(name, ()):
+                if check.when(frame, site):
+                    self.hit(frame, site.node, rule, rule.what, rule.severity, check.confidence, ())
+
+    def _sink(self, frame: Frame, site: CallSite, rule: Rule, sink: Sink) -> None:
+        for where in sink.args:
+            if where == "*":
+                values = [*site.args, *site.kwargs.values()]
+            elif where == "self":
+                values = [site.receiver] if site.receiver is not None else []
+            elif isinstance(where, int):
+                values = site.args[where : where + 1]
+            else:
+                values = [site.kwargs[where]] if where in site.kwargs else []
+            for value in values:
+                taint = self._dangerous(frame, rule, value)
+                if taint is not None and (sink.when is None or sink.when(frame, site)):
+                    self._flow(frame, site.node, rule, taint)
+                    return
+
+    def _dangerous(self, frame: Frame, rule: Rule, value: Value) -> Taint | None:
+        """The worst origin of the value that nobody made harmless for this use."""
+        best: Taint | None = None
+        if isinstance(value, Opaque) and value.prefix and _prefix_binds(rule.kind, value.prefix):
+            return None
+        for taint in deep_taints(frame.state, value):
+            if taint.origin.kind not in rule.origins:
+                continue
+            safe = frame.safe_for(taint)
+            if rule.kind in safe or EVERY_KIND in safe:
+                continue
+            if rule.kind == "redirect" and {"rooted", "not-double"} <= safe:
+                continue
+            if best is None or (best.weak and not taint.weak):
+                best = taint
+        return best
+
+    def _flow(self, frame: Frame, node: ast.AST, rule: Rule, taint: Taint) -> None:
+        kind = taint.origin.kind
+        confidence = Confidence.POSSIBLE if taint.weak else rule.flow_confidence
+        severity = rule.severity
+        if kind in (OriginKind.PARAMETER, OriginKind.STORED):
+            confidence = max(confidence, Confidence.POSSIBLE, key=lambda c: c.rank)
+        elif kind in (OriginKind.LOCAL, OriginKind.ENVIRONMENT) and severity.rank > 0:
+            severity = tuple(Severity)[severity.rank - 1]
+        line: int = getattr(node, "lineno", 1)
+        end = Hop(frame.module.path, line, getattr(node, "col_offset", 0), rule.what, taint.hop)
+        message = f"{rule.what}: {taint.origin.label} arrives here"
+        self.hit(frame, node, rule, message, severity, confidence, self._steps(end))
+
+    def _steps(self, hop: Hop) -> tuple[Step, ...]:
+        steps: list[Step] = []
+        current: Hop | None = hop
+        while current is not None and len(steps) < FLOW_STEPS_MAX:
+            lines = self.texts.get(current.path, [])
+            text = lines[current.line - 1].strip() if 0 < current.line <= len(lines) else ""
+            steps.append(Step(current.path, current.line, current.column, text[:200], current.what))
+            current = current.before
+        return tuple(reversed(steps))
+
+    def hit(
+        self,
+        frame: Frame,
+        node: ast.AST,
+        rule: Rule,
+        message: str,
+        severity: Severity,
+        confidence: Confidence,
+        flow: tuple[Step, ...],
+    ) -> None:
+        """Note a broken rule; at one place the best proof wins."""
+        if frame.module.is_test:
+            return
+        self.add(Hit(rule, frame.module.path, frame.scope, node, message, severity, confidence, flow))
+
+    def add(self, hit: Hit) -> None:
+        """Keep the hit unless this place is known with better proof."""
+        line: int = getattr(hit.node, "lineno", 1)
+        key = (hit.rule.id, hit.frame_path, line, hit.node_column())
+        seen = self.hits.get(key)
+        if seen is None or (hit.confidence.rank, -hit.severity.rank) < (
+            seen.confidence.rank,
+            -seen.severity.rank,
+        ):
+            self.hits[key] = hit
+
+    def on_assign(self, frame: Frame, name: str, value: Value, node: ast.AST) -> None:
+        """Values given to names, fields and keys."""
+        for rule, check in self.assigns:
+            if check.when(frame, name, value):
+                message = f"{rule.what}: {name.rpartition('.')[2]}"
+                self.hit(frame, node, rule, message, rule.severity, check.confidence, ())
+
+    def on_return(self, frame: Frame, value: Value, node: ast.AST) -> None:
+        """Values handed back by functions whose result goes out."""
+        for rule in self.returns:
+            taint = self._dangerous(frame, rule, value)
+            if taint is not None and rule.returned is not None and rule.returned(frame, value):
+                self._flow(frame, node, rule, taint)
+
+    def on_compare(self, frame: Frame, node: ast.Compare, values: list[Value]) -> None:
+        """Comparisons whose duration tells something."""
+        rule = self.timing
+        if rule is not None and compares_secret(frame, node, values):
+            self.hit(frame, node, rule, rule.what, rule.severity, Confidence.CERTAIN, ())
+
+
+def _prefix_binds(kind: str, prefix: str) -> bool:
+    """Whether the known beginning already decides what an attacker would want to."""
+    if kind == "url":
+        return _HOST_FIXED.match(prefix) is not None
+    if kind == "redirect":
+        return _HOST_FIXED.match(prefix) is not None or _LOCAL_PATH.match(prefix) is not None
+    return False
+
+
+_DIGEST = (".hexdigest()", ".digest()", ".signature", "hmac.new()")
+_SECRET_SIDE = re.compile(r"(?i)(signature|hmac|digest|api_?key|token|secret|mac$|csrf)")
+
+
+def compares_secret(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
+    """Whether `==` compares a secret with something a client sent, or with a fresh HMAC."""
+    if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+        return False
+    sides = [node.left, node.comparators[0]]
+    if any(isinstance(side, ast.Constant) for side in sides):
+        return False
+    quals = [value.qual if isinstance(value, Opaque) else "" for value in values]
+    names = [ast.unparse(side).rpartition(".")[2] if isinstance(side, ast.Name | ast.Attribute) else "" for side in sides]
+    fresh = any(q.startswith("hmac.") and q.endswith(_DIGEST[:2]) for q in quals)
+    if fresh:
+        return True
+    remote = any(
+        taint.origin.kind is OriginKind.REMOTE for value in values for taint in deep_taints(frame.state, value)
+    )
+    return remote and any(_SECRET_SIDE.search(name) for name in names)
+
+
+def finding_of(hit: Hit, fingerprint: str) -> Finding:
+    """The finding a hit stands for."""
+    node = hit.node
+    line: int = getattr(node, "lineno", 1)
+    column: int = getattr(node, "col_offset", 0)
+    return Finding(
+        rule=hit.rule.id,
+        cwe=hit.rule.cwe,
+        title=hit.rule.title,
+        message=hit.message,
+        path=hit.frame_path,
+        line=line,
+        column=column,
+        end_line=getattr(node, "end_lineno", None) or line,
+        end_column=getattr(node, "end_col_offset", None) or column,
+        severity=hit.severity,
+        confidence=hit.confidence,
+        flow=hit.flow,
+        fix_id=hit.rule.fix_id,
+        fingerprint=fingerprint,
+    )

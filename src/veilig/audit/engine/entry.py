@@ -1,0 +1,182 @@
+"""Who calls this function from outside, and which of its parameters do they decide?"""
+
+import ast
+import re
+
+from veilig.audit.engine.attributes import find_member, outer_bases
+from veilig.audit.engine.calls import all_fields
+from veilig.audit.engine.frame import Frame, opaque
+from veilig.audit.engine.source import FunctionInfo, dotted
+from veilig.audit.engine.value import (
+    Class,
+    Func,
+    Instance,
+    Opaque,
+    OriginKind,
+    Ref,
+    Value,
+)
+
+_FLASK_NUMBER = re.compile(r"<(?:int|float|uuid)(?:\([^)]*\))?:(\w+)>")
+
+IDENTIFIERS = frozenset({"pk", "id"})
+HANDLER_VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "dispatch", "prepare"})
+
+
+def parameter_values(frame: Frame, func: Func) -> tuple[list[Value], dict[str, Value]]:
+    """Arguments for analysing the function on its own: what outsiders decide is tainted."""
+    info = func.info
+    node = info.node
+    spec = node.args
+    names = [*spec.posonlyargs, *spec.args]
+    args: list[Value] = []
+    kwargs: dict[str, Value] = {}
+    if isinstance(func.bound, Class):
+        static = "staticmethod" in info.decorators
+        if not static and names:
+            receiver: Value = func.bound
+            if "classmethod" not in info.decorators:
+                receiver = standing_instance(frame, func.bound)
+            args.append(receiver)
+            names = names[1:]
+    kind, harmless = outside_caller(frame, info)
+    view = False
+    for index, parameter in enumerate(names):
+        value, is_request = _parameter(frame, func, parameter, kind, harmless, view)
+        view = view or (is_request and index == 0)
+        args.append(value)
+    for parameter in spec.kwonlyargs:
+        kwargs[parameter.arg] = _parameter(frame, func, parameter, kind, harmless, view)[0]
+    return args, kwargs
+
+
+def outside_caller(frame: Frame, info: FunctionInfo) -> tuple[OriginKind | None, set[str]]:
+    """Who fills the parameters, by decorator, and which of them can only be numbers."""
+    knowledge = frame.engine.knowledge
+    if isinstance(info.node, ast.Lambda):
+        return None, set()
+    harmless: set[str] = set()
+    found: OriginKind | None = None
+    for name, decorator in zip(info.decorators, info.node.decorator_list, strict=True):
+        kind = knowledge.entry_decorators.get(name.rpartition(".")[2])
+        if kind is None or "." not in name:
+            continue
+        found = kind
+        first = decorator.args[0] if isinstance(decorator, ast.Call) and decorator.args else None
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            harmless.update(_FLASK_NUMBER.findall(first.value))
+    return found, harmless
+
+
+def _parameter(
+    frame: Frame, func: Func, parameter: ast.arg, kind: OriginKind | None, harmless: set[str], view: bool
+) -> tuple[Value, bool]:
+    """One parameter's value, and whether it is a web request."""
+    knowledge = frame.engine.knowledge
+    info = func.info
+    name = parameter.arg
+    annotation = dotted(parameter.annotation) if parameter.annotation is not None else ""
+    if isinstance(parameter.annotation, ast.Constant) and isinstance(parameter.annotation.value, str):
+        annotation = parameter.annotation.value
+    last = annotation.rpartition(".")[2]
+    if name in knowledge.request_parameters or last in ("Request", "HttpRequest", "WebSocket"):
+        return opaque("http.request"), True
+    typed = _project_class(frame, info, parameter.annotation)
+    if typed is not None:
+        if kind is None:
+            return standing_instance(frame, typed), False
+        return _model(frame, typed, parameter, kind), False
+    if last in knowledge.harmless_types or name in harmless or _harmless_default(info, name):
+        return opaque(""), False
+    if kind is not None:
+        return opaque("", frame.source(parameter, kind, name)), False
+    if view and _is_django(frame, info) and name not in IDENTIFIERS and not name.endswith("_id"):
+        return opaque("", frame.source(parameter, OriginKind.REMOTE, name)), False
+    if info.called or info.name.startswith("__") or frame.module.is_test:
+        return opaque(""), False
+    if info.owner is not None and info.name not in HANDLER_VERBS and not _is_web(func):
+        return opaque("", frame.source(parameter, OriginKind.PARAMETER, name)), False
+    if _is_web(func) and info.name in HANDLER_VERBS:
+        return opaque("", frame.source(parameter, OriginKind.REMOTE, name)), False
+    return opaque("", frame.source(parameter, OriginKind.PARAMETER, name)), False
+
+
+def _is_web(func: Func) -> bool:
+    bound = func.bound
+    if not isinstance(bound, Class):
+        return False
+    return any(
+        base.endswith(("View", "Resource", "RequestHandler", "HTTPEndpoint", "ViewSet", "Handler"))
+        for base in outer_bases(bound)
+    )
+
+
+def _is_django(frame: Frame, info: FunctionInfo) -> bool:
+    return any("django" in line for line in info.module.lines[:60] if "import" in line)
+
+
+def _harmless_default(info: FunctionInfo, name: str) -> bool:
+    spec = info.node.args
+    names = [*spec.posonlyargs, *spec.args]
+    defaults = dict(
+        zip([p.arg for p in names[len(names) - len(spec.defaults) :]], spec.defaults, strict=True)
+    )
+    default = defaults.get(name)
+    if isinstance(default, ast.Call):
+        return dotted(default).rpartition(".")[2] in ("Depends", "Security")
+    return isinstance(default, ast.Constant) and isinstance(default.value, int | float | bool)
+
+
+def _project_class(frame: Frame, info: FunctionInfo, annotation: ast.expr | None) -> Class | None:
+    if isinstance(annotation, ast.Subscript) and dotted(annotation.value).rpartition(".")[2] == "Annotated":
+        inner = annotation.slice
+        annotation = inner.elts[0] if isinstance(inner, ast.Tuple) and inner.elts else None
+    if not isinstance(annotation, ast.Name | ast.Attribute):
+        return None
+    value = frame.eval(annotation)
+    return value if isinstance(value, Class) else None
+
+
+def _model(frame: Frame, cls: Class, parameter: ast.arg, kind: OriginKind) -> Value:
+    """An object whose fields the caller fills; fields with a harmless type are harmless."""
+    harmless = frame.engine.knowledge.harmless_types
+    bases = outer_bases(cls)
+    if any(base.rpartition(".")[2] in ("Enum", "StrEnum", "IntEnum") for base in bases):
+        return opaque("")
+    types: dict[str, str] = {}
+    _field_types(cls, types)
+    attrs: dict[str, Value] = {}
+    for name in all_fields(cls):
+        if types.get(name, "") in harmless:
+            attrs[name] = opaque("")
+        else:
+            attrs[name] = opaque("", frame.source(parameter, kind, f"{parameter.arg}.{name}"))
+    return frame.state.new(Instance(cls, attrs))
+
+
+def _field_types(cls: Class, types: dict[str, str]) -> None:
+    for base in cls.bases:
+        if isinstance(base, Class):
+            _field_types(base, types)
+    for item in cls.info.node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            name = dotted(item.annotation).rpartition(".")[2]
+            if isinstance(item.annotation, ast.Subscript) and name == "Literal":
+                name = "int"
+            types[item.target.id] = name
+
+
+def standing_instance(frame: Frame, cls: Class) -> Ref:
+    """An object of the class as its `__init__` leaves it when nobody knows the arguments."""
+    engine = frame.engine
+    ref = frame.state.new(Instance(cls, {}))
+    found = find_member(cls, "__init__")
+    if found is None or not isinstance(found[0], Func) or found[0].info.node in engine.stack:
+        return ref
+    init = found[0].info
+    spec = init.node.args
+    count = len(spec.posonlyargs) + len(spec.args) - 1
+    live = frame.live
+    engine.invoke(frame, Func(init, found[0].closure, ref), [Opaque() for _ in range(count)], {}, init.node)
+    frame.live = live
+    return ref

@@ -1,0 +1,178 @@
+"""What comes back from code that is not in the project, as far as the knowledge tables say?"""
+
+from veilig.audit.engine.frame import CallSite, Frame, opaque
+from veilig.audit.engine.guards import verdict
+from veilig.audit.engine.origins import decoded, facts_about, part_of
+from veilig.audit.engine.probes import found_by, kept_out, removed_by
+from veilig.audit.engine.state import MISSING, constant, deep_taints
+from veilig.audit.engine.value import (
+    NO_FACTS,
+    Facts,
+    Opaque,
+    Taints,
+    Value,
+    cleaned,
+    merge_taints,
+    weakened,
+)
+
+ENDED = "<never returns>"
+PARTS = frozenset({"get", "getlist", "getall", "get_all", "getone", "pop", "getfirst", "getvalue"})
+PIECES = frozenset(
+    {"split", "rsplit", "splitlines", "partition", "rpartition", "group", "groups", "splitext", "groupdict"}
+)
+SUFFIX_SAFE = frozenset({"path"})
+MATCHERS = frozenset({"match", "fullmatch", "search"})
+
+
+def call_outside(frame: Frame, callee: Opaque, site: CallSite, *, tell: bool) -> Value:
+    """The value of a call into unknown code; `tell` lets the rules look at it first."""
+    knowledge = frame.engine.knowledge
+    qual, method = callee.qual, "." + site.name if site.receiver is not None else ""
+    if tell:
+        frame.engine.listener.on_call(frame, site)
+    if qual in knowledge.endings:
+        return Opaque(ENDED)
+    if qual.startswith("re."):
+        value = _regex(frame, qual, site)
+        if value is not None:
+            return value
+    elif site.name in MATCHERS or site.name == "sub":
+        value = _compiled_regex(frame, site)
+        if value is not None:
+            return value
+    kind = knowledge.source_calls.get(qual) or knowledge.source_calls.get(method)
+    if kind is not None:
+        key = constant(site.args[0]) if site.args else ""
+        if isinstance(key, str) and site.receiver is not None:
+            return opaque(f"{qual}()", frame.source_part(qual, key or "()", kind))
+        return opaque(f"{qual}()", frame.source(site.node, kind))
+    own = callee.taints
+    given: Taints = ()
+    for value in (*site.args, *site.kwargs.values()):
+        given = merge_taints(given, deep_taints(frame.state, value))
+    return _known_result(frame, qual, method, own, given, site)
+
+
+def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Taints, site: CallSite) -> Value:
+    knowledge = frame.engine.knowledge
+    both = merge_taints(own, given)
+    result = f"{qual}()"
+    kinds = knowledge.sanitisers.get(qual)
+    if kinds is None and method:
+        kinds = knowledge.sanitisers.get(method)
+    if kinds is not None:
+        return opaque(result, frame.move(cleaned(both, kinds), site.node, f"passed through {site.name}"))
+    proof = knowledge.tests.get(qual) or knowledge.tests.get(method)
+    if proof is not None:
+        return _test(frame, method, proof, own or given, site)
+    if qual in knowledge.validators or method in knowledge.validators:
+        checked = knowledge.validators.get(qual) or knowledge.validators[method]
+        frame.learn(facts_about(frame, both, checked))
+        return opaque(result, cleaned(both, checked))
+    if qual in knowledge.decoders or method in knowledge.decoders:
+        return opaque(result, decoded(frame, both))
+    if method and own:
+        if site.name in PARTS:
+            part = constant(site.args[0]) if site.args else None
+            return opaque(result, part_of(frame, own, part if part is not MISSING else None))
+        if site.name in PIECES:
+            return opaque(result, part_of(frame, own, None))
+        if site.name == "replace":
+            return opaque(result, _replaced(own, given, site))
+        return opaque(result, both)
+    if not given:
+        return opaque(result)
+    if qual in knowledge.carriers or method in knowledge.carriers:
+        prefix = ""
+        first = site.args[0] if site.args else None
+        if isinstance(constant(first), str):
+            prefix = constant(first)
+        elif isinstance(first, Opaque):
+            prefix = first.prefix
+        return opaque(result, frame.move(given, site.node, f"passed through {site.name}"), prefix)
+    return opaque(result, frame.move(weakened(given), site.node, f"passed to {site.name or qual}"))
+
+
+def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site: CallSite) -> Value:
+    first = constant(site.args[0]) if site.args else MISSING
+    if method == ".startswith":
+        return _starts(frame, taints, first)
+    return verdict(facts_about(frame, taints, kinds), NO_FACTS)
+
+
+def _starts(frame: Frame, taints: Taints, literal: object) -> Value:
+    """startswith(): a directory proves something only about a normalised path, an address only up to its host."""
+    held: dict[int, frozenset[str]] = {}
+    failed: Facts = NO_FACTS
+    for taint in taints:
+        kinds: set[str] = set()
+        if "normal" in frame.safe_for(taint):
+            kinds.add("path")
+        if isinstance(literal, str):
+            if "://" in literal and literal.count("/") >= 3 and not literal.endswith("//"):
+                kinds |= {"url", "redirect"}
+            elif literal == "/":
+                kinds.add("rooted")
+        held.update(facts_about(frame, (taint,), frozenset(kinds)))
+        if literal == "//":
+            failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-double"}))}
+        elif literal in ("http", "http:", "https:", "http://", "https://"):
+            failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-scheme"}))}
+        elif literal in ("/", "..", "."):
+            failed = {**failed, **facts_about(frame, (taint,), frozenset({f"not-{literal}"}))}
+    return verdict(held, failed)
+
+
+def _replaced(own: Taints, given: Taints, site: CallSite) -> Taints:
+    mark = constant(site.args[0]) if site.args else MISSING
+    taints = merge_taints(own, given)
+    if mark in ("\n", "\r", "\r\n"):
+        return cleaned(taints, ("log", "header"))
+    if mark == "'":
+        return cleaned(taints, ("xpath",))
+    if mark in ("/", "\\/"):
+        return cleaned(taints, ("path",))
+    if mark == "<":
+        return cleaned(taints, ("html",))
+    return taints
+
+
+def _regex(frame: Frame, qual: str, site: CallSite) -> Value | None:
+    name = qual.removeprefix("re.")
+    pattern = constant(site.args[0]) if site.args else MISSING
+    if name == "compile":
+        return Opaque("re.compile()", (), pattern if isinstance(pattern, str) else "")
+    if not isinstance(pattern, str | bytes):
+        return None
+    if name in MATCHERS and len(site.args) > 1:
+        return _matched(frame, name, pattern, site.args[1])
+    if name == "sub" and len(site.args) > 2:
+        return _substituted(frame, pattern, site.args[1], site.args[2])
+    return None
+
+
+def _compiled_regex(frame: Frame, site: CallSite) -> Value | None:
+    receiver = site.receiver
+    if not isinstance(receiver, Opaque) or receiver.qual != "re.compile()" or not receiver.prefix:
+        return None
+    if site.name in MATCHERS and site.args:
+        return _matched(frame, site.name, receiver.prefix, site.args[0])
+    if site.name == "sub" and len(site.args) > 1:
+        return _substituted(frame, receiver.prefix, site.args[0], site.args[1])
+    return None
+
+
+def _matched(frame: Frame, how: str, pattern: str | bytes, value: Value) -> Value:
+    taints = deep_taints(frame.state, value)
+    held = facts_about(frame, taints, kept_out(pattern, how))
+    failed = facts_about(frame, taints, found_by(pattern)) if how == "search" else NO_FACTS
+    return Opaque("re.match()", taints, "", held, failed)
+
+
+def _substituted(frame: Frame, pattern: str | bytes, by: Value, value: Value) -> Value:
+    replacement = constant(by)
+    taints = merge_taints(deep_taints(frame.state, value), deep_taints(frame.state, by))
+    if isinstance(replacement, str):
+        taints = cleaned(taints, removed_by(pattern, replacement))
+    return opaque("re.sub()", taints)

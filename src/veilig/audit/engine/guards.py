@@ -1,0 +1,170 @@
+"""What does a comparison that held, or failed, tell about the values compared?"""
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from veilig.audit.engine.frame import Frame, opaque
+from veilig.audit.engine.origins import facts_about
+from veilig.audit.engine.probes import denied_by
+from veilig.audit.engine.state import MISSING, constant, deep_taints
+from veilig.audit.engine.value import (
+    ATTACKER,
+    EVERY_KIND,
+    NO_FACTS,
+    Class,
+    Const,
+    Dict,
+    Facts,
+    Func,
+    Method,
+    Module,
+    Opaque,
+    Ref,
+    Seq,
+    Taints,
+    Value,
+    both_facts,
+    either_facts,
+)
+
+EVERYTHING = frozenset({EVERY_KIND})
+PATH = frozenset({"path"})
+
+_ORDER: dict[type[ast.cmpop], Callable[[Any, Any], object]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+def evaluate_compare(frame: Frame, node: ast.expr) -> Value:
+    """A comparison: a constant where both sides are known, else a value that carries what it proves."""
+    assert isinstance(node, ast.Compare)
+    values = [frame.eval(node.left), *(frame.eval(item) for item in node.comparators)]
+    frame.engine.listener.on_compare(frame, node, values)
+    result: Value | None = None
+    for op, left, right in zip(node.ops, values, values[1:], strict=False):
+        one = _pair(frame, op, left, right)
+        result = one if result is None else _and(result, one)
+    return result if result is not None else opaque("")
+
+
+def _and(left: Value, right: Value) -> Value:
+    for value, other in ((left, right), (right, left)):
+        if isinstance(value, Const):
+            return value if not value.value else other
+    held, failed = facts_of(left), facts_of(right)
+    return Opaque("", (), "", both_facts(held[0], failed[0]), either_facts(held[1], failed[1]))
+
+
+def facts_of(value: Value) -> tuple[Facts, Facts]:
+    """What is known when the value is true, and when it is false."""
+    if isinstance(value, Opaque):
+        return value.when_true, value.when_false
+    return NO_FACTS, NO_FACTS
+
+
+def verdict(held: Facts, failed: Facts, *, negate: bool = False) -> Value:
+    """An unknown truth value that proves `held` when true and `failed` when false."""
+    return Opaque("", (), "", failed, held) if negate else Opaque("", (), "", held, failed)
+
+
+def _pair(frame: Frame, op: ast.cmpop, left: Value, right: Value) -> Value:
+    folded = _fold(frame, op, left, right)
+    if folded is not None:
+        return folded
+    negate = isinstance(op, ast.NotEq | ast.NotIn | ast.IsNot)
+    if isinstance(op, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
+        return _equal(frame, left, right, negate)
+    if isinstance(op, ast.In | ast.NotIn):
+        return _contained(frame, left, right, negate)
+    return opaque("")
+
+
+def _fold(frame: Frame, op: ast.cmpop, left: Value, right: Value) -> Value | None:
+    one, two = constant(left), constant(right)
+    if isinstance(op, ast.Is | ast.IsNot):
+        known: bool | None = None
+        if one is not MISSING and two is not MISSING:
+            known = one is two or (type(one) is type(two) and one == two)
+        elif any(isinstance(v, Const) and v.value is None for v in (left, right)) and any(
+            isinstance(v, Func | Class | Module | Method | Ref) for v in (left, right)
+        ):
+            known = False
+        return None if known is None else Const(known is not isinstance(op, ast.IsNot))
+    if isinstance(op, ast.In | ast.NotIn):
+        if one is MISSING:
+            return None
+        inside = _inside(frame, one, right)
+        return None if inside is None else Const(inside is not isinstance(op, ast.NotIn))
+    if one is MISSING or two is MISSING:
+        return None
+    try:
+        return Const(bool(_ORDER[type(op)](one, two)))
+    except (TypeError, KeyError, ValueError, RecursionError):
+        return None
+
+
+def _inside(frame: Frame, item: object, container: Value) -> bool | None:
+    try:
+        if isinstance(container, Const):
+            holder: Any = container.value
+            return item in holder if isinstance(holder, str | bytes) else None
+        thing = frame.state.get(container) if isinstance(container, Ref) else None
+        if isinstance(thing, Dict) and thing.rest is None:
+            return item in thing.items
+        if isinstance(thing, Seq) and thing.rest is None:
+            if all(isinstance(value, Const) for value in thing.items):
+                return any(isinstance(v, Const) and v.value == item for v in thing.items)
+    except TypeError:
+        return None
+    return None
+
+
+def attacked(taints: Taints) -> bool:
+    """Whether an attacker decides part of the value."""
+    return any(taint.origin.kind in ATTACKER for taint in taints)
+
+
+def _equal(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
+    for value, other in ((left, right), (right, left)):
+        if isinstance(value, Const) and value.value is None and isinstance(other, Opaque):
+            # `m is None`: the value was a test itself; None is its false.
+            held = facts_about(frame, other.taints, EVERYTHING)
+            return verdict(both_facts(other.when_false, held), other.when_true, negate=negate)
+    for value, other in ((left, right), (right, left)):
+        if isinstance(value, Const) and isinstance(value.value, bool) and isinstance(other, Opaque):
+            held, failed = facts_of(other)
+            if held or failed:
+                flip = negate is value.value
+                return verdict(held, failed, negate=flip)
+    one, two = deep_taints(frame.state, left), deep_taints(frame.state, right)
+    if attacked(one) != attacked(two):
+        return verdict(facts_about(frame, one or two, EVERYTHING), NO_FACTS, negate=negate)
+    if one and two:
+        names = f"{getattr(left, 'qual', '')} {getattr(right, 'qual', '')}"
+        if "basename()" in names or "secure_filename()" in names or ".name" in names:
+            held = both_facts(facts_about(frame, one, PATH), facts_about(frame, two, PATH))
+            return verdict(held, NO_FACTS, negate=negate)
+        if "commonpath()" in names or "commonprefix()" in names:
+            held = both_facts(facts_about(frame, one, EVERYTHING), facts_about(frame, two, PATH))
+            return verdict(held, NO_FACTS, negate=negate)
+    return opaque("")
+
+
+def _contained(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
+    one, two = deep_taints(frame.state, left), deep_taints(frame.state, right)
+    if attacked(one) and not attacked(two):
+        return verdict(facts_about(frame, one, EVERYTHING), NO_FACTS, negate=negate)
+    if attacked(two) and not attacked(one):
+        if isinstance(right, Opaque) and right.qual.endswith(".parents"):
+            return verdict(facts_about(frame, two, PATH), NO_FACTS, negate=negate)
+        literal = constant(left)
+        absent = facts_about(frame, two, denied_by(literal))
+        return verdict(NO_FACTS, absent, negate=negate)
+    return opaque("")

@@ -1,0 +1,77 @@
+"""When part of a tainted value is taken, what does a check of the part say about the whole?"""
+
+from veilig.audit.engine.frame import Frame
+from veilig.audit.engine.state import new_key
+from veilig.audit.engine.value import (
+    ATTACKER,
+    EVERY_KIND,
+    Facts,
+    Origin,
+    Taint,
+    Taints,
+)
+
+# (origin, part) -> the part's origin, and what the whole becomes harmless for once the part is checked. Kept on the
+# engine for one entry point: the same part read twice is the same thing, so a guard on one reading covers the other.
+
+
+def part_of(frame: Frame, taints: Taints, part: object, grants: frozenset[str] = frozenset()) -> Taints:
+    """The taints of a part of the value: what is known of the whole holds for it, not the other way round.
+
+    part: a hashable name of the part (key, index, attribute); None is a new part at each evaluation.
+    grants: what the whole becomes harmless for once the part passed an allow-list.
+    """
+    if not taints:
+        return taints
+    result: list[Taint] = []
+    for taint in taints:
+        if taint.origin.kind not in ATTACKER:
+            result.append(taint)
+            continue
+        origin = _part(frame, taint.origin, part, grants)
+        result.append(Taint(origin, taint.hop, frame.safe_for(taint), taint.weak))
+    return tuple(result)
+
+
+def _part(frame: Frame, whole: Origin, part: object, grants: frozenset[str]) -> Origin:
+    parts = frame.engine.parts
+    key = (whole.uid, part)
+    if part is not None:
+        try:
+            found = parts.get(key)
+        except TypeError:  # an unhashable key: a new part
+            found, part = None, None
+        if found is not None:
+            return found
+    origin = Origin(new_key(), whole.kind, whole.label)
+    if part is not None:
+        parts[key] = origin
+    if grants:
+        frame.engine.grants[origin.uid] = (whole.uid, grants)
+    return origin
+
+
+def decoded(frame: Frame, taints: Taints) -> Taints:
+    """The taints after a decoder: whatever was checked before says nothing about what comes out."""
+    return tuple(
+        Taint(_part(frame, taint.origin, None, frozenset()), taint.hop, frozenset(), taint.weak)
+        if taint.origin.kind in ATTACKER
+        else taint
+        for taint in taints
+    )
+
+
+def facts_about(frame: Frame, taints: Taints, kinds: frozenset[str]) -> Facts:
+    """The facts that the value with these taints is harmless for `kinds`."""
+    found: dict[int, frozenset[str]] = {}
+    if not kinds:
+        return found
+    for taint in taints:
+        if taint.origin.kind not in ATTACKER:
+            continue
+        uid = taint.origin.uid
+        found[uid] = found.get(uid, frozenset()) | kinds
+        granted = frame.engine.grants.get(uid)
+        if granted is not None and EVERY_KIND in kinds:
+            found[granted[0]] = found.get(granted[0], frozenset()) | granted[1]
+    return found

@@ -1,0 +1,203 @@
+"""What modules, classes and functions does the project have, and which names does it call?"""
+
+import ast
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+
+
+@dataclass(slots=True, eq=False)
+class ModuleInfo:
+    """One parsed file. `name` is dotted as seen from the scanned root."""
+
+    path: str
+    name: str
+    tree: ast.Module
+    lines: list[str]
+    is_package: bool
+    is_test: bool = False
+
+    def text(self, line: int) -> str:
+        """The source line, 1-based, without its margin."""
+        return self.lines[line - 1].strip() if 0 < line <= len(self.lines) else ""
+
+
+@dataclass(slots=True, eq=False)
+class FunctionInfo:
+    """One function, method or lambda of the project."""
+
+    module: ModuleInfo
+    node: FunctionNode
+    name: str
+    qualname: str
+    owner: "ClassInfo | None" = None
+    is_generator: bool = False
+    decorators: tuple[str, ...] = ()
+    called: bool = False  # somebody in the project mentions the name
+    writes_outside: bool = False  # global or nonlocal names: effects the heap does not show
+
+
+@dataclass(slots=True, eq=False)
+class ClassInfo:
+    """One class of the project; `fields` are annotated names in order, for dataclasses and models."""
+
+    module: ModuleInfo
+    node: ast.ClassDef
+    name: str
+    qualname: str
+    fields: tuple[str, ...] = ()
+    decorators: tuple[str, ...] = ()
+
+
+class Unparsable(Exception):
+    """The file is not Python this interpreter can parse; the text says why."""
+
+
+def parse(path: str, text: str, *, is_test: bool = False) -> ModuleInfo:
+    """The module at `path` (relative, posix). Raises Unparsable; never lets a hostile file break the caller."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, filename=path)
+    except SyntaxError as error:
+        where = f" (line {error.lineno})" if error.lineno else ""
+        raise Unparsable(
+            f"not parsable as Python {sys.version_info[0]}.{sys.version_info[1]}: {error.msg}{where}"
+        ) from error
+    except ValueError as error:
+        raise Unparsable(f"not parsable: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise Unparsable("nested too deeply to parse") from error
+    return ModuleInfo(path, module_name(path), tree, text.splitlines(), path.endswith("__init__.py"), is_test)
+
+
+def module_name(path: str) -> str:
+    """`pkg/mod.py` -> `pkg.mod`, `pkg/__init__.py` -> `pkg`."""
+    parts = list(PurePosixPath(path).with_suffix("").parts)
+    if parts and parts[-1] == "__init__":
+        parts.pop()
+    return ".".join(parts)
+
+
+def dotted(node: ast.expr | None) -> str:
+    """`a.b.c` for a chain of names, calls shown by their callee; empty for anything else."""
+    parts: list[str] = []
+    while node is not None:
+        if isinstance(node, ast.Call):
+            node = node.func
+        elif isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        elif isinstance(node, ast.Name):
+            parts.append(node.id)
+            return ".".join(reversed(parts))
+        elif isinstance(node, ast.Subscript):
+            node = node.value
+        else:
+            return ""
+    return ""
+
+
+def function_info(
+    module: ModuleInfo, node: FunctionNode, prefix: str = "", owner: ClassInfo | None = None
+) -> FunctionInfo:
+    """What the engine needs to know about a function before it runs it."""
+    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+    decorators = () if isinstance(node, ast.Lambda) else tuple(dotted(item) for item in node.decorator_list)
+    generator = not isinstance(node, ast.Lambda) and any(
+        isinstance(item, ast.Yield | ast.YieldFrom) for item in own_nodes(node)
+    )
+    qualname = f"{prefix}.{name}" if prefix else name
+    outside = any(isinstance(item, ast.Global | ast.Nonlocal) for item in ast.walk(node))
+    return FunctionInfo(module, node, name, qualname, owner, generator, decorators, writes_outside=outside)
+
+
+def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node inside, without those of nested functions and classes."""
+    stack = list(ast.iter_child_nodes(node))
+    while stack:
+        item = stack.pop()
+        yield item
+        if not isinstance(item, SCOPES):
+            stack.extend(ast.iter_child_nodes(item))
+
+
+def class_info(module: ModuleInfo, node: ast.ClassDef, prefix: str = "") -> ClassInfo:
+    """What the engine needs to know about a class."""
+    names = tuple(
+        item.target.id
+        for item in node.body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    )
+    qualname = f"{prefix}.{node.name}" if prefix else node.name
+    return ClassInfo(module, node, node.name, qualname, names, tuple(dotted(d) for d in node.decorator_list))
+
+
+@dataclass(slots=True, eq=False)
+class Project:
+    """All parsed modules, found by dotted name the way an import statement would."""
+
+    modules: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
+    by_suffix: dict[str, list[ModuleInfo]] = field(default_factory=dict[str, list[ModuleInfo]])
+    packages: set[str] = field(default_factory=set[str])
+    called: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
+
+    def add(self, module: ModuleInfo) -> None:
+        """Make the module importable and note which names it mentions."""
+        self.modules[module.name] = module
+        parts = module.name.split(".")
+        for start in range(len(parts)):
+            self.by_suffix.setdefault(".".join(parts[start:]), []).append(module)
+            self.packages.add(".".join(parts[:start]))
+        self.called |= mentioned_names(module.tree)
+
+    def find(self, name: str, importer: ModuleInfo) -> ModuleInfo | None:
+        """The module an absolute import of `name` in `importer` means; None when it is not the project's.
+
+        A module of the standard library is never taken from the project: a file called `random.py` deep in
+        a tree must not hide what `import random` does everywhere else.
+        """
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            return None
+        found = self.modules.get(name)
+        if found is not None:
+            return found
+        folder = importer.name.rpartition(".")[0]
+        found = self.modules.get(f"{folder}.{name}") if folder else None
+        if found is not None:
+            return found
+        candidates = self.by_suffix.get(name, [])
+        return candidates[0] if len(candidates) == 1 else None
+
+
+def mentioned_names(tree: ast.Module) -> set[str]:
+    """Names that are called or used as a value somewhere: a function outside this set has no caller here."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+    return names
+
+
+def resolve_relative(module: ModuleInfo, level: int, name: str | None) -> str:
+    """The absolute dotted name of `from ..name import`."""
+    parts = module.name.split(".") if module.name else []
+    drop = level - 1 if module.is_package else level
+    kept = parts[: len(parts) - drop] if drop else parts
+    return ".".join([*kept, name] if name else kept)
+
+
+def build(modules: Mapping[str, ModuleInfo]) -> Project:
+    """A project of these modules, in path order."""
+    project = Project()
+    for path in sorted(modules):
+        project.add(modules[path])
+    return project

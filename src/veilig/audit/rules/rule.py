@@ -1,0 +1,64 @@
+"""What does one rule say: what it finds, why it hurts, where, with examples that run as its tests?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.value import OriginKind, Value
+from veilig.audit.finding import Confidence, Severity
+
+REMOTE = frozenset({OriginKind.REMOTE})
+OUTSIDE = frozenset({OriginKind.REMOTE, OriginKind.LOCAL})
+ANYBODY = frozenset({OriginKind.REMOTE, OriginKind.LOCAL, OriginKind.PARAMETER})
+
+type Condition = Callable[[Frame, CallSite], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Calls that are dangerous when a tainted value arrives in one of `args` (position, keyword, or "*" for all)."""
+
+    calls: tuple[str, ...]  # "os.system", or ".execute" for a method of an object that is not the project's
+    args: tuple[int | str, ...] = (0,)
+    when: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Calls that are a weakness by how they are made."""
+
+    calls: tuple[str, ...]
+    when: Condition
+    confidence: Confidence = Confidence.CERTAIN
+
+
+@dataclass(frozen=True, slots=True)
+class AssignCheck:
+    """Values that must not be given to such a name; the name is dotted or the key of an item."""
+
+    when: Callable[[Frame, str, Value], bool]
+    confidence: Confidence = Confidence.CERTAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One weakness. `bad` and `good` are whole modules: the first must be found, the second must stay silent."""
+
+    id: str
+    cwe: int
+    title: str
+    severity: Severity
+    what: str
+    why: str
+    advice: str
+    silent: str
+    bad: str
+    good: str
+    kind: str = ""  # the use a sanitiser must make the value harmless for
+    origins: frozenset[OriginKind] = REMOTE
+    sinks: tuple[Sink, ...] = ()
+    checks: tuple[Check, ...] = ()
+    assigns: tuple[AssignCheck, ...] = ()
+    returned: Callable[[Frame, Value], bool] | None = None  # a tainted return value is a sink
+    fix_id: str | None = None
+    flow_confidence: Confidence = Confidence.FLOW  # the best a flow of this rule can claim

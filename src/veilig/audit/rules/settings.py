@@ -1,0 +1,320 @@
+"""Rules for settings: debug modes, cookies, XML parsers, temporary files, permissions, time-outs, bind addresses."""
+
+import re
+
+from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.state import constant, truth
+from veilig.audit.engine.value import Value
+from veilig.audit.finding import Confidence, Severity
+from veilig.audit.rules.conditions import (
+    always,
+    both,
+    first_of,
+    given_true,
+    keyword_is,
+    missing,
+    text_of,
+)
+from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
+
+HTTP_CALLS = tuple(
+    f"requests.{verb}" for verb in ("get", "post", "put", "delete", "patch", "head", "options", "request")
+)
+
+
+def settings_name(*names: str) -> re.Pattern[str]:
+    """A setting assigned in a settings module or in app.config[...]."""
+    return re.compile(rf"(^|\[|\.)({'|'.join(names)})\]?$")
+
+
+def _flag(pattern: re.Pattern[str], value: object, *, module_only: bool = True) -> AssignCheck:
+    def test(frame: Frame, name: str, given: Value) -> bool:
+        if constant(given) is not value or pattern.search(name) is None:
+            return False
+        return not module_only or frame.func is None or "[" in name or "." in name
+
+    return AssignCheck(test)
+
+
+DEBUG = Rule(
+    id="debug-enabled",
+    cwe=489,
+    title="debug mode on",
+    severity=Severity.MEDIUM,
+    what="the debug mode is switched on in the code",
+    why="CWE-489: Werkzeug's debugger runs any code, Django's pages show settings",
+    advice="read it from the environment, off by default",
+    silent="debug=False, values from the environment",
+    fix_id="debug-off",
+    checks=(
+        Check((".run",), both(keyword_is(2, "debug", True), lambda frame, site: text_of(site.receiver).endswith(("Flask()", "app", "Quart()", "Bottle()", "Dash()")))),
+        Check(("bottle.run", "bottle.debug", "flask.Flask().run", "uvicorn.run"), keyword_is(99, "debug", True)),
+        Check(("fastapi.FastAPI", "starlette.applications.Starlette", "tornado.web.Application", "aiohttp.web.Application"), keyword_is(99, "debug", True)),
+    ),
+    assigns=(
+        _flag(re.compile(r"^DEBUG$"), True),
+        _flag(re.compile(r"config\[DEBUG\]$"), True, module_only=False),
+        _flag(re.compile(r"Flask\(\)\.debug$"), True, module_only=False),
+    ),
+    bad="from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n    app.run(debug=True)\n",
+    good="from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n    app.run()\n",
+)
+
+
+def _sensitive_cookie(frame: Frame, site: CallSite) -> bool:
+    del frame
+    if site.splat or not (site.args or site.kwargs):
+        return False
+    return True
+
+
+COOKIE = Rule(
+    id="cookie-flags",
+    cwe=614,
+    title="cookie without Secure",
+    severity=Severity.MEDIUM,
+    what="a cookie may travel without TLS",
+    why="CWE-614: it can be read on the way",
+    advice="set_cookie(..., secure=True, httponly=True, samesite='Lax')",
+    silent="secure=True",
+    fix_id="cookie-flags",
+    checks=(
+        Check((".set_cookie",), both(_sensitive_cookie, lambda frame, site: site.arg(99, "secure") is None or constant(site.arg(99, "secure")) is False)),
+    ),
+    assigns=(_flag(settings_name("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"), False, module_only=False),),
+    bad="from flask import make_response\ndef login():\n    r = make_response('ok')\n    r.set_cookie('s', 'v', httponly=True)\n    return r\n",
+    good="from flask import make_response\ndef login():\n    r = make_response('ok')\n"
+    "    r.set_cookie('s', 'v', secure=True, httponly=True)\n    return r\n",
+)
+
+HTTPONLY = Rule(
+    id="cookie-httponly",
+    cwe=1004,
+    title="session cookie readable by scripts",
+    severity=Severity.LOW,
+    what="a session cookie may be read by scripts",
+    why="CWE-1004: one script injection steals the session",
+    advice="httponly=True",
+    silent="httponly=True, cookies that are not a session",
+    fix_id="cookie-flags",
+    checks=(
+        Check(
+            (".set_cookie",),
+            lambda frame, site: not site.splat
+            and (
+                constant(site.arg(99, "httponly")) is False
+                or (
+                    site.arg(99, "httponly") is None
+                    and re.search(r"(?i)sess|token|auth|sid|remember", text_of(site.arg(0, "key"))) is not None
+                )
+            ),
+        ),
+    ),
+    assigns=(_flag(settings_name("SESSION_COOKIE_HTTPONLY"), False, module_only=False),),
+    bad="from flask import make_response\ndef login():\n    r = make_response('ok')\n    r.set_cookie('session', 'v', secure=True)\n    return r\n",
+    good="from flask import make_response\ndef login():\n    r = make_response('ok')\n"
+    "    r.set_cookie('session', 'v', secure=True, httponly=True)\n    return r\n",
+)
+
+XXE = Rule(
+    id="xml-external-entities",
+    cwe=611,
+    title="XML external entities",
+    severity=Severity.HIGH,
+    what="XML is parsed with external entities allowed",
+    why="CWE-611: an entity reads files or reaches internal addresses",
+    advice="lxml: XMLParser(resolve_entities=False, no_network=True); otherwise defusedxml",
+    silent="resolve_entities=False, defusedxml, xml.etree with its defaults",
+    fix_id="xml-parser",
+    kind="xml",
+    sinks=(Sink(("xml.dom.pulldom.parseString", "xml.sax.parseString", "xmlrpc.client.loads"), (0,), None),),
+    checks=(
+        Check(("lxml.etree.XMLParser", "lxml.etree.XMLPullParser"), given_true(99, "resolve_entities")),
+        Check(("lxml.etree.XMLParser",), given_true(99, "load_dtd")),
+        Check(("lxml.etree.XMLParser",), keyword_is(99, "no_network", False)),
+        Check((".setFeature",), both(lambda frame, site: "feature_external_ges" in text_of(site.arg(0)) or "external-general-entities" in text_of(site.arg(0)), lambda frame, site: truth(frame.state, site.args[1]) is True if len(site.args) > 1 else False)),
+    ),
+    bad="from lxml import etree\ndef read(data):\n    return etree.fromstring(data, etree.XMLParser(resolve_entities=True))\n",
+    good="from lxml import etree\ndef read(data):\n    return etree.fromstring(data, etree.XMLParser(resolve_entities=False))\n",
+)
+
+AUTOESCAPE = Rule(
+    id="autoescape-off",
+    cwe=79,
+    title="templates without escaping",
+    severity=Severity.HIGH,
+    what="a template environment does not escape",
+    why="CWE-79: every value of every page may carry a script",
+    advice="Environment(autoescape=True) or select_autoescape()",
+    silent="autoescape=True, select_autoescape(), environments that are not for pages",
+    fix_id="autoescape-on",
+    checks=(
+        Check(("jinja2.Environment",), keyword_is(99, "autoescape", False)),
+        Check(("jinja2.Environment",), missing(99, "autoescape"), Confidence.POSSIBLE),
+    ),
+    bad="import jinja2\nenv = jinja2.Environment(autoescape=False)\n",
+    good="import jinja2\nenv = jinja2.Environment(autoescape=True)\n",
+)
+
+TEMPFILE = Rule(
+    id="predictable-temporary-file",
+    cwe=377,
+    title="predictable temporary file",
+    severity=Severity.MEDIUM,
+    what="a temporary name is made before the file",
+    why="CWE-377: somebody else creates it in between",
+    advice="tempfile.mkstemp() or NamedTemporaryFile()",
+    silent="mkstemp, NamedTemporaryFile, TemporaryDirectory",
+    fix_id="mkstemp",
+    checks=(Check(("tempfile.mktemp", "os.tempnam", "os.tmpnam"), always),),
+    bad="import tempfile\nname = tempfile.mktemp()\n",
+    good="import tempfile\nhandle, name = tempfile.mkstemp()\n",
+)
+
+PERMISSIONS = Rule(
+    id="open-permissions",
+    cwe=732,
+    title="file open to everybody",
+    severity=Severity.MEDIUM,
+    what="a file becomes writable for everybody",
+    why="CWE-732: any local user changes it",
+    advice="0o600 for data, 0o700 for programs",
+    silent="modes without write permission for others",
+    fix_id="chmod-owner",
+    checks=(
+        Check(
+            ("os.chmod", "os.fchmod", "os.mkdir", "os.makedirs", "os.umask", ".chmod"),
+            lambda frame, site: _open_mode(site),
+        ),
+    ),
+    bad="import os\nos.chmod('/srv/data', 0o777)\n",
+    good="import os\nos.chmod('/srv/data', 0o700)\n",
+)
+
+
+def _open_mode(site: CallSite) -> bool:
+    position = 0 if site.qual == "os.umask" or (site.qual != "os.chmod" and site.name == "chmod" and site.receiver is not None and len(site.args) == 1) else 1
+    mode = constant(site.arg(position, "mode"))
+    if not isinstance(mode, int) or isinstance(mode, bool):
+        return False
+    if site.qual == "os.umask":
+        return mode == 0
+    return bool(mode & 0o002) and not mode & 0o1000
+
+
+TIMEOUT = Rule(
+    id="missing-timeout",
+    cwe=400,
+    title="request without a time limit",
+    severity=Severity.LOW,
+    what="a request may wait for ever",
+    why="CWE-400: one silent server stops every worker",
+    advice="pass timeout=10",
+    silent="any timeout argument",
+    fix_id="add-timeout",
+    checks=(Check(HTTP_CALLS, missing(99, "timeout")), Check(HTTP_CALLS, keyword_is(99, "timeout", None))),
+    bad="import requests\ndef load():\n    return requests.get('https://example.org')\n",
+    good="import requests\ndef load():\n    return requests.get('https://example.org', timeout=10)\n",
+)
+
+BIND = Rule(
+    id="bind-all",
+    cwe=605,
+    title="listens on every interface",
+    severity=Severity.LOW,
+    what="a server listens on every interface",
+    why="CWE-605: what was meant for this machine is offered to the network",
+    advice="bind to 127.0.0.1 unless the service is meant for the network",
+    silent="127.0.0.1, addresses from the configuration",
+    checks=(
+        Check((".bind",), lambda frame, site: text_of(_first(frame, site)) in ("0.0.0.0", "::") , Confidence.PATTERN),  # noqa: S104
+        Check((".run", "uvicorn.run"), keyword_is(0, "host", "0.0.0.0"), Confidence.PATTERN),  # noqa: S104
+    ),
+    bad="import socket\ns = socket.socket()\ns.bind(('0.0.0.0', 80))\n",
+    good="import socket\ns = socket.socket()\ns.bind(('127.0.0.1', 80))\n",
+)
+
+
+def _first(frame: Frame, site: CallSite) -> Value | None:
+
+
+    return first_of(frame, site.args[0]) if site.args else None
+
+
+CORS = Rule(
+    id="cors-any-origin",
+    cwe=942,
+    title="any site may use the session",
+    severity=Severity.MEDIUM,
+    what="any origin is allowed together with credentials",
+    why="CWE-942: a foreign page acts with the user's session",
+    advice="list the origins you trust",
+    silent="listed origins, no credentials",
+    checks=(
+        Check(("flask_cors.CORS",), keyword_is(99, "supports_credentials", True)),
+        Check((".add_middleware",), both(keyword_is(99, "allow_credentials", True), lambda frame, site: _any_origin(frame, site))),
+    ),
+    assigns=(_flag(settings_name("CORS_ALLOW_ALL_ORIGINS", "CORS_ORIGIN_ALLOW_ALL"), True),),
+    bad="CORS_ALLOW_ALL_ORIGINS = True\n",
+    good="CORS_ALLOW_ALL_ORIGINS = False\n",
+)
+
+
+def _any_origin(frame: Frame, site: CallSite) -> bool:
+
+
+    return text_of(first_of(frame, site.kwargs.get("allow_origins"))) == "*"
+
+
+HOSTS = Rule(
+    id="any-host",
+    cwe=20,
+    title="any host name accepted",
+    severity=Severity.LOW,
+    what="the application answers for any host name",
+    why="CWE-20: forged host headers end up in links and caches",
+    advice="list the host names of this service",
+    silent="listed names",
+    assigns=(AssignCheck(lambda frame, name, value: name == "ALLOWED_HOSTS" and _star(frame, value)),),
+    bad="ALLOWED_HOSTS = ['*']\n",
+    good="ALLOWED_HOSTS = ['shop.example.org']\n",
+)
+
+
+def _star(frame: Frame, value: Value) -> bool:
+
+
+    return text_of(first_of(frame, value)) == "*"
+
+
+CSRF_OFF = Rule(
+    id="csrf-disabled",
+    cwe=352,
+    title="CSRF protection off",
+    severity=Severity.MEDIUM,
+    what="the protection against forged requests is switched off",
+    why="CWE-352: a foreign page sends requests with the user's session",
+    advice="leave it on; exempt only endpoints that authenticate by token",
+    silent="protected forms",
+    fix_id="csrf-on",
+    assigns=(_flag(settings_name("WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"), False, module_only=False),),
+    bad="from django.views.decorators.csrf import csrf_exempt\n@csrf_exempt\ndef pay(request):\n    return None\n",
+    good="def pay(request):\n    return None\n",
+)
+
+HANDLED = Rule(
+    id="swallowed-exception",
+    cwe=390,
+    title="error ignored",
+    severity=Severity.LOW,
+    what="every error is ignored here",
+    why="CWE-390: a failed check looks like a passed one",
+    advice="catch what you expect, and say what happened",
+    silent="handlers that log, return, raise or name one expected error",
+    bad="def check(user):\n    try:\n        verify(user)\n    except Exception:\n        pass\n",
+    good="def check(user):\n    try:\n        verify(user)\n    except KeyError:\n        return False\n    return True\n",
+)
+
+RULES = (
+    DEBUG, COOKIE, HTTPONLY, XXE, AUTOESCAPE, TEMPFILE, PERMISSIONS, TIMEOUT, BIND, CORS, HOSTS, CSRF_OFF, HANDLED,
+)  # fmt: skip
