@@ -1,0 +1,178 @@
+"""Which edits are worth trying, the most likely first?"""
+
+import ast
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from veilig.repair.edit import Edit, EditError, apply
+from veilig.repair.families import FAMILIES, Draft, Family, Hints, Site
+from veilig.repair.locate import Line
+from veilig.repair.source import Source, Unit, normal
+
+TITLE_CHARS_MAX = 110
+LINE_COST = 3.0  # what separates the most from the least suspicious line
+RANK_COST = 0.06  # what one place further down the list costs: ties are broken, not decided
+RANK_COST_MAX = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One edit that parses. `unit` is None when it needs its module executed again (the slow path)."""
+
+    path: str
+    edits: tuple[Edit, ...]
+    family: str
+    cost: float
+    title: str
+    line: int
+    unit: Unit | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    source: Source
+    statement: ast.stmt
+    cost: float
+
+
+def generate(
+    files: Mapping[str, str], ranked: Sequence[Line], hints: Hints | None = None
+) -> Iterator[Candidate]:
+    """Candidates best first, generated only as far as they are asked for; each parses and none comes twice.
+
+    files: relative path -> text of the modules that may be edited (never tests). ranked: most suspicious first.
+    A file that does not parse has no candidates: the syntax recipes come first.
+    """
+    hints = hints or Hints()
+    order = count()
+    heap: list[tuple[float, int, _Place | None, Family | None, Draft | None, ast.AST | None]] = []
+    for place in _places(files, ranked):
+        for family in FAMILIES:
+            heapq.heappush(heap, (place.cost + family.cost - 0.9, next(order), place, family, None, None))
+    seen: set[tuple[str, str]] = set()
+    while heap:
+        cost, _, place, family, draft, node = heapq.heappop(heap)
+        assert place is not None
+        assert family is not None
+        if draft is not None and node is not None:
+            candidate = _candidate(place, family, draft, cost, node, seen)
+            if candidate is not None:
+                yield candidate
+            continue
+        for found, on in _drafts(place, family, hints):
+            total = place.cost + family.cost + found.cost
+            heapq.heappush(heap, (max(total, cost), next(order), place, family, found, on))
+
+
+def _places(files: Mapping[str, str], ranked: Sequence[Line]) -> Iterator[_Place]:
+    """Statements with a suspicious line in their header, once each, with the cost of their best line."""
+    sources: dict[str, Source | None] = {}
+    at_line: dict[tuple[str, int], list[ast.stmt]] = {}
+    best = max((line.score for line in ranked), default=1.0) or 1.0
+    done: set[ast.stmt] = set()
+    for rank, line in enumerate(ranked):
+        if line.path not in sources:
+            sources[line.path] = _source(line.path, files.get(line.path))
+            source = sources[line.path]
+            for statement in source.statements if source else ():
+                for number in source.header_lines(statement) if source else ():
+                    at_line.setdefault((line.path, number), []).append(statement)
+        source = sources[line.path]
+        if source is None:
+            continue
+        cost = LINE_COST * (1 - line.score / best) + min(RANK_COST * rank, RANK_COST_MAX)
+        for statement in at_line.get((line.path, line.line), ()):
+            if statement not in done and not isinstance(statement, ast.Import | ast.ImportFrom):
+                done.add(statement)
+                yield _Place(source, statement, cost)
+
+
+def _source(path: str, text: str | None) -> Source | None:
+    if text is None:
+        return None
+    try:
+        return Source(path, text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _drafts(place: _Place, family: Family, hints: Hints) -> Iterator[tuple[Draft, ast.AST]]:
+    for node in place.source.own_nodes(place.statement):
+        if isinstance(node, family.on) and not _annotation(place.source, node):
+            try:
+                for draft in family.make(Site(place.source, node, place.statement, hints)):
+                    yield draft, node
+            except EditError:
+                continue  # a node without a position (a comprehension in an old grammar, an operator)
+
+
+def _annotation(source: Source, node: ast.AST) -> bool:
+    # Type hints do not run; changing them repairs nothing.
+    below = node
+    for above in source.ancestors(node):
+        if isinstance(above, ast.arg) or (isinstance(above, ast.AnnAssign) and above.annotation is below):
+            return True
+        if isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef) and above.returns is below:
+            return True
+        if isinstance(above, ast.stmt):
+            return False
+        below = above
+    return False
+
+
+def _candidate(
+    place: _Place, family: Family, draft: Draft, cost: float, node: ast.AST, seen: set[tuple[str, str]]
+) -> Candidate | None:
+    source = place.source
+    edits = tuple(Edit(source.path, start, end, text) for start, end, text in sorted(draft.changes))
+    unit = source.unit(place.statement) if isinstance(node, ast.stmt) else source.unit(node)
+    if unit is not None and not all(unit.start <= edit.start and edit.end <= unit.end for edit in edits):
+        unit = None
+    try:
+        after = apply(source.text, edits)
+    except EditError:
+        return None
+    if unit is not None:
+        new = after[unit.start : unit.end + len(after) - len(source.text)]
+        old = source.text[unit.start : unit.end]
+        key = (f"{source.path}:{unit.start}", normal(new))
+    else:
+        new, old, key = after, source.text, (source.path, after)
+    if new == old or key in seen or not _parses(new, unit):
+        return None
+    seen.add(key)
+    first = min(edit.start for edit in edits)
+    line = source.lines.position(first)[0]
+    title = f"{family.says}: {describe(source.text, after, line)}"
+    return Candidate(source.path, edits, family.name, round(cost, 3), title, line, unit)
+
+
+def _parses(text: str, unit: Unit | None) -> bool:
+    if unit is not None and unit.indent:
+        text = "if 1:\n" + text
+    try:
+        ast.parse(text.removeprefix("\ufeff"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def describe(before: str, after: str, line: int) -> str:
+    """`old -> new` of the first changed line, cut to what fits on a screen."""
+    old, new = before.split("\n"), after.split("\n")
+    last = min(len(old), len(new))
+    first = next((place for place in range(last) if old[place] != new[place]), max(line - 1, 0))
+    more = len(new) - len(old)
+    added = " ".join(one.strip() for one in new[first : first + more]) if more > 0 else ""
+    gone = " ".join(one.strip() for one in old[first : first - more]) if more < 0 else ""
+    if more > 0:
+        return _cut(f"add `{added}`")
+    if more < 0:
+        return _cut(f"remove `{gone}`")
+    return _cut(f"{old[first].strip()} -> {new[first].strip()}" if first < last else "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TITLE_CHARS_MAX else text[: TITLE_CHARS_MAX - 3] + "..."

@@ -1,0 +1,26 @@
+"""Which template families are there? One table, hand-set costs; a family's order within the table means nothing."""
+
+from veilig.repair.families import (
+    arithmetic,
+    blocks,
+    calls,
+    conditions,
+    containers,
+    names,
+    operators,
+    statements,
+)
+from veilig.repair.families.family import Draft, Family, Hints, Site
+
+FAMILIES: tuple[Family, ...] = (
+    *operators.FAMILIES,
+    *arithmetic.FAMILIES,
+    *names.FAMILIES,
+    *calls.FAMILIES,
+    *containers.FAMILIES,
+    *conditions.FAMILIES,
+    *statements.FAMILIES,
+    *blocks.FAMILIES,
+)
+
+__all__ = ["FAMILIES", "Draft", "Family", "Hints", "Site"]
