@@ -32,7 +32,7 @@ class TestResult:
 
 
 def run_tests(policy: Policy) -> list[TestResult]:
-    """Every example of the policy's `tests`, in order, with what the policy says of it. Nothing is skipped."""
+    """Every example of the policy's `tests`, in order, with what the policy says of it; none is skipped."""
     return [_run(policy, example) for example in policy.examples]
 
 

@@ -13,7 +13,7 @@ SILENT_SHOWN = 12  # rules that kept silent; a page of them helps nobody
 
 
 def explain(policy: Policy, action: Action, actor: Actor, facts: Facts | None = None) -> str:
-    """The decision in words, one screen: verdict, deciding rule, every rule that spoke, why others did not."""
+    """The decision in words: verdict, deciding rule, all rules that spoke, and why the others did not."""
     decision = decide(policy, action, actor, facts)
     lines = [f"{decision.verdict}  {action.kind} {action.target}  proposed by {actor.id} ({actor.kind})"]
     lines.append(f"decided by  {decision.rule}")

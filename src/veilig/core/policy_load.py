@@ -173,7 +173,10 @@ def read_nodes(source: Source) -> Node:
     try:
         node = _Reader(source, yaml.parse(source.text, Loader=loader), yaml).document()
     except yaml.YAMLError as error:
-        node = source.report(*_foreign(error))
+        mark, what, expected = _foreign(error)
+        if mark.line > len(source.lines):  # the text ended too early: show where
+            mark = Mark(len(source.lines), len(source.lines[-1]) + 1)
+        node = source.report(mark, what, expected)
     except (ValueError, OverflowError, RecursionError) as error:  # PyYAML lets these out for bad escapes
         node = source.report(Mark(1, 1), f"this is no YAML: {error}", "a mapping of keys to values")
     return node
@@ -207,8 +210,7 @@ class _Reader:
                 node = self._node(event, 0)
                 if isinstance(node, Broken):
                     return node
-        empty = node is None or (isinstance(node, Scalar) and node.value == "")
-        if node is None or empty:
+        if node is None:
             fix = "write at least `mode: propose`; without a file the built-in policy holds"
             return self._source.report(Mark(1, 1), "the file is empty", "a mapping of keys to values", fix)
         return node
@@ -262,7 +264,7 @@ class _Reader:
         if _DECIMAL.fullmatch(text):
             return Scalar(mark, float(text))
         if text == "":
-            return Scalar(mark, "") if mark.line == 1 and not self._source.text.strip() else self._empty(mark)
+            return self._empty(mark)
         if _DOUBTFUL.fullmatch(text):
             what = f"{text!r} without quotes means different things to different readers"
             fix = f"write true, false, a plain decimal number, or the text {text!r} in quotes"
