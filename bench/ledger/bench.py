@@ -36,7 +36,8 @@ def measure(what: str, durable: bool, per_commit: int, rounds: int, commit: Call
         walls.append(time.perf_counter() - at)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     print(
-        f"{what:<28} {'full' if durable else 'normal':<7} {per_commit:>6} {rounds * per_commit / wall:>11,.0f}"
+        f"{what:<28} {'full' if durable else 'normal':<7} {per_commit:>6}"
+        f" {rounds * per_commit / wall:>11,.0f}"
         f" {statistics.median(walls) * 1e3:>10.3f} {cpu / rounds * 1e3:>9.3f}"
         f" {cpu / rounds / per_commit * 1e6:>13.1f}"
     )
@@ -107,9 +108,8 @@ async def groups(ledger: Ledger) -> None:
         for _ in range(rounds):
             await asyncio.gather(*(ledger.submit(append) for _ in range(callers)))
         wall = time.perf_counter() - start
-        print(
-            f"ledger.submit, {callers:>3} callers at a time: {rounds * callers / wall:>9,.0f} durable events/s"
-        )
+        rate = rounds * callers / wall
+        print(f"ledger.submit, {callers:>3} callers at a time: {rate:>9,.0f} durable events/s")
 
 
 def reading(place: Path) -> None:
