@@ -79,9 +79,7 @@ def prepare() -> bool:
     if container and not needed:
         say("packages", "no container engine: the tests of the container wall will skip")
     if needed:
-        print(
-            f"missing: {' '.join(needed)}\n  why: the tests run real walls\n  fix: install them"
-        )
+        print(f"missing: {' '.join(needed)}\n  why: the tests run real walls\n  fix: install them")
     return not needed
 
 

@@ -24,6 +24,7 @@ OUTSIDE_GATE = {
     "house/": "runs the bootstrap and the import linter",
     "core/test_ledger": "kills a writer between two events",
     "core/test_session_crash": "kills a session after each event",
+    "repair/test_edit": "compares its diffs with those of git and patch",
     "repair/test_worker": "runs the in-sandbox workers by name",
     "audit/test_worker": "runs the in-sandbox worker by name",
 }
