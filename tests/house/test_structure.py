@@ -88,9 +88,14 @@ def test_only_providers_and_server_speak_http(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_no_error_is_swallowed(path: Path) -> None:
+    # A worker that runs a project's own code may have to ignore what that code raises; its line says why.
+    lines = path.read_text().splitlines()
+    worker = "workers" in path.parts
     wide = {"Exception", "BaseException"}
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ExceptHandler):
+            continue
+        if worker and re.search(r"# noqa: BLE001.*\(.{10,}\)", lines[node.lineno - 1]):
             continue
         caught = node.type.id if isinstance(node.type, ast.Name) else None
         silent = all(isinstance(s, ast.Pass | ast.Continue) for s in node.body)
