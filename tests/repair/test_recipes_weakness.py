@@ -1,5 +1,7 @@
 """Does each family of weakness get the edit a careful person would make, and advice where there is none?"""
 
+# ruff: noqa: E501  # one case per line: a wrapped table of cases is harder to read
+
 import pytest
 
 from veilig.audit.finding import Confidence, Finding, Severity
