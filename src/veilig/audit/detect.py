@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import deep_taints
-from veilig.audit.engine.value import EVERY_KIND, Hop, Opaque, OriginKind, Taint, Value
+from veilig.audit.engine.value import EVERY_KIND, Hop, Opaque, OriginKind, Ref, Seq, Taint, Value
 from veilig.audit.finding import Confidence, Finding, Severity, Step
 from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
 
@@ -45,6 +45,9 @@ class Detector:
 
     checks: dict[str, list[tuple[Rule, Check]]] = field(default_factory=dict[str, list[tuple[Rule, Check]]])
     assigns: list[tuple[Rule, AssignCheck]] = field(default_factory=list[tuple[Rule, AssignCheck]])
+    names: dict[str, list[tuple[Rule, AssignCheck]]] = field(
+        default_factory=dict[str, list[tuple[Rule, AssignCheck]]]
+    )
     returns: list[Rule] = field(default_factory=list[Rule])
     timing: Rule | None = None
 
@@ -92,6 +95,10 @@ class Detector:
     def _dangerous(self, frame: Frame, rule: Rule, value: Value) -> Taint | None:
         """The worst origin of the value that nobody made harmless for this use."""
         best: Taint | None = None
+        if rule.kind == "html" and isinstance(value, Ref):
+            held = frame.state.get(value)
+            if isinstance(held, Seq) and held.items:
+                value = held.items[0]  # (body, status, headers): only the body is a page
         if isinstance(value, Opaque) and value.prefix and _prefix_binds(rule.kind, value.prefix):
             return None
         for taint in deep_taints(frame.state, value):
@@ -157,7 +164,10 @@ class Detector:
 
     def on_assign(self, frame: Frame, name: str, value: Value, node: ast.AST) -> None:
         """Values given to names, fields and keys."""
-        for rule, check in self.assigns:
+        applicable = self.names.get(name)
+        if applicable is None:
+            applicable = self.names[name] = [pair for pair in self.assigns if pair[1].names(name)]
+        for rule, check in applicable:
             if check.when(frame, name, value):
                 message = f"{rule.what}: {name.rpartition('.')[2]}"
                 self.hit(frame, node, rule, message, rule.severity, check.confidence, ())
@@ -197,12 +207,17 @@ def compares_secret(frame: Frame, node: ast.Compare, values: list[Value]) -> boo
     if any(isinstance(side, ast.Constant) for side in sides):
         return False
     quals = [value.qual if isinstance(value, Opaque) else "" for value in values]
-    names = [ast.unparse(side).rpartition(".")[2] if isinstance(side, ast.Name | ast.Attribute) else "" for side in sides]
+    names = [
+        ast.unparse(side).rpartition(".")[2] if isinstance(side, ast.Name | ast.Attribute) else ""
+        for side in sides
+    ]
     fresh = any(q.startswith("hmac.") and q.endswith(_DIGEST[:2]) for q in quals)
     if fresh:
         return True
     remote = any(
-        taint.origin.kind is OriginKind.REMOTE for value in values for taint in deep_taints(frame.state, value)
+        taint.origin.kind is OriginKind.REMOTE
+        for value in values
+        for taint in deep_taints(frame.state, value)
     )
     return remote and any(_SECRET_SIDE.search(name) for name in names)
 

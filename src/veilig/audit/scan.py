@@ -91,7 +91,9 @@ def _parse_all(files: Mapping[str, str], config: ScanConfig) -> tuple[dict[str, 
 
 def fingerprinted(hits: list[Hit], texts: Mapping[str, list[str]]) -> list[Finding]:
     """Findings in reading order; fingerprints survive moved lines but tell equal lines of one function apart."""
-    order = sorted(hits, key=lambda h: (h.frame_path, getattr(h.node, "lineno", 1), h.node_column(), h.rule.id))
+    order = sorted(
+        hits, key=lambda h: (h.frame_path, getattr(h.node, "lineno", 1), h.node_column(), h.rule.id)
+    )
     seen: Counter[tuple[str, str, str, str]] = Counter()
     findings: list[Finding] = []
     for hit in order:
@@ -103,4 +105,3 @@ def fingerprinted(hits: list[Hit], texts: Mapping[str, list[str]]) -> list[Findi
         digest = hashlib.sha256("\0".join((*identity, str(seen[identity]))).encode()).hexdigest()
         findings.append(finding_of(hit, digest[:32]))
     return findings
-

@@ -11,17 +11,15 @@ from veilig.audit.rules.rule import Rule
 def look_at_shapes(module: ModuleInfo, detector: Detector, rules: tuple[Rule, ...]) -> None:
     """Add what the tree of one module shows without following values."""
     by_id = {rule.id: rule for rule in rules}
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.ExceptHandler):
-            rule = by_id.get("swallowed-exception")
-            if rule is not None and _swallows(node):
-                _add(detector, module, node, rule, Confidence.PATTERN)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            rule = by_id.get("csrf-disabled")
-            for decorator in node.decorator_list if rule is not None else ():
-                if dotted(decorator).rpartition(".")[2] == "csrf_exempt" or _exempts(decorator):
-                    assert rule is not None
-                    _add(detector, module, decorator, rule, Confidence.CERTAIN)
+    swallowed, unprotected = by_id.get("swallowed-exception"), by_id.get("csrf-disabled")
+    for handler in module.handlers if swallowed is not None else ():
+        if swallowed is not None and _swallows(handler):
+            _add(detector, module, handler, swallowed, Confidence.PATTERN)
+    for node in module.decorated if unprotected is not None else ():
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for decorator in node.decorator_list:
+            if unprotected is not None and _exempts(decorator):
+                _add(detector, module, decorator, unprotected, Confidence.CERTAIN)
 
 
 def _add(detector: Detector, module: ModuleInfo, node: ast.AST, rule: Rule, confidence: Confidence) -> None:
@@ -29,7 +27,8 @@ def _add(detector: Detector, module: ModuleInfo, node: ast.AST, rule: Rule, conf
 
 
 def _exempts(decorator: ast.expr) -> bool:
-    return dotted(decorator).endswith("csrf.exempt")
+    name = dotted(decorator)
+    return name.rpartition(".")[2] == "csrf_exempt" or name.endswith("csrf.exempt")
 
 
 def _swallows(handler: ast.ExceptHandler) -> bool:

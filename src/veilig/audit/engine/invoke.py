@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass
 
 from veilig.audit.engine.frame import CALL_DEPTH_MAX, Frame
-from veilig.audit.engine.state import State, deep_taints, join_states, join_values
+from veilig.audit.engine.state import State, children, deep_taints, differ, join_states, join_values
 from veilig.audit.engine.value import (
     NO_FACTS,
     NONE,
@@ -29,6 +29,7 @@ from veilig.audit.engine.value import (
     with_taints,
 )
 
+PLAIN_DEPTH_MAX = 4  # calls that carry nothing of interest are not followed further down
 KEY_NODES_MAX = 40  # larger arguments are not compared with earlier ones: the function just runs
 SUMMARIES_PER_FUNCTION_MAX = 24
 
@@ -47,9 +48,12 @@ def invoke(frame: Frame, target: Func, args: list[Value], kwargs: dict[str, Valu
     """The value of calling a project function here; its effects are in `frame.state` afterwards."""
     engine = frame.engine
     info = target.info
-    deep = frame.depth >= CALL_DEPTH_MAX or info.node in engine.stack
-    if deep:
+    if info.node in engine.stack or frame.depth >= CALL_DEPTH_MAX:
         return _guess(frame, args, kwargs)
+    if frame.depth >= PLAIN_DEPTH_MAX and not any(
+        deep_taints(frame.state, value) for value in (*args, *kwargs.values())
+    ):
+        return Opaque()
     if target.bound is not None:
         args = [target.bound, *args]
     key = _key(frame.state, target, args, kwargs)
@@ -63,7 +67,9 @@ def invoke(frame: Frame, target: Func, args: list[Value], kwargs: dict[str, Valu
     inner = activate(frame, target, args, kwargs, node)
     value, returns = run_body(inner)
     after = inner.state
-    changed = any(after.heap.get(at) is not thing for at, thing in before.items())
+    changed = differ(after.heap, before)
+    if not changed and len(after.heap) > len(before):
+        _forget_garbage(after, before, value)
     frame.state = State(env_before, after.heap, after.base, after.facts)
     if not returns and not info.is_generator:
         frame.live = False
@@ -78,6 +84,26 @@ def invoke(frame: Frame, target: Func, args: list[Value], kwargs: dict[str, Valu
         if not made or len(made) < KEY_NODES_MAX:
             known[key] = Summary(value, gained, returns, made)
     return value
+
+
+def _forget_garbage(after: State, before: dict[int, HeapObject], value: Value) -> None:
+    """Drop what the call made and nobody can reach any more; functions may close over anything, so they keep all."""
+    kept: dict[int, HeapObject] = {}
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Ref):
+            thing = after.heap.get(item.key)
+            if thing is not None and item.key not in before and item.key not in kept:
+                kept[item.key] = thing
+                stack.extend(children(thing))
+        elif isinstance(item, Method):
+            stack.append(item.receiver)
+        elif not isinstance(item, Const | Opaque):
+            return
+    after.heap.clear()
+    after.heap.update(before)
+    after.heap.update(kept)
 
 
 def _guess(frame: Frame, args: list[Value], kwargs: dict[str, Value]) -> Value:

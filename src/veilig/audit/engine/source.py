@@ -22,6 +22,11 @@ class ModuleInfo:
     lines: list[str]
     is_package: bool
     is_test: bool = False
+    mentioned: set[str] = field(default_factory=set[str])  # names called or used as a value somewhere
+    handlers: list[ast.ExceptHandler] = field(default_factory=list[ast.ExceptHandler])
+    decorated: list[ast.AST] = field(default_factory=list[ast.AST])
+    has_yield: bool = True
+    has_outer_names: bool = True
 
     def text(self, line: int) -> str:
         """The source line, 1-based, without its margin."""
@@ -74,7 +79,13 @@ def parse(path: str, text: str, *, is_test: bool = False) -> ModuleInfo:
         raise Unparsable(f"not parsable: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise Unparsable("nested too deeply to parse") from error
-    return ModuleInfo(path, module_name(path), tree, text.splitlines(), path.endswith("__init__.py"), is_test)
+    module = ModuleInfo(
+        path, module_name(path), tree, text.splitlines(), path.endswith("__init__.py"), is_test
+    )
+    module.has_yield = "yield" in text
+    module.has_outer_names = "global " in text or "nonlocal " in text
+    _survey(module)
+    return module
 
 
 def module_name(path: str) -> str:
@@ -110,11 +121,15 @@ def function_info(
     """What the engine needs to know about a function before it runs it."""
     name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
     decorators = () if isinstance(node, ast.Lambda) else tuple(dotted(item) for item in node.decorator_list)
-    generator = not isinstance(node, ast.Lambda) and any(
-        isinstance(item, ast.Yield | ast.YieldFrom) for item in own_nodes(node)
+    generator = (
+        module.has_yield
+        and not isinstance(node, ast.Lambda)
+        and any(isinstance(item, ast.Yield | ast.YieldFrom) for item in own_nodes(node))
     )
     qualname = f"{prefix}.{name}" if prefix else name
-    outside = any(isinstance(item, ast.Global | ast.Nonlocal) for item in ast.walk(node))
+    outside = module.has_outer_names and any(
+        isinstance(item, ast.Global | ast.Nonlocal) for item in ast.walk(node)
+    )
     return FunctionInfo(module, node, name, qualname, owner, generator, decorators, writes_outside=outside)
 
 
@@ -155,7 +170,7 @@ class Project:
         for start in range(len(parts)):
             self.by_suffix.setdefault(".".join(parts[start:]), []).append(module)
             self.packages.add(".".join(parts[:start]))
-        self.called |= mentioned_names(module.tree)
+        self.called |= module.mentioned
 
     def find(self, name: str, importer: ModuleInfo) -> ModuleInfo | None:
         """The module an absolute import of `name` in `importer` means; None when it is not the project's.
@@ -176,15 +191,30 @@ class Project:
         return candidates[0] if len(candidates) == 1 else None
 
 
-def mentioned_names(tree: ast.Module) -> set[str]:
-    """Names that are called or used as a value somewhere: a function outside this set has no caller here."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            names.add(node.id)
-        elif isinstance(node, ast.Attribute):
-            names.add(node.attr)
-    return names
+def _survey(module: ModuleInfo) -> None:
+    """One walk over the tree for everything that is asked about the whole module."""
+    mentioned = module.mentioned
+    stack: list[ast.AST] = [module.tree]
+    while stack:
+        node = stack.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            mentioned.add(node.id)  # type: ignore[attr-defined]
+            continue
+        if kind is ast.Constant:
+            continue
+        if kind is ast.Attribute:
+            mentioned.add(node.attr)  # type: ignore[attr-defined]
+        elif kind is ast.ExceptHandler:
+            module.handlers.append(node)  # type: ignore[arg-type]
+        elif kind in (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef) and node.decorator_list:  # type: ignore[attr-defined]
+            module.decorated.append(node)
+        for name in node._fields:
+            child = getattr(node, name, None)
+            if isinstance(child, list):
+                stack.extend(item for item in child if isinstance(item, ast.AST))  # type: ignore[reportUnknownVariableType]
+            elif isinstance(child, ast.AST) and not isinstance(child, ast.expr_context | ast.operator):
+                stack.append(child)
 
 
 def resolve_relative(module: ModuleInfo, level: int, name: str | None) -> str:

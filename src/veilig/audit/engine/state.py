@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import count
+from operator import is_not
 from typing import Any
 
 from veilig.audit.engine.value import (
@@ -210,13 +211,18 @@ def _join_maps[K](state: State, left: dict[K, Value], right: dict[K, Value], dep
     return merged
 
 
+def differ[K, V](left: dict[K, V], right: dict[K, V]) -> bool:
+    """Whether `right` holds anything `left` does not hold, by identity; in C, most meetings differ in nothing."""
+    return any(map(is_not, map(left.get, right), right.values()))
+
+
 def join_states(left: State | None, right: State | None) -> State | None:
     """What holds after either way; a way that ended (None) does not count."""
     if left is None or right is None:
         return right if left is None else left
     common = left.facts if left.facts is right.facts else either_facts(left.facts, right.facts)
     merged = State(dict(left.env), dict(left.heap), left.base, common)
-    for key, thing in right.heap.items():
+    for key, thing in right.heap.items() if differ(left.heap, right.heap) else ():
         mine = left.heap.get(key)
         if mine is None:
             merged.heap[key] = thing
@@ -225,7 +231,7 @@ def join_states(left: State | None, right: State | None) -> State | None:
             if both is not None:
                 merged.heap[key] = both
     settle = left.facts is not right.facts
-    for name, value in right.env.items():
+    for name, value in right.env.items() if settle or differ(left.env, right.env) else ():
         mine = left.env.get(name)
         if mine is value:
             continue

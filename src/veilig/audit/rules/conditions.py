@@ -105,8 +105,13 @@ def is_dynamic(value: Value | None) -> bool:
 
 def first_of(frame: Frame, value: Value | None) -> Value | None:
     """The first element of a known sequence."""
+    return item_of(frame, value, 0)
+
+
+def item_of(frame: Frame, value: Value | None, index: int) -> Value | None:
+    """One element of a known sequence; None when there is none at that place."""
     held = frame.state.get(value) if isinstance(value, Ref) else None
-    return held.items[0] if isinstance(held, Seq) and held.items else None
+    return held.items[index] if isinstance(held, Seq) and index < len(held.items) else None
 
 
 def dict_item(frame: Frame, value: Value | None, key: str) -> object:
@@ -121,9 +126,9 @@ def context_name(frame: Frame, site: CallSite) -> str:
     return f"{frame.scope} {line}"
 
 
-def name_matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
-    """Whether the last part of a dotted name fits."""
-    return lambda name: pattern.search(name.rpartition(".")[2]) is not None
+def ending(*ends: str) -> Callable[[str], bool]:
+    """Whether a name ends so."""
+    return lambda name: name.endswith(ends)
 
 
 def is_secret_name(name: str) -> bool:

@@ -14,6 +14,7 @@ from veilig.audit.rules.conditions import (
     context_name,
     dict_item,
     either,
+    ending,
     is_secret_name,
     keyword_is,
     negated,
@@ -72,7 +73,15 @@ def hardcoded(frame: Frame, name: str, value: Value) -> bool:
         and not _PLACEHOLDER.match(text)
         and text.lower() not in name.lower()
         and not re.fullmatch(r"[A-Z][A-Z_]+|[a-z]+([-_.][a-z]+)*", text)
-    ) or (_PASSWORD.search(name) is not None and is_secret_name(name) and isinstance(value.value, str) and len(text) >= 4 and re.fullmatch(r"[a-z]+", text) is not None and _PLACEHOLDER.match(text) is None and text not in name.lower())
+    ) or (
+        _PASSWORD.search(name) is not None
+        and is_secret_name(name)
+        and isinstance(value.value, str)
+        and len(text) >= 4
+        and re.fullmatch(r"[a-z]+", text) is not None
+        and _PLACEHOLDER.match(text) is None
+        and text not in name.lower()
+    )
 
 
 HASH = Rule(
@@ -87,7 +96,10 @@ HASH = Rule(
     fix_id="hash-upgrade",
     checks=(
         Check(("hashlib.md5", "hashlib.sha1", "hashlib.new"), weak_hash),
-        Check(("Crypto.Hash.MD5.new", "Crypto.Hash.SHA1.new", "Crypto.Hash.MD2.new", "Crypto.Hash.SHA.new"), always),
+        Check(
+            ("Crypto.Hash.MD5.new", "Crypto.Hash.SHA1.new", "Crypto.Hash.MD2.new", "Crypto.Hash.SHA.new"),
+            always,
+        ),
         Check(
             (
                 "cryptography.hazmat.primitives.hashes.MD5",
@@ -112,13 +124,22 @@ PASSWORD_HASH = Rule(
     fix_id="password-scrypt",
     checks=(
         Check(
-            ("hashlib.md5", "hashlib.sha1", "hashlib.sha256", "hashlib.sha512", "hashlib.sha224", "hashlib.sha384"),
+            (
+                "hashlib.md5",
+                "hashlib.sha1",
+                "hashlib.sha256",
+                "hashlib.sha512",
+                "hashlib.sha224",
+                "hashlib.sha384",
+            ),
             lambda frame, site: bool(site.args) and password_hash(frame, site),
         ),
         Check(
             ("hashlib.pbkdf2_hmac",),
-            lambda frame, site: isinstance(constant(site.arg(3, "iterations")), int)
-            and constant(site.arg(3, "iterations")) < 100_000,
+            lambda frame, site: (
+                isinstance(constant(site.arg(3, "iterations")), int)
+                and constant(site.arg(3, "iterations")) < 100_000
+            ),
         ),
     ),
     bad="import hashlib\ndef store(password):\n    return hashlib.sha256(password.encode()).hexdigest()\n",
@@ -136,7 +157,10 @@ CIPHER = Rule(
     silent="AES in GCM, CTR or CBC",
     checks=(
         Check(
-            tuple(f"Crypto.Cipher.{name}.new" for name in ("DES", "DES3", "ARC4", "ARC2", "Blowfish", "XOR", "CAST")),
+            tuple(
+                f"Crypto.Cipher.{name}.new"
+                for name in ("DES", "DES3", "ARC4", "ARC2", "Blowfish", "XOR", "CAST")
+            ),
             always,
         ),
         Check(("Crypto.Cipher.AES.new",), argument_named(1, "mode", "MODE_ECB")),
@@ -165,7 +189,9 @@ KEY_SIZE = Rule(
     checks=(
         Check(
             ("Crypto.PublicKey.RSA.generate", "Crypto.PublicKey.DSA.generate", "rsa.newkeys"),
-            lambda frame, site: isinstance(constant(site.arg(0, "bits")), int) and constant(site.arg(0, "bits")) < 2048,
+            lambda frame, site: (
+                isinstance(constant(site.arg(0, "bits")), int) and constant(site.arg(0, "bits")) < 2048
+            ),
         ),
         Check(
             (
@@ -194,7 +220,7 @@ RANDOM = Rule(
     kind="random",
     origins=frozenset({OriginKind.RANDOM}),
     fix_id="secrets-module",
-    assigns=(AssignCheck(random_for_secret),),
+    assigns=(AssignCheck(is_secret_name, random_for_secret),),
     returned=random_answer,
     sinks=(Sink((".set_cookie",), (1, "value")),),
     bad="import random, string\ndef reset_token():\n    return ''.join(random.choice(string.ascii_letters) for _ in range(16))\n",
@@ -211,7 +237,7 @@ CREDENTIAL = Rule(
     advice="read it from the environment or a secret store, and revoke the one that was published",
     silent="placeholders, names of settings and fields, empty strings",
     fix_id="credential-environment",
-    assigns=(AssignCheck(hardcoded),),
+    assigns=(AssignCheck(is_secret_name, hardcoded),),
     bad="DB_PASSWORD = 'hunter2!x9'\n",
     good="import os\nDB_PASSWORD = os.environ['DB_PASSWORD']\n",
 )
@@ -236,17 +262,30 @@ TLS = Rule(
             + ("httpx.Client", "httpx.AsyncClient"),
             keyword_is(99, "verify", False),
         ),
-        Check((".get", ".post", ".put", ".request"), both(keyword_is(99, "ssl", False), lambda frame, site: "aiohttp" in site.qual)),
+        Check(
+            (".get", ".post", ".put", ".request"),
+            both(keyword_is(99, "ssl", False), lambda frame, site: "aiohttp" in site.qual),
+        ),
         Check(("ssl._create_unverified_context", "ssl._https_verify_certificates"), always),
         Check(("ssl.wrap_socket",), negated(argument_named(3, "cert_reqs", "CERT_REQUIRED"))),
-        Check(("urllib3.PoolManager", "urllib3.HTTPSConnectionPool"), either(argument_named(99, "cert_reqs", "CERT_NONE"))),
-        Check((".set_missing_host_key_policy",), lambda frame, site: any("AutoAddPolicy" in text_of(a) or "WarningPolicy" in text_of(a) for a in site.args)),
+        Check(
+            ("urllib3.PoolManager", "urllib3.HTTPSConnectionPool"),
+            either(argument_named(99, "cert_reqs", "CERT_NONE")),
+        ),
+        Check(
+            (".set_missing_host_key_policy",),
+            lambda frame, site: any(
+                "AutoAddPolicy" in text_of(a) or "WarningPolicy" in text_of(a) for a in site.args
+            ),
+        ),
     ),
     assigns=(
-        AssignCheck(lambda frame, name, value: name.endswith("check_hostname") and constant(value) is False),
-        AssignCheck(lambda frame, name, value: name.endswith("verify_mode") and text_of(value).endswith("CERT_NONE")),
-        AssignCheck(lambda frame, name, value: name.endswith("_create_default_https_context") and "unverified" in text_of(value)),
-        AssignCheck(lambda frame, name, value: bool(re.search(r"requests\.[Ss]ession\(\)\.verify$", name)) and constant(value) is False),
+        AssignCheck(ending("check_hostname"), lambda frame, name, value: constant(value) is False),
+        AssignCheck(ending("verify_mode"), lambda frame, name, value: text_of(value).endswith("CERT_NONE")),
+        AssignCheck(
+            ending("_create_default_https_context"), lambda frame, name, value: "unverified" in text_of(value)
+        ),
+        AssignCheck(ending("ession().verify"), lambda frame, name, value: constant(value) is False),
     ),
     bad="import requests\ndef load():\n    return requests.get('https://example.org', verify=False, timeout=5)\n",
     good="import requests\ndef load():\n    return requests.get('https://example.org', verify=True, timeout=5)\n",
@@ -265,14 +304,15 @@ TLS_VERSION = Rule(
         Check(
             ("ssl.SSLContext", "ssl.wrap_socket"),
             lambda frame, site: any(
-                re.search(r"PROTOCOL_(SSLv|TLSv1(_1)?$)", text_of(v)) for v in (*site.args, *site.kwargs.values())
+                re.search(r"PROTOCOL_(SSLv|TLSv1(_1)?$)", text_of(v))
+                for v in (*site.args, *site.kwargs.values())
             ),
         ),
     ),
     assigns=(
         AssignCheck(
-            lambda frame, name, value: name.endswith("minimum_version")
-            and re.search(r"(SSLv3|TLSv1|TLSv1_1)$", text_of(value)) is not None
+            ending("minimum_version"),
+            lambda frame, name, value: re.search(r"(SSLv3|TLSv1|TLSv1_1)$", text_of(value)) is not None,
         ),
     ),
     bad="import ssl\ncontext = ssl.SSLContext(ssl.PROTOCOL_TLSv1)\n",
@@ -292,9 +332,11 @@ JWT = Rule(
     checks=(
         Check(
             ("jwt.decode", "jose.jwt.decode"),
-            lambda frame, site: constant(site.kwargs.get("verify")) is False
-            or dict_item(frame, site.arg(99, "options"), "verify_signature") is False
-            or _none_allowed(frame, site.kwargs.get("algorithms")),
+            lambda frame, site: (
+                constant(site.kwargs.get("verify")) is False
+                or dict_item(frame, site.arg(99, "options"), "verify_signature") is False
+                or _none_allowed(frame, site.kwargs.get("algorithms"))
+            ),
         ),
         Check(("jose.jwt.get_unverified_claims", "jwt.api_jws.decode_complete"), always),
         Check(("jwt.encode",), keyword_is(2, "algorithm", "none", "None")),
@@ -350,7 +392,9 @@ SECRET_LOG = Rule(
     good="import logging\ndef login(user, password):\n    logging.info('login %s', user)\n",
 )
 
-_LOGGED = re.compile(r"(?i)^(user_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$")
+_LOGGED = re.compile(
+    r"(?i)^(user_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
+)
 
 
 def logs_secret(site: CallSite) -> bool:
@@ -358,15 +402,31 @@ def logs_secret(site: CallSite) -> bool:
     import ast
 
     for argument in site.node.args:
-        parts = [argument] if not isinstance(argument, ast.JoinedStr) else [
-            value.value for value in argument.values if isinstance(value, ast.FormattedValue)
-        ]
+        parts = (
+            [argument]
+            if not isinstance(argument, ast.JoinedStr)
+            else [value.value for value in argument.values if isinstance(value, ast.FormattedValue)]
+        )
         if isinstance(argument, ast.BinOp):
-            parts = [argument.left, argument.right, *(argument.right.elts if isinstance(argument.right, ast.Tuple) else [])]
-        if isinstance(argument, ast.Call) and isinstance(argument.func, ast.Attribute) and argument.func.attr == "format":
+            parts = [
+                argument.left,
+                argument.right,
+                *(argument.right.elts if isinstance(argument.right, ast.Tuple) else []),
+            ]
+        if (
+            isinstance(argument, ast.Call)
+            and isinstance(argument.func, ast.Attribute)
+            and argument.func.attr == "format"
+        ):
             parts = list(argument.args)
         for part in parts:
-            name = part.id if isinstance(part, ast.Name) else part.attr if isinstance(part, ast.Attribute) else ""
+            name = (
+                part.id
+                if isinstance(part, ast.Name)
+                else part.attr
+                if isinstance(part, ast.Attribute)
+                else ""
+            )
             if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Constant):
                 name = str(part.slice.value)
             if _LOGGED.match(name):

@@ -7,6 +7,7 @@ from veilig.audit.rules.conditions import (
     dict_item,
     either,
     first_of,
+    item_of,
     given_true,
     is_dynamic,
     negated,
@@ -28,7 +29,12 @@ shell_true = given_true(99, "shell")
 def shell_argv(frame: Frame, site: CallSite) -> bool:
     """An argument list that starts a shell with -c, or one whose program is not fixed."""
     first = first_of(frame, site.args[0]) if site.args else None
-    return text_of(first) in SHELLS or (first is not None and is_dynamic(first) and bool(first.taints))
+    second = item_of(frame, site.args[0], 1) if site.args else None
+    return (
+        text_of(first) in SHELLS
+        or text_of(second) in ("-c", "/c", "/C")
+        or (first is not None and is_dynamic(first) and bool(first.taints))
+    )
 
 
 def plain_text(frame: Frame, site: CallSite) -> bool:
@@ -50,8 +56,13 @@ SQL = Rule(
     origins=ANYBODY,
     fix_id="sql-parameters",
     sinks=(
-        Sink((".execute", ".executemany", ".executescript", ".exec_driver_sql", ".mogrify"), (0, "sql", "query")),
-        Sink((".raw", ".extra", ".read_sql", "pandas.read_sql", "pandas.read_sql_query"), (0, "where", "sql")),
+        Sink(
+            (".execute", ".executemany", ".executescript", ".exec_driver_sql", ".mogrify"),
+            (0, "sql", "query"),
+        ),
+        Sink(
+            (".raw", ".extra", ".read_sql", "pandas.read_sql", "pandas.read_sql_query"), (0, "where", "sql")
+        ),
         Sink(("django.db.models.expressions.RawSQL", "sqlalchemy.text", "sqlalchemy.sql.text"), (0,)),
     ),
     bad="import sqlite3\nfrom flask import request\ndef find():\n    db = sqlite3.connect('a.db')\n"
@@ -73,7 +84,15 @@ COMMAND = Rule(
     origins=ANYBODY,
     fix_id="command-argv",
     sinks=(
-        Sink(("os.system", "os.popen", "commands.getoutput", "subprocess.getoutput", "subprocess.getstatusoutput")),
+        Sink(
+            (
+                "os.system",
+                "os.popen",
+                "commands.getoutput",
+                "subprocess.getoutput",
+                "subprocess.getstatusoutput",
+            )
+        ),
         Sink(PROCESS_CALLS, (0, "args"), either(shell_true, shell_argv, plain_text)),
         Sink(("asyncio.create_subprocess_shell", "pty.spawn", "os.popen2", "os.popen3", "popen2.popen2")),
         Sink((".exec_command",), (0,)),
@@ -98,7 +117,17 @@ CODE = Rule(
     origins=ANYBODY,
     fix_id="literal-eval",
     sinks=(
-        Sink(("eval", "exec", "compile", "builtins.eval", "builtins.exec", "__import__", "importlib.import_module")),
+        Sink(
+            (
+                "eval",
+                "exec",
+                "compile",
+                "builtins.eval",
+                "builtins.exec",
+                "__import__",
+                "importlib.import_module",
+            )
+        ),
         Sink((".runcode", ".runsource", "code.InteractiveInterpreter().runsource", "timeit.timeit")),
     ),
     bad="from flask import request\ndef calc():\n    return str(eval(request.form['sum']))\n",
@@ -118,8 +147,13 @@ TEMPLATE = Rule(
     origins=REMOTE,
     fix_id="template-variable",
     sinks=(
-        Sink(("flask.render_template_string", "jinja2.Template", "mako.template.Template"), (0, "source", "text")),
-        Sink((".from_string", "django.template.Template", "bottle.template", "tornado.template.Template"), (0,)),
+        Sink(
+            ("flask.render_template_string", "jinja2.Template", "mako.template.Template"),
+            (0, "source", "text"),
+        ),
+        Sink(
+            (".from_string", "django.template.Template", "bottle.template", "tornado.template.Template"), (0,)
+        ),
     ),
     bad="from flask import request, render_template_string\ndef hello():\n"
     "    return render_template_string('Hi ' + request.args['n'])\n",
@@ -162,7 +196,9 @@ LDAP = Rule(
     origins=REMOTE,
     sinks=(
         Sink((".search_s", ".search_st", ".search_ext", ".search_ext_s"), (0, 2, "filterstr", "base")),
-        Sink((".search",), (0, 1, "search_filter", "search_base"), negated(argument_named(0, "pattern", "re"))),
+        Sink(
+            (".search",), (0, 1, "search_filter", "search_base"), negated(argument_named(0, "pattern", "re"))
+        ),
     ),
     bad="import ldap\nfrom flask import request\ndef find(conn):\n"
     "    return conn.search_s('dc=x', 2, '(uid=' + request.args['u'] + ')')\n",
@@ -185,7 +221,16 @@ REGEX = Rule(
     fix_id="re-escape",
     sinks=(
         Sink(
-            ("re.compile", "re.match", "re.search", "re.fullmatch", "re.findall", "re.sub", "re.split", "re.finditer")
+            (
+                "re.compile",
+                "re.match",
+                "re.search",
+                "re.fullmatch",
+                "re.findall",
+                "re.sub",
+                "re.split",
+                "re.finditer",
+            )
         ),
     ),
     bad="import re\nfrom flask import request\ndef find(text):\n    return re.search(request.args['q'], text)\n",

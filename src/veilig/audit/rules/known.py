@@ -66,7 +66,7 @@ requests.get requests.post requests.put requests.delete requests.head requests.r
 httpx.request urllib.request.urlopen subprocess.run subprocess.check_output subprocess.Popen subprocess.call
 subprocess.check_call os.system os.path.exists os.path.isfile os.path.isdir os.path.getsize os.stat os.listdir .exists
 .is_file .is_dir .read_text.size .iterdir .check_password bcrypt.checkpw hmac.compare_digest secrets.compare_digest
-werkzeug.security.check_password_hash werkzeug.security.generate_password_hash bcrypt.hashpw .startswith .endswith
+werkzeug.security.check_password_hash werkzeug.security.generate_password_hash bcrypt.hashpw
 .delete_many .insert_one .update_one .delete_one print logging.info logging.warning logging.error .send_file
 flask.send_from_directory django.shortcuts.get_object_or_404 django.contrib.auth.authenticate .total_seconds
 zlib.crc32 binascii.crc32 uuid.uuid4 uuid.uuid5 flask.url_for django.urls.reverse .url_for issubclass callable
@@ -105,7 +105,9 @@ SANITISERS: dict[str, frozenset[str]] = {
     ".resolve": _kinds("normal"),
     ".absolute": frozenset(),
     "urllib.parse.quote": _kinds("html", "log", "header", "redirect", "url", "xpath", "template"),
-    "urllib.parse.quote_plus": _kinds("html", "log", "header", "redirect", "url", "path", "xpath", "template"),
+    "urllib.parse.quote_plus": _kinds(
+        "html", "log", "header", "redirect", "url", "path", "xpath", "template"
+    ),
     "urllib.parse.urlencode": _kinds("html", "log", "header", "url", "redirect"),
     "re.escape": _kinds("regex"),
     "fnmatch.translate": _kinds("regex"),
@@ -122,7 +124,9 @@ SANITISERS: dict[str, frozenset[str]] = {
     "repr": _kinds("log", "header"),
     "ascii": _kinds("log", "header"),
     "base64.b64encode": _kinds("sql", "shell", "html", "xpath", "ldap", "log", "header", "template"),
-    "base64.urlsafe_b64encode": _kinds("sql", "shell", "html", "xpath", "ldap", "log", "header", "template", "path"),
+    "base64.urlsafe_b64encode": _kinds(
+        "sql", "shell", "html", "xpath", "ldap", "log", "header", "template", "path"
+    ),
     "defusedxml.ElementTree.fromstring": EVERYTHING,
     "str.isalnum": frozenset(),
     ".hex": EVERYTHING,
@@ -213,7 +217,10 @@ HANDLER_BASES = {
 }
 
 ENTRY_DECORATORS = {
-    **{name: R for name in "route get post put patch delete api_route websocket view endpoint options head".split()},
+    **{
+        name: R
+        for name in "route get post put patch delete api_route websocket view endpoint options head".split()
+    },
     **{name: L for name in ("command", "option", "argument")},
 }
 

@@ -36,6 +36,7 @@ class Check:
 class AssignCheck:
     """Values that must not be given to such a name; the name is dotted or the key of an item."""
 
+    names: Callable[[str], bool]  # asked once per name: most names are of no interest to any rule
     when: Callable[[Frame, str, Value], bool]
     confidence: Confidence = Confidence.CERTAIN
 

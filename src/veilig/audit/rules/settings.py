@@ -29,11 +29,11 @@ def settings_name(*names: str) -> re.Pattern[str]:
 
 def _flag(pattern: re.Pattern[str], value: object, *, module_only: bool = True) -> AssignCheck:
     def test(frame: Frame, name: str, given: Value) -> bool:
-        if constant(given) is not value or pattern.search(name) is None:
+        if constant(given) is not value:
             return False
         return not module_only or frame.func is None or "[" in name or "." in name
 
-    return AssignCheck(test)
+    return AssignCheck(lambda name: pattern.search(name) is not None, test)
 
 
 DEBUG = Rule(
@@ -47,9 +47,27 @@ DEBUG = Rule(
     silent="debug=False, values from the environment",
     fix_id="debug-off",
     checks=(
-        Check((".run",), both(keyword_is(2, "debug", True), lambda frame, site: text_of(site.receiver).endswith(("Flask()", "app", "Quart()", "Bottle()", "Dash()")))),
-        Check(("bottle.run", "bottle.debug", "flask.Flask().run", "uvicorn.run"), keyword_is(99, "debug", True)),
-        Check(("fastapi.FastAPI", "starlette.applications.Starlette", "tornado.web.Application", "aiohttp.web.Application"), keyword_is(99, "debug", True)),
+        Check(
+            (".run",),
+            both(
+                keyword_is(2, "debug", True),
+                lambda frame, site: text_of(site.receiver).endswith(
+                    ("Flask()", "app", "Quart()", "Bottle()", "Dash()")
+                ),
+            ),
+        ),
+        Check(
+            ("bottle.run", "bottle.debug", "flask.Flask().run", "uvicorn.run"), keyword_is(99, "debug", True)
+        ),
+        Check(
+            (
+                "fastapi.FastAPI",
+                "starlette.applications.Starlette",
+                "tornado.web.Application",
+                "aiohttp.web.Application",
+            ),
+            keyword_is(99, "debug", True),
+        ),
     ),
     assigns=(
         _flag(re.compile(r"^DEBUG$"), True),
@@ -79,7 +97,15 @@ COOKIE = Rule(
     silent="secure=True",
     fix_id="cookie-flags",
     checks=(
-        Check((".set_cookie",), both(_sensitive_cookie, lambda frame, site: site.arg(99, "secure") is None or constant(site.arg(99, "secure")) is False)),
+        Check(
+            (".set_cookie",),
+            both(
+                _sensitive_cookie,
+                lambda frame, site: (
+                    site.arg(99, "secure") is None or constant(site.arg(99, "secure")) is False
+                ),
+            ),
+        ),
     ),
     assigns=(_flag(settings_name("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"), False, module_only=False),),
     bad="from flask import make_response\ndef login():\n    r = make_response('ok')\n    r.set_cookie('s', 'v', httponly=True)\n    return r\n",
@@ -100,12 +126,15 @@ HTTPONLY = Rule(
     checks=(
         Check(
             (".set_cookie",),
-            lambda frame, site: not site.splat
-            and (
-                constant(site.arg(99, "httponly")) is False
-                or (
-                    site.arg(99, "httponly") is None
-                    and re.search(r"(?i)sess|token|auth|sid|remember", text_of(site.arg(0, "key"))) is not None
+            lambda frame, site: (
+                not site.splat
+                and (
+                    constant(site.arg(99, "httponly")) is False
+                    or (
+                        site.arg(99, "httponly") is None
+                        and re.search(r"(?i)sess|token|auth|sid|remember", text_of(site.arg(0, "key")))
+                        is not None
+                    )
                 )
             ),
         ),
@@ -132,7 +161,16 @@ XXE = Rule(
         Check(("lxml.etree.XMLParser", "lxml.etree.XMLPullParser"), given_true(99, "resolve_entities")),
         Check(("lxml.etree.XMLParser",), given_true(99, "load_dtd")),
         Check(("lxml.etree.XMLParser",), keyword_is(99, "no_network", False)),
-        Check((".setFeature",), both(lambda frame, site: "feature_external_ges" in text_of(site.arg(0)) or "external-general-entities" in text_of(site.arg(0)), lambda frame, site: truth(frame.state, site.args[1]) is True if len(site.args) > 1 else False)),
+        Check(
+            (".setFeature",),
+            both(
+                lambda frame, site: (
+                    "feature_external_ges" in text_of(site.arg(0))
+                    or "external-general-entities" in text_of(site.arg(0))
+                ),
+                lambda frame, site: truth(frame.state, site.args[1]) is True if len(site.args) > 1 else False,
+            ),
+        ),
     ),
     bad="from lxml import etree\ndef read(data):\n    return etree.fromstring(data, etree.XMLParser(resolve_entities=True))\n",
     good="from lxml import etree\ndef read(data):\n    return etree.fromstring(data, etree.XMLParser(resolve_entities=False))\n",
@@ -193,7 +231,17 @@ PERMISSIONS = Rule(
 
 
 def _open_mode(site: CallSite) -> bool:
-    position = 0 if site.qual == "os.umask" or (site.qual != "os.chmod" and site.name == "chmod" and site.receiver is not None and len(site.args) == 1) else 1
+    position = (
+        0
+        if site.qual == "os.umask"
+        or (
+            site.qual != "os.chmod"
+            and site.name == "chmod"
+            and site.receiver is not None
+            and len(site.args) == 1
+        )
+        else 1
+    )
     mode = constant(site.arg(position, "mode"))
     if not isinstance(mode, int) or isinstance(mode, bool):
         return False
@@ -227,7 +275,11 @@ BIND = Rule(
     advice="bind to 127.0.0.1 unless the service is meant for the network",
     silent="127.0.0.1, addresses from the configuration",
     checks=(
-        Check((".bind",), lambda frame, site: text_of(_first(frame, site)) in ("0.0.0.0", "::") , Confidence.PATTERN),  # noqa: S104
+        Check(
+            (".bind",),
+            lambda frame, site: text_of(_first(frame, site)) in ("0.0.0.0", "::"),
+            Confidence.PATTERN,
+        ),  # noqa: S104
         Check((".run", "uvicorn.run"), keyword_is(0, "host", "0.0.0.0"), Confidence.PATTERN),  # noqa: S104
     ),
     bad="import socket\ns = socket.socket()\ns.bind(('0.0.0.0', 80))\n",
@@ -236,7 +288,6 @@ BIND = Rule(
 
 
 def _first(frame: Frame, site: CallSite) -> Value | None:
-
 
     return first_of(frame, site.args[0]) if site.args else None
 
@@ -252,7 +303,10 @@ CORS = Rule(
     silent="listed origins, no credentials",
     checks=(
         Check(("flask_cors.CORS",), keyword_is(99, "supports_credentials", True)),
-        Check((".add_middleware",), both(keyword_is(99, "allow_credentials", True), lambda frame, site: _any_origin(frame, site))),
+        Check(
+            (".add_middleware",),
+            both(keyword_is(99, "allow_credentials", True), lambda frame, site: _any_origin(frame, site)),
+        ),
     ),
     assigns=(_flag(settings_name("CORS_ALLOW_ALL_ORIGINS", "CORS_ORIGIN_ALLOW_ALL"), True),),
     bad="CORS_ALLOW_ALL_ORIGINS = True\n",
@@ -261,7 +315,6 @@ CORS = Rule(
 
 
 def _any_origin(frame: Frame, site: CallSite) -> bool:
-
 
     return text_of(first_of(frame, site.kwargs.get("allow_origins"))) == "*"
 
@@ -275,14 +328,15 @@ HOSTS = Rule(
     why="CWE-20: forged host headers end up in links and caches",
     advice="list the host names of this service",
     silent="listed names",
-    assigns=(AssignCheck(lambda frame, name, value: name == "ALLOWED_HOSTS" and _star(frame, value)),),
+    assigns=(
+        AssignCheck(lambda name: name == "ALLOWED_HOSTS", lambda frame, name, value: _star(frame, value)),
+    ),
     bad="ALLOWED_HOSTS = ['*']\n",
     good="ALLOWED_HOSTS = ['shop.example.org']\n",
 )
 
 
 def _star(frame: Frame, value: Value) -> bool:
-
 
     return text_of(first_of(frame, value)) == "*"
 

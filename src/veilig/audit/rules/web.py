@@ -4,7 +4,7 @@ import re
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import MISSING, constant
-from veilig.audit.engine.value import Opaque, OriginKind, Ref, Value
+from veilig.audit.engine.value import Opaque, OriginKind, Ref, Seq, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     argument_named,
@@ -18,7 +18,14 @@ from veilig.audit.rules.rule import Check, Rule, Sink
 
 HTTP_CALLS = tuple(
     f"{library}.{verb}"
-    for library in ("requests", "httpx", "requests.Session()", "requests.session()", "httpx.Client()", "httpx.AsyncClient()")
+    for library in (
+        "requests",
+        "httpx",
+        "requests.Session()",
+        "requests.session()",
+        "httpx.Client()",
+        "httpx.AsyncClient()",
+    )
     for verb in ("get", "post", "put", "delete", "patch", "head", "options", "request")
 )
 _ROUTE = re.compile(r"(^|\.)(route|get|post|put|delete|patch)$")
@@ -26,7 +33,9 @@ _ROUTE = re.compile(r"(^|\.)(route|get|post|put|delete|patch)$")
 
 def html_answer(frame: Frame, value: Value) -> bool:
     """The returned text is a page: a view of Flask, Bottle or aiohttp, not an API that answers in JSON."""
-    if frame.func is None or isinstance(value, Ref):
+    if frame.func is None:
+        return False
+    if isinstance(value, Ref) and not isinstance(frame.state.get(value), Seq):
         return False
     if not any(_ROUTE.search(name) for name in frame.func.decorators):
         return False
@@ -45,7 +54,9 @@ def error_answer(frame: Frame, value: Value) -> bool:
 def html_type(frame: Frame, site: CallSite) -> bool:
     """The response is not declared to be something other than HTML."""
     del frame
-    declared = text_of(site.kwargs.get("content_type") or site.kwargs.get("mimetype") or site.kwargs.get("media_type"))
+    declared = text_of(
+        site.kwargs.get("content_type") or site.kwargs.get("mimetype") or site.kwargs.get("media_type")
+    )
     return not declared or "html" in declared
 
 
@@ -61,14 +72,54 @@ PATH = Rule(
     kind="path",
     fix_id="path-guard",
     sinks=(
-        Sink(("open", "io.open", "codecs.open", "os.open", "aiofiles.open", "gzip.open", "bz2.open", "tarfile.open")),
-        Sink(("flask.send_file", "os.remove", "os.unlink", "os.rmdir", "os.mkdir", "os.makedirs", "os.listdir")),
-        Sink(("shutil.rmtree", "shutil.copy", "shutil.copyfile", "shutil.move", "os.rename", "os.replace"), (0, 1)),
-        Sink(("django.http.FileResponse", "starlette.responses.FileResponse", "fastapi.responses.FileResponse"), (0, "path")),
-        Sink(("flask.send_from_directory", "os.scandir", "os.chmod", "linecache.getlines", "bottle.static_file"), (0,)),
-        Sink((".read_text", ".read_bytes", ".write_text", ".write_bytes", ".unlink", ".open", ".iterdir"), ("self",)),
+        Sink(
+            (
+                "open",
+                "io.open",
+                "codecs.open",
+                "os.open",
+                "aiofiles.open",
+                "gzip.open",
+                "bz2.open",
+                "tarfile.open",
+            )
+        ),
+        Sink(
+            ("flask.send_file", "os.remove", "os.unlink", "os.rmdir", "os.mkdir", "os.makedirs", "os.listdir")
+        ),
+        Sink(
+            ("shutil.rmtree", "shutil.copy", "shutil.copyfile", "shutil.move", "os.rename", "os.replace"),
+            (0, 1),
+        ),
+        Sink(
+            (
+                "django.http.FileResponse",
+                "starlette.responses.FileResponse",
+                "fastapi.responses.FileResponse",
+            ),
+            (0, "path"),
+        ),
+        Sink(
+            (
+                "flask.send_from_directory",
+                "os.scandir",
+                "os.chmod",
+                "linecache.getlines",
+                "bottle.static_file",
+            ),
+            (0,),
+        ),
+        Sink(
+            (".read_text", ".read_bytes", ".write_text", ".write_bytes", ".unlink", ".open", ".iterdir"),
+            ("self",),
+        ),
         Sink((".save",), (0,), lambda frame, site: bool(site.args) and "request" in text_of(site.receiver)),
-        Sink(("zipfile.ZipFile",), (0,)),
+        Sink(("zipfile.ZipFile", "os.path.exists", "os.path.isfile", "os.stat", "os.path.getsize"), (0,)),
+        Sink(
+            (".exists", ".is_file", ".stat"),
+            ("self",),
+            lambda frame, site: "athlib" in text_of(site.receiver),
+        ),
     ),
     bad="import os\nfrom flask import request\ndef show():\n"
     "    return open(os.path.join('/srv/files', request.args['name'])).read()\n",
@@ -90,11 +141,16 @@ ARCHIVE = Rule(
     checks=(
         Check(
             (".extractall", ".extract"),
-            lambda frame, site: "tarfile." in text_of(site.receiver)
-            and site.arg(99, "filter") is None
-            and site.arg(1, "members") is None,
+            lambda frame, site: (
+                "tarfile." in text_of(site.receiver)
+                and site.arg(99, "filter") is None
+                and site.arg(1, "members") is None
+            ),
         ),
-        Check(("shutil.unpack_archive",), both(missing(3, "filter"), lambda frame, site: bool(site.args[:1]) and bool(site.args[0].taints))),
+        Check(
+            ("shutil.unpack_archive",),
+            both(missing(3, "filter"), lambda frame, site: bool(site.args[:1]) and bool(site.args[0].taints)),
+        ),
     ),
     bad="import tarfile\ndef unpack(path):\n    with tarfile.open(path) as tar:\n        tar.extractall('/srv/in')\n",
     good="import tarfile\ndef unpack(path):\n    with tarfile.open(path) as tar:\n        tar.extractall('/srv/in', filter='data')\n",
@@ -114,16 +170,35 @@ XSS = Rule(
     fix_id="html-escape",
     returned=html_answer,
     sinks=(
-        Sink(("markupsafe.Markup", "flask.Markup", "django.utils.safestring.mark_safe", "django.utils.html.mark_safe")),
-        Sink(("flask.make_response", "flask.Response", "werkzeug.wrappers.Response"), (0, "response"), html_type),
+        Sink(
+            (
+                "markupsafe.Markup",
+                "flask.Markup",
+                "django.utils.safestring.mark_safe",
+                "django.utils.html.mark_safe",
+            )
+        ),
+        Sink(
+            ("flask.make_response", "flask.Response", "werkzeug.wrappers.Response"),
+            (0, "response"),
+            html_type,
+        ),
         Sink(("django.http.HttpResponse", "django.http.HttpResponseBadRequest"), (0, "content"), html_type),
         Sink(
             ("fastapi.responses.HTMLResponse", "starlette.responses.HTMLResponse", "sanic.response.html"),
             (0, "content"),
         ),
-        Sink(("aiohttp.web.Response",), ("text", "body"), both(html_type, lambda frame, site: "content_type" in site.kwargs)),
+        Sink(
+            ("aiohttp.web.Response",),
+            ("text", "body"),
+            both(html_type, lambda frame, site: "content_type" in site.kwargs),
+        ),
         Sink((".wfile.write", "http.server.BaseHTTPRequestHandler.wfile.write"), (0,)),
-        Sink((".write",), (0,), lambda frame, site: text_of(site.receiver).endswith(("wfile", "RequestHandler"))),
+        Sink(
+            (".write",),
+            (0,),
+            lambda frame, site: text_of(site.receiver).endswith(("wfile", "RequestHandler")),
+        ),
         Sink(("tornado.web.RequestHandler().write",), (0,)),
     ),
     bad="from flask import Flask, request\napp = Flask(__name__)\n@app.route('/')\ndef hi():\n"
@@ -146,8 +221,19 @@ SSRF = Rule(
     sinks=(
         Sink(HTTP_CALLS, (0, "url"), lambda frame, site: site.name != "request"),
         Sink(tuple(name for name in HTTP_CALLS if name.endswith(".request")), (1, "url")),
-        Sink(("urllib.request.urlopen", "urllib.request.urlretrieve", "urllib.request.Request", "urllib.urlopen"), (0, "url")),
-        Sink(("aiohttp.ClientSession().get", "aiohttp.ClientSession().post", "urllib3.PoolManager().request"), (0, 1, "url")),
+        Sink(
+            (
+                "urllib.request.urlopen",
+                "urllib.request.urlretrieve",
+                "urllib.request.Request",
+                "urllib.urlopen",
+            ),
+            (0, "url"),
+        ),
+        Sink(
+            ("aiohttp.ClientSession().get", "aiohttp.ClientSession().post", "urllib3.PoolManager().request"),
+            (0, 1, "url"),
+        ),
         Sink(("http.client.HTTPConnection", "http.client.HTTPSConnection", "socket.create_connection"), (0,)),
         Sink(("ftplib.FTP", "smtplib.SMTP", "telnetlib.Telnet", "pycurl.Curl().setopt"), (0, 1)),
     ),
@@ -169,9 +255,19 @@ REDIRECT = Rule(
     kind="redirect",
     fix_id="redirect-guard",
     sinks=(
-        Sink(("flask.redirect", "werkzeug.utils.redirect", "django.shortcuts.redirect", "bottle.redirect"), (0, "location")),
+        Sink(
+            ("flask.redirect", "werkzeug.utils.redirect", "django.shortcuts.redirect", "bottle.redirect"),
+            (0, "location"),
+        ),
         Sink(("django.http.HttpResponseRedirect", "django.http.HttpResponsePermanentRedirect"), (0,)),
-        Sink(("fastapi.responses.RedirectResponse", "starlette.responses.RedirectResponse", "aiohttp.web.HTTPFound"), (0, "url")),
+        Sink(
+            (
+                "fastapi.responses.RedirectResponse",
+                "starlette.responses.RedirectResponse",
+                "aiohttp.web.HTTPFound",
+            ),
+            (0, "url"),
+        ),
         Sink(("tornado.web.RequestHandler().redirect",), (0,)),
     ),
     bad="from flask import request, redirect\ndef out():\n    return redirect(request.args['next'])\n",
@@ -192,18 +288,43 @@ PICKLE = Rule(
     origins=frozenset({OriginKind.REMOTE, OriginKind.LOCAL}),
     fix_id="yaml-safe-load",
     sinks=(
-        Sink(("pickle.loads", "pickle.load", "pickle.Unpickler", "dill.loads", "dill.load", "cloudpickle.loads")),
-        Sink(("marshal.loads", "marshal.load", "shelve.open", "jsonpickle.decode", "joblib.load", "pandas.read_pickle")),
+        Sink(
+            (
+                "pickle.loads",
+                "pickle.load",
+                "pickle.Unpickler",
+                "dill.loads",
+                "dill.load",
+                "cloudpickle.loads",
+            )
+        ),
+        Sink(
+            (
+                "marshal.loads",
+                "marshal.load",
+                "shelve.open",
+                "jsonpickle.decode",
+                "joblib.load",
+                "pandas.read_pickle",
+            )
+        ),
     ),
     checks=(
         Check(
             ("yaml.load", "yaml.load_all", "ruamel.yaml.load"),
-            negated(argument_named(1, "Loader", "SafeLoader", "BaseLoader", "CSafeLoader")),
+            both(
+                negated(argument_named(1, "Loader", "SafeLoader", "BaseLoader", "CSafeLoader")),
+                lambda frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
+            ),
         ),
         Check(("yaml.unsafe_load", "yaml.full_load_all", "yaml.unsafe_load_all"), lambda frame, site: True),
         Check(("torch.load",), negated(keyword_is(99, "weights_only", True)), Confidence.POSSIBLE),
         Check(("numpy.load",), keyword_is(2, "allow_pickle", True)),
-        Check(("jsonpickle.decode", "shelve.open"), lambda frame, site: bool(site.args) and constant(site.args[0]) is MISSING, Confidence.POSSIBLE),
+        Check(
+            ("jsonpickle.decode", "shelve.open"),
+            lambda frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
+            Confidence.POSSIBLE,
+        ),
         Check(
             ("pickle.loads", "pickle.load", "dill.loads", "dill.load", "marshal.loads", "cloudpickle.loads"),
             lambda frame, site: bool(site.args),
@@ -226,7 +347,12 @@ TRACEBACK = Rule(
     kind="error",
     origins=frozenset({OriginKind.ERROR}),
     returned=error_answer,
-    sinks=(Sink(("flask.make_response", "flask.jsonify", "django.http.HttpResponse", "django.http.JsonResponse"), ("*",)),),
+    sinks=(
+        Sink(
+            ("flask.make_response", "flask.jsonify", "django.http.HttpResponse", "django.http.JsonResponse"),
+            ("*",),
+        ),
+    ),
     bad="import traceback\nfrom flask import Flask\napp = Flask(__name__)\n@app.route('/')\ndef run():\n    try:\n        return work()\n"
     "    except Exception:\n        return traceback.format_exc(), 500\ndef work():\n    return 'ok'\n",
     good="import logging\nfrom flask import Flask\napp = Flask(__name__)\n@app.route('/')\ndef run():\n    try:\n        return work()\n"
