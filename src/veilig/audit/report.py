@@ -53,7 +53,9 @@ def not_looked_at(report: Report) -> list[str]:
     for item in report.incomplete[:SKIPPED_SHOWN_MAX]:
         lines.append(f"partly  {item.path}  {item.function}: {item.reason}")
     if len(report.incomplete) > SKIPPED_SHOWN_MAX:
-        lines.append(f"partly  {len(report.incomplete) - SKIPPED_SHOWN_MAX} more functions, all in the JSON report")
+        lines.append(
+            f"partly  {len(report.incomplete) - SKIPPED_SHOWN_MAX} more functions, all in the JSON report"
+        )
     return lines
 
 

@@ -57,8 +57,8 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
         kind = OriginKind.REMOTE
     if kind is not None:
         return opaque(qual, frame.source_part(thing.qual, name, kind))
-    if not thing.taints:
-        return opaque(qual)
+    if not thing.taints or name == "parents":  # `base in path.parents` is about the path itself
+        return opaque(qual, thing.taints)
     return opaque(qual, part_of(frame, thing.taints, f".{name}", GRANTS.get(name, frozenset())))
 
 

@@ -33,7 +33,7 @@ def call_outside(frame: Frame, callee: Opaque, site: CallSite, *, tell: bool) ->
         frame.engine.listener.on_call(frame, site)
     if qual in knowledge.endings:
         return Opaque(ENDED)
-    if qual.startswith("re."):
+    if qual.startswith("re.") and "()" not in qual:
         value = _regex(frame, qual, site)
         if value is not None:
             return value

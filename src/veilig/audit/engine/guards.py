@@ -135,8 +135,9 @@ def _equal(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
     for value, other in ((left, right), (right, left)):
         if isinstance(value, Const) and value.value is None and isinstance(other, Opaque):
             # `m is None`: the value was a test itself; None is its false.
-            held = facts_about(frame, other.taints, EVERYTHING)
-            return verdict(both_facts(other.when_false, held), other.when_true, negate=negate)
+            if other.when_true or other.when_false:
+                return verdict(other.when_false, other.when_true, negate=negate)
+            return verdict(facts_about(frame, other.taints, EVERYTHING), NO_FACTS, negate=negate)
     for value, other in ((left, right), (right, left)):
         if isinstance(value, Const) and isinstance(value.value, bool) and isinstance(other, Opaque):
             held, failed = facts_of(other)
