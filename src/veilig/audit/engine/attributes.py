@@ -4,6 +4,7 @@ import ast
 
 from veilig.audit.engine.frame import Frame, opaque
 from veilig.audit.engine.origins import part_of
+from veilig.audit.engine.source import namespace
 from veilig.audit.engine.value import (
     UNKNOWN,
     Class,
@@ -66,7 +67,8 @@ def _of_module(frame: Frame, thing: Module, name: str) -> Value:
     found = frame.engine.module_globals(thing.info).get(name)
     if found is not None:
         return found
-    inner = frame.engine.project.modules.get(f"{thing.info.name}.{name}")
+    project, full = frame.engine.project, f"{thing.info.name}.{name}"
+    inner = project.modules.get(full) or namespace(project, full)
     return Module(inner) if inner is not None else opaque(f"{thing.info.name}.{name}")
 
 

@@ -182,6 +182,15 @@ def _identity(frame: Frame, site: CallSite) -> Value | None:
     return site.args[-1] if site.args else UNKNOWN
 
 
+def _text_buffer(frame: Frame, site: CallSite) -> Value | None:
+    return frame.new_seq("buffer", *site.args[:1])
+
+
+def _config(frame: Frame, site: CallSite) -> Value | None:
+    del site
+    return frame.new_dict({})
+
+
 BUILTINS: dict[str, Builtin] = {
     "int": _number,
     "float": _number,
@@ -211,6 +220,11 @@ BUILTINS: dict[str, Builtin] = {
     "ord": _character,
     "any": _quantified,
     "all": _quantified,
+    "io.StringIO": _text_buffer,
+    "io.BytesIO": _text_buffer,
+    "configparser.ConfigParser": _config,
+    "configparser.RawConfigParser": _config,
+    "configparser.SafeConfigParser": _config,
     "typing.cast": _identity,
     "asyncio.run": _identity,
     "asyncio.create_task": _identity,

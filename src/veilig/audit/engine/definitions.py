@@ -3,7 +3,14 @@
 import ast
 
 from veilig.audit.engine.frame import Frame, opaque
-from veilig.audit.engine.source import ClassInfo, FunctionInfo, class_info, function_info, resolve_relative
+from veilig.audit.engine.source import (
+    ClassInfo,
+    FunctionInfo,
+    class_info,
+    function_info,
+    namespace,
+    resolve_relative,
+)
 from veilig.audit.engine.value import Class, Func, Module, Opaque, Value
 
 
@@ -19,6 +26,8 @@ def run_import(frame: Frame, node: ast.stmt) -> None:
             continue
         top = alias.name.partition(".")[0]
         root = project.find(top, frame.module)
+        if root is None and found is not None:
+            root = namespace(project, top)
         frame.state.env[top] = Module(root) if root is not None else opaque(_alias(frame, top))
 
 

@@ -131,7 +131,7 @@ def _on_seq(frame: Frame, name: str, ref: Ref, held: Seq, site: CallSite) -> Val
     state = frame.state
     first = site.args[0] if site.args else None
     match name:
-        case "append" | "add" | "appendleft" if first is not None:
+        case "append" | "add" | "appendleft" | "write" if first is not None:
             if held.rest is None:
                 items = [first, *held.items] if name == "appendleft" else [*held.items, first]
                 grown = state.get(seq(state, held.kind, items))
@@ -195,6 +195,11 @@ def _on_dict(frame: Frame, name: str, ref: Ref, held: Dict, site: CallSite) -> V
     state = frame.state
     first = site.args[0] if site.args else None
     known = constant(first)
+    if name == "set" and len(site.args) == 3:  # a configparser: option of a section
+        state.put(ref, Dict({**held.items, (known, constant(site.args[1])): site.args[2]}, held.rest))
+        return NONE
+    if name == "get" and len(site.args) == 2 and (known, constant(site.args[1])) in held.items:
+        return held.items[known, constant(site.args[1])]
     match name:
         case "get" | "pop" | "setdefault" if first is not None:
             default = site.args[1] if len(site.args) > 1 else NONE

@@ -161,6 +161,7 @@ class Project:
     modules: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
     by_suffix: dict[str, list[ModuleInfo]] = field(default_factory=dict[str, list[ModuleInfo]])
     packages: set[str] = field(default_factory=set[str])
+    namespaces: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
     called: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
 
     def add(self, module: ModuleInfo) -> None:
@@ -189,6 +190,17 @@ class Project:
             return found
         candidates = self.by_suffix.get(name, [])
         return candidates[0] if len(candidates) == 1 else None
+
+
+def namespace(project: Project, name: str) -> ModuleInfo | None:
+    """A package without `__init__.py`; None when no module of the project lies in it."""
+    if name not in project.packages:
+        return None
+    found = project.namespaces.get(name)
+    if found is None:
+        tree = ast.Module(body=[], type_ignores=[])
+        found = project.namespaces[name] = ModuleInfo(f"{name}/", name, tree, [], True)
+    return found
 
 
 def _survey(module: ModuleInfo) -> None:

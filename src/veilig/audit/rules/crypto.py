@@ -27,6 +27,10 @@ _PLACEHOLDER = re.compile(
     r"(?i)^(|x+|\*+|none|null|changeme.?|<.*>|\{.*\}|\$\{.*|%\(.*|your[-_ ].*|example.*|test|dummy|todo|password|secret|"
     r"token|string|str|bearer|basic|.*[\s].*|.*://(?!.*:.*@).*)$"
 )
+_CREDENTIAL = re.compile(r"^[A-Za-z0-9+/=_.!@#$%^&*:,;~?-]{4,500}$")
+_NOT_CREDENTIAL = re.compile(r"(?i)nonce|csrf|cookie|verif|chars|alphabet|salt_?(len|size)")
+_WORDS = re.compile(r"[A-Z][A-Z_]+|[A-Za-z]+([-_.:/][A-Za-z]+)*")
+_SEQUENCE = "ghijklmnop"  # an alphabet, not a key
 WEAK_HASHES = ("md5", "sha1", "md4", "md2", "ripemd160", "sha")
 
 
@@ -51,7 +55,11 @@ def random_for_secret(frame: Frame, name: str, value: Value) -> bool:
     """A predictable number becomes something that must not be guessed."""
     if isinstance(value, Const) or not is_secret_name(name):
         return False
-    return any(taint.origin.kind is OriginKind.RANDOM for taint in deep_taints(frame.state, value))
+    if re.search(r"(?i)cookie", name):
+        return False
+    return any(
+        taint.origin.kind is OriginKind.RANDOM and not taint.weak for taint in deep_taints(frame.state, value)
+    )
 
 
 def random_answer(frame: Frame, value: Value) -> bool:
@@ -66,22 +74,12 @@ def hardcoded(frame: Frame, name: str, value: Value) -> bool:
     if not isinstance(value, Const) or not isinstance(value.value, str | bytes):
         return False
     text = value.value if isinstance(value.value, str) else value.value.decode("latin-1")
-    return (
-        len(text) >= 4
-        and is_secret_name(name)
-        and not re.search(r"(?i)nonce|csrf|cookie|verif", name)
-        and not _PLACEHOLDER.match(text)
-        and text.lower() not in name.lower()
-        and not re.fullmatch(r"[A-Z][A-Z_]+|[a-z]+([-_.][a-z]+)*", text)
-    ) or (
-        _PASSWORD.search(name) is not None
-        and is_secret_name(name)
-        and isinstance(value.value, str)
-        and len(text) >= 4
-        and re.fullmatch(r"[a-z]+", text) is not None
-        and _PLACEHOLDER.match(text) is None
-        and text not in name.lower()
-    )
+    if not _CREDENTIAL.match(text) or _PLACEHOLDER.match(text) or _SEQUENCE in text:
+        return False
+    if _NOT_CREDENTIAL.search(name) or text.lower() in name.lower():
+        return False
+    # One plain word is a credential only where a password is asked for; for tokens it is a name of something.
+    return _PASSWORD.search(name) is not None or _WORDS.fullmatch(text) is None
 
 
 HASH = Rule(

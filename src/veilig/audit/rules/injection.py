@@ -10,7 +10,6 @@ from veilig.audit.rules.conditions import (
     item_of,
     given_true,
     is_dynamic,
-    negated,
     text_of,
 )
 from veilig.audit.rules.rule import ANYBODY, REMOTE, Rule, Sink
@@ -35,6 +34,12 @@ def shell_argv(frame: Frame, site: CallSite) -> bool:
         or text_of(second) in ("-c", "/c", "/C")
         or (first is not None and is_dynamic(first) and bool(first.taints))
     )
+
+
+def imports_ldap(frame: Frame, site: CallSite) -> bool:
+    """The module has to do with LDAP: other things have a search method too."""
+    del site
+    return any("ldap" in line and "import" in line for line in frame.module.lines[:80])
 
 
 def plain_text(frame: Frame, site: CallSite) -> bool:
@@ -121,17 +126,35 @@ CODE = Rule(
             (
                 "eval",
                 "exec",
-                "compile",
                 "builtins.eval",
                 "builtins.exec",
-                "__import__",
-                "importlib.import_module",
             )
         ),
         Sink((".runcode", ".runsource", "code.InteractiveInterpreter().runsource", "timeit.timeit")),
     ),
     bad="from flask import request\ndef calc():\n    return str(eval(request.form['sum']))\n",
     good="import ast\nfrom flask import request\ndef calc():\n    return str(ast.literal_eval(request.form['sum']))\n",
+)
+
+REFLECTION = Rule(
+    id="unsafe-reflection",
+    cwe=470,
+    title="class or module chosen from outside",
+    severity=Severity.HIGH,
+    what="text from outside chooses what is imported or compiled",
+    why="CWE-470: any importable module runs its body, any attribute can be called",
+    advice="look the name up in a table of allowed handlers",
+    silent="names from an allow-list",
+    kind="code",
+    origins=REMOTE,
+    sinks=(
+        Sink(("__import__", "importlib.import_module", "compile", "builtins.__import__", "pydoc.locate")),
+    ),
+    bad="import importlib\nfrom flask import request\ndef load():\n"
+    "    return importlib.import_module(request.args['m'])\n",
+    good="import importlib\nfrom flask import request, abort\nALLOWED = {'csv', 'json'}\ndef load():\n"
+    "    name = request.args['m']\n    if name not in ALLOWED:\n        abort(400)\n"
+    "    return importlib.import_module(name)\n",
 )
 
 TEMPLATE = Rule(
@@ -196,9 +219,7 @@ LDAP = Rule(
     origins=REMOTE,
     sinks=(
         Sink((".search_s", ".search_st", ".search_ext", ".search_ext_s"), (0, 2, "filterstr", "base")),
-        Sink(
-            (".search",), (0, 1, "search_filter", "search_base"), negated(argument_named(0, "pattern", "re"))
-        ),
+        Sink((".search",), (0, 1, "search_filter", "search_base"), imports_ldap),
     ),
     bad="import ldap\nfrom flask import request\ndef find(conn):\n"
     "    return conn.search_s('dc=x', 2, '(uid=' + request.args['u'] + ')')\n",
@@ -294,4 +315,4 @@ def _where(frame: Frame, site: CallSite) -> bool:
     return dict_item(frame, site.args[0], "$where") is not dict_item(frame, None, "")
 
 
-RULES = (SQL, COMMAND, CODE, TEMPLATE, XPATH, LDAP, REGEX, LOG, NOSQL)
+RULES = (SQL, COMMAND, CODE, REFLECTION, TEMPLATE, XPATH, LDAP, REGEX, LOG, NOSQL)

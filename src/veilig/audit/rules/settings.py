@@ -81,9 +81,7 @@ DEBUG = Rule(
 
 def _sensitive_cookie(frame: Frame, site: CallSite) -> bool:
     del frame
-    if site.splat or not (site.args or site.kwargs):
-        return False
-    return True
+    return not site.splat and (len(site.args) > 1 or "key" in site.kwargs or "value" in site.kwargs)
 
 
 COOKIE = Rule(
