@@ -31,7 +31,13 @@ async def stand(mounts: Mounts, bounds: Bounds) -> tuple[Standing, workspace.Pro
         raise SandboxUnavailable(
             "bwrap is not installed", fix="apt install bubblewrap, or your system's like of it"
         )
-    starter = Starter()
+    with Starter() as starter:
+        return await _stand(starter, bwrap, mounts, bounds)
+
+
+async def _stand(
+    starter: Starter, bwrap: str, mounts: Mounts, bounds: Bounds
+) -> tuple[Standing, workspace.Protection]:
     root = os.geteuid() == 0
     uid = fresh_user() if root else os.geteuid()
     group = cgroup.make()

@@ -130,14 +130,27 @@ def make() -> Group:
     return Group(made.get("memory"), made.get("pids"), version, "; ".join(dict.fromkeys(reasons)))
 
 
+def of(pid: int, *, memory_bytes: int) -> Group:
+    """The group somebody else made for this process, if it bounds the memory as told; ours is never taken."""
+    try:
+        found, ours = _parent("memory", str(pid)), _parent("memory")
+        if found is not None and (ours is None or found[0].resolve() != ours[0].resolve()):
+            group = Group(found[0], None, found[1])
+            if int((found[0] / _names(found[1]).memory_max).read_text()) == memory_bytes:
+                return group
+    except (OSError, ValueError) as error:
+        return Group(None, None, 0, f"the group of process {pid} cannot be read: {error}")
+    return Group(None, None, 0, "the engine made no control group that bounds the memory")
+
+
 def _names(version: int) -> _Names:
     return _V1 if version == 1 else _V2
 
 
-def _parent(controller: str) -> tuple[Path, int] | None:
+def _parent(controller: str, pid: str = "self") -> tuple[Path, int] | None:
     """The directory under which a group for this controller belongs, and the version."""
     own: dict[str, str] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         for one in controllers.split(","):
             own[one] = path
@@ -151,6 +164,9 @@ def _parent(controller: str) -> tuple[Path, int] | None:
             return mount / os.path.relpath(own[controller], root), 1
         if kind == "cgroup2" and "" in own:
             here = mount / os.path.relpath(own[""], root)
+            if pid != "self":
+                unified = here, 2
+                continue
             unified = (here if _hands_down(here, controller) else here.parent), 2
             if not _hands_down(unified[0], controller):
                 unified = None

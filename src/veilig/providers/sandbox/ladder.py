@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from veilig.core.errors import ProviderError, SandboxUnavailable
 
-from . import bubblewrap, landlock, workspace
+from . import bubblewrap, container, landlock, workspace
 from .probe import Probe, Stand, key, probe, recall, remember
 from .sandbox import Sandbox
 from .wall import Bounds, Feature, Mounts, Wall
@@ -40,6 +40,7 @@ _LADDER = (
         landlock.NAME, landlock.stand, _none, "Landlock and seccomp, no network calls",
         {**landlock.ABSENT, Feature.PROTECTED: "Landlock cannot take a part out of a tree"},
     ),
+    _Rung(container.NAME, container.stand, container.program, "a container of this machine's engine"),
 )  # fmt: skip
 
 

@@ -66,13 +66,21 @@ async def stand(
             "the kernel has no Landlock that would do",
             why=f"version {version}, needed {_ABI_MIN} (Linux 6.2)",
         )
-    root = os.geteuid() == 0
-    if not root and version < _ABI_SCOPE:
+    if os.geteuid() != 0 and version < _ABI_SCOPE:
         raise SandboxUnavailable(
             "this kernel's Landlock cannot keep signals in",
             why=f"version {version}, needed {_ABI_SCOPE} (Linux 6.12) for a user who is not root",
         )
-    starter = Starter()
+    if os.geteuid() == 0:
+        _check_reachable(mounts.workspace)
+    with Starter() as starter:
+        return await _stand(starter, mounts, bounds, version, strict=strict)
+
+
+async def _stand(
+    starter: Starter, mounts: Mounts, bounds: Bounds, version: int, *, strict: bool
+) -> tuple[Standing, workspace.Protection]:
+    root = os.geteuid() == 0
     uid = fresh_user() if root else None
     private = Path(tempfile.mkdtemp(prefix="veilig-box-"))
     starter.finish.append(lambda: shutil.rmtree(private, ignore_errors=True))
@@ -106,6 +114,17 @@ async def stand(
         environment={"TMPDIR": str(private)},
     )  # fmt: skip
     return standing, plan
+
+
+def _check_reachable(path: Path) -> None:
+    """The commands run as a user of their own, who must be able to walk to the workspace."""
+    closed = [str(parent) for parent in path.parents if not parent.stat().st_mode & stat.S_IXOTH]
+    if closed:
+        raise SandboxUnavailable(
+            "the workspace lies behind a private directory",
+            why=f"{closed[-1]!r} is closed to the sandbox's user, and Landlock mounts nothing",
+            fix="put the copy under a directory that others may pass",
+        )
 
 
 def _existing(mounts: Mounts) -> workspace.Protection:
@@ -157,9 +176,9 @@ def _rules(
 def _tasks_of(uid: int) -> int:
     """How many threads run as this user now."""
     count = 0
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for name in os.listdir("/proc"):  # noqa: PTH208  # names suffice
+        if name.isdigit():
             with contextlib.suppress(OSError):
-                if entry.stat().st_uid == uid:
-                    count += len(os.listdir(f"/proc/{entry.name}/task"))  # noqa: PTH208  # names suffice
+                if os.stat(f"/proc/{name}").st_uid == uid:  # noqa: PTH116
+                    count += len(os.listdir(f"/proc/{name}/task"))  # noqa: PTH208  # names suffice
     return count

@@ -1,5 +1,6 @@
 """What is the same for every wall when its first process starts? Files, users, the handshake."""
 
+import contextlib
 import os
 import secrets
 import socket
@@ -7,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import DEVNULL, Popen
+from typing import Self
 
 from veilig.core.errors import SandboxUnavailable
 
@@ -23,7 +25,11 @@ _USER_FIRST, _USERS = 0x60000000, 0x01000000
 
 def fresh_user() -> int:
     """A user id that nothing on this machine runs as: signals, quotas and files of the box are its own."""
-    taken = {entry.stat().st_uid for entry in os.scandir("/proc") if entry.name.isdigit()}
+    taken: set[int] = set()
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # ended in this moment
+                taken.add(entry.stat().st_uid)
     while True:
         uid = _USER_FIRST + secrets.randbelow(_USERS)
         if uid not in taken:
@@ -44,15 +50,26 @@ class Starter:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the box
         self.finish.append(self.errors.close)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.undo()
+
+    def undo(self) -> None:
+        """Take back everything done so far, last first."""
+        for step in reversed(self.finish):
+            step()
+        self.finish.clear()
+
     def fail(self, what: str, why: str = "") -> SandboxUnavailable:
         """Undo everything; the error to raise, with what the starter wrote."""
         said = ""
         if not self.errors.closed:
             self.errors.seek(0)
             said = self.errors.read(2000).decode(errors="replace").strip()
-        for step in reversed(self.finish):
-            step()
-        self.finish.clear()
+        self.undo()
         return SandboxUnavailable(what, why="; ".join(part for part in (said, why) if part))
 
     def launch(self, argv: Sequence[str], pass_fds: Sequence[int]) -> Popen[bytes]:

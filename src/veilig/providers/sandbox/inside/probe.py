@@ -28,7 +28,7 @@ def _could(path: str, flags: int) -> bool:
 
 
 def files_read(given: Given) -> str:
-    places = (given["canary"], "/etc/shadow", "/proc/1/environ", "/etc/hostname")
+    places = (given["canary"], "/etc/shadow", "/proc/1/environ", "/var/log/dpkg.log")
     return "".join(f"read {path} " for path in places if _could(path, os.O_RDONLY))
 
 
