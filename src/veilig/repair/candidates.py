@@ -40,9 +40,10 @@ class _Place:
 def generate(
     files: Mapping[str, str], ranked: Sequence[Line], hints: Hints | None = None
 ) -> Iterator[Candidate]:
-    """Candidates best first, generated only as far as they are asked for; each parses and none comes twice.
+    """Candidates best first, generated only as far as asked for; each parses and none comes twice.
 
-    files: relative path -> text of the modules that may be edited (never tests). ranked: most suspicious first.
+    files: relative path -> text of the modules that may be edited, never tests.
+    ranked: most suspicious first.
     A file that does not parse has no candidates: the syntax recipes come first.
     """
     hints = hints or Hints()

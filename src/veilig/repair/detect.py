@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
 
 from veilig.repair.locate import is_test_path
 
@@ -18,6 +17,8 @@ UNITTEST_MARKS = re.compile(r"^\s*(?:import unittest\b|from unittest\b)", re.MUL
 
 
 class Runner(StrEnum):
+    """What executes the tests."""
+
     PYTEST = "pytest"
     UNITTEST = "unittest"
 
@@ -46,7 +47,7 @@ def test_command(files: Mapping[str, str], python: str) -> TestCommand | None:
     """How to run the tests, or None when the project has none.
 
     files: relative posix path -> text; configuration and Python files are enough. python: the interpreter.
-    A configuration file that does not parse still counts by its name: the run then says what is wrong with it.
+    A configuration file that does not parse still counts by its name: the run says what is wrong.
     """
     tests = sorted(path for path in files if path.endswith(".py") and _holds_tests(path, files[path]))
     configured = next(
@@ -74,7 +75,7 @@ def _holds_tests(path: str, text: str) -> bool:
     return (
         is_test_path(path)
         and name != "conftest.py"
-        and bool(re.search(r"^\s*(?:async )?def test", text, re.M))
+        and bool(re.search(r"^\s*(?:async )?def test", text, re.MULTILINE))
     )
 
 
@@ -90,7 +91,7 @@ def _names_paths(configured: str, files: Mapping[str, str]) -> bool:
 
 
 def _folders(tests: list[str]) -> tuple[str, ...]:
-    """The topmost folders that hold tests, or nothing when tests stand in the root: then pytest looks everywhere."""
+    """The topmost folders that hold tests; none when tests stand in the root: pytest looks everywhere."""
     tops = {path.split("/")[0] for path in tests if "/" in path}
     if any("/" not in path for path in tests) or not tops:
         return ()
@@ -117,7 +118,7 @@ def _pythonpath(files: Mapping[str, str]) -> tuple[str, ...]:
 
 def _configured_paths(files: Mapping[str, str]) -> list[str]:
     try:
-        project = cast("dict[str, Any]", tomllib.loads(files.get("pyproject.toml", "")))
+        project = tomllib.loads(files.get("pyproject.toml", ""))
         options = project.get("tool", {}).get("pytest", {}).get("ini_options", {})
         value = options.get("pythonpath", [])
         if value:

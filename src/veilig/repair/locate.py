@@ -56,7 +56,8 @@ def suspicious(
 
     tests: a traced run. targets: the failing tests of one group; other failing tests count neither way.
     changed: path -> lines changed recently (from the history), when known.
-    Method: Ochiai, failed(l) / sqrt(all failed * (failed(l) + passed(l))), plus bonuses for traceback and history.
+    Method: Ochiai, failed(l) / sqrt(all failed * (failed(l) + passed(l))), plus bonuses for traceback and
+    history.
     """
     wanted = frozenset(targets)
     failing = [test for test in tests if test.id in wanted]
@@ -83,8 +84,7 @@ def suspicious(
         score += _history(path, number, changed or {}, reasons)
         lines.append(Line(path, number, round(score, 4), ", ".join(reasons)))
     last = _last_run(failing)
-    # Among equals, what ran in more of the failing frames' file and later in the file comes first: defects near
-    # the end of the executed path are seen by fewer correct statements.
+    # Among equals, the files in which the failures were raised come first.
     return sorted(lines, key=lambda line: (-line.score, line.path not in last, line.path, line.line))
 
 

@@ -3,8 +3,8 @@
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from typing import Any, cast
@@ -35,7 +35,7 @@ class Round:
     deadline_s: float
 
 
-def plan(candidates: Iterator[Candidate], budget_s: float) -> Iterator[Round]:
+def plan(candidates: Iterator[Candidate], budget_s: float) -> Generator[Round, float | None]:
     """Rounds of growing size, each with what is left of the budget as the caller reports it with `send`.
 
     Use: `rounds = plan(...); one = next(rounds)`, then `rounds.send(seconds left)` until it stops.
@@ -46,14 +46,17 @@ def plan(candidates: Iterator[Candidate], budget_s: float) -> Iterator[Round]:
         batch = tuple(islice(candidates, size))
         if not batch or left_s <= 0:
             return
-        told = cast("float | None", (yield Round(batch, left_s)))
+        told = yield Round(batch, left_s)
         left_s = budget_s if told is None else told
 
 
 def task(
-    one: Round, *, root: str, nonce: str, command: TestCommand, targets: Sequence[str], keep: Sequence[str]
+    one: Round, *, root: str, nonce: str, command: TestCommand, targets: Sequence[Test], keep: Sequence[str]
 ) -> str:
-    """The JSON that workers/search.py reads with `--task`."""
+    """The JSON that workers/search.py reads with `--task`.
+
+    targets: the failing tests as the first, untraced run saw them. keep: ids of green tests, nearest first.
+    """
     units = list(dict.fromkeys(item.unit for item in one.candidates if item.unit is not None))
     number = {unit: place for place, unit in enumerate(units)}
     return json.dumps(
@@ -63,7 +66,8 @@ def task(
             "runner": str(command.runner),
             "args": list(command.args),
             "pythonpath": list(command.pythonpath),
-            "targets": list(targets),
+            "targets": [test.id for test in targets],
+            "cpu_s": {test.id: test.cpu_s for test in targets if not _hung(test)},
             "keep": list(keep)[:KEEP_MAX],
             "units": [
                 {
@@ -146,7 +150,7 @@ class Evidence:
 
     targets: int
     covering: int = 0
-    literals: frozenset[str] = field(default_factory=frozenset)
+    literals: frozenset[str] = frozenset()
 
 
 def choose(plausible: Sequence[Candidate], evidence: Evidence) -> Choice | None:
@@ -208,10 +212,10 @@ def hints(failing: Sequence[Test]) -> Hints:
 
 
 def simplify(text: str, candidate: Candidate) -> Candidate:
-    """The same edit written the way a person would: `0 + x` -> `x`, `len(x) - 0` -> `len(x)`, `not not x` -> `x`.
+    """The same edit as a person would write it: `0 + x` -> `x`, `x - 0` -> `x`, `not not x` -> `x`.
 
-    text: the file before the edit. Returns the candidate unchanged when there is nothing to simplify; a changed
-    one must be proven again like any other.
+    text: the file before the edit. Returns the candidate itself when there is nothing to simplify; a
+    changed one must be proven again like any other.
     """
     edits = tuple(
         type(edit)(edit.path, edit.start, edit.end, _simpler(edit.replacement)) for edit in candidate.edits
@@ -255,11 +259,15 @@ def _simpler(text: str) -> str:
     return text
 
 
+def _hung(test: Test) -> bool:
+    return test.failure is None or test.failure.exception in {"TestTimedOut", "ProcessDied"}
+
+
 def _size(one: Candidate) -> int:
     return sum(len(edit.replacement) + edit.end - edit.start for edit in one.edits)
 
 
 def _copied(one: Candidate, literals: frozenset[str]) -> float:
-    """A penalty when the patch contains an expected value: the usual way to satisfy a test and miss the point."""
+    """A penalty for an expected value in the patch: the usual way to satisfy a test and miss the point."""
     found = [edit for edit in one.edits if edit.replacement.strip("'\"") in literals]
     return 0.8 if found and one.family in {"const", "const_str", "return_val", "expr_to_const"} else 0.0

@@ -198,9 +198,10 @@ class Source:
         around = self.class_of(place)
         if around is not None:
             for one in ast.walk(around):
-                if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name):
-                    if one.value.id in _KEYWORDS_OF_SELF and one.attr not in methods:
-                        attributes[one.attr] = None
+                if not isinstance(one, ast.Attribute) or not isinstance(one.value, ast.Name):
+                    continue
+                if one.value.id in _KEYWORDS_OF_SELF and one.attr not in methods:
+                    attributes[one.attr] = None
         imported = {name for name in variables if name in self.imported}
         kept = [name for name in variables if name not in _KEYWORDS_OF_SELF | imported]
         constants = [one for one in ast.walk(place) if isinstance(one, ast.Constant)]
@@ -234,14 +235,18 @@ class Source:
     @cached_property
     def functions(self) -> dict[str, Function]:
         """Functions at the module's top level, by name."""
-        defined = ast.FunctionDef | ast.AsyncFunctionDef
-        return {one.name: one for one in self.tree.body if isinstance(one, defined)}
+        return {
+            one.name: one for one in self.tree.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
 
     @cached_property
     def signatures(self) -> dict[str, Function]:
         """Every function and method of the module by its bare name; the last definition wins."""
-        defined = ast.FunctionDef | ast.AsyncFunctionDef
-        return {one.name: one for one in ast.walk(self.tree) if isinstance(one, defined)}
+        return {
+            one.name: one
+            for one in ast.walk(self.tree)
+            if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
 
     @cached_property
     def imported(self) -> frozenset[str]:
@@ -261,5 +266,5 @@ def parameters(function: Function) -> list[str]:
 
 
 def normal(text: str) -> str:
-    """The text without the blanks that mean nothing inside one line; for telling repeated candidates apart."""
+    """The text with runs of blanks made one, for telling repeated candidates apart."""
     return re.sub(r"[ \t]+", " ", text)

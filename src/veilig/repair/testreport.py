@@ -1,4 +1,4 @@
-"""What did the tests say? Reads the result that workers/testrun.py wrote, and believes nothing it does not check."""
+"""What did the tests say? Reads what workers/testrun.py wrote, and believes nothing it does not check."""
 
 import json
 from collections.abc import Mapping
@@ -18,6 +18,8 @@ class TestReportError(VeiligError):
 
 
 class Outcome(StrEnum):
+    """How one test ended; an error is a failure outside the test's own body."""
+
     PASSED = "passed"
     FAILED = "failed"
     ERROR = "error"
@@ -60,6 +62,8 @@ class CollectError:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
+    """One warning that the run recorded."""
+
     category: str
     message: str
     path: str
@@ -101,7 +105,7 @@ class TestReport:
 
 
 def read(text: str, nonce: str) -> TestReport:
-    """The report in a result file. Raises TestReportError when the nonce is another one or the text is damaged."""
+    """The report in a result file. Raises TestReportError when the nonce differs or the text is damaged."""
     try:
         data = cast("dict[str, Any]", json.loads(text))
         if data.get("nonce") != nonce:
@@ -135,7 +139,7 @@ def read(text: str, nonce: str) -> TestReport:
 
 def _test(one: dict[str, Any]) -> Test:
     failure = one.get("failure")
-    causes = failure.get("causes", []) if failure else []
+    causes: list[dict[str, Any]] = failure.get("causes", []) if failure else []
     return Test(
         id=str(one["id"]),
         outcome=Outcome(one["outcome"]),

@@ -23,9 +23,9 @@ class Verdict:
 def verdict(before: TestReport, after: TestReport, targets: Iterable[str]) -> Verdict:
     """Compare two runs of the same tests.
 
-    A test that was green and is now failing, skipped, expected to fail, or gone has regressed. A target counts as
-    fixed only when it passed: skipping it, or not collecting it, repairs nothing. New collection errors and a run
-    that did not come to its end make the verdict bad, whatever the tests say.
+    A test that was green and is now failing, skipped, expected to fail, or gone has regressed. A target
+    counts as fixed only when it passed: skipping it, or not collecting it, repairs nothing. New collection
+    errors and a run that did not come to its end make the verdict bad, whatever the tests say.
     """
     wanted = tuple(dict.fromkeys(targets))
     fixed = tuple(name for name in wanted if _is(after.tests.get(name), Outcome.PASSED))

@@ -1,4 +1,4 @@
-"""Which template families are there? One table, hand-set costs; a family's order within the table means nothing."""
+"""Which template families are there? One table with hand-set costs; its order means nothing."""
 
 from veilig.repair.families import (
     arithmetic,

@@ -16,7 +16,15 @@ def _counts(site: Site) -> bool:
     """True where a number is likely: an index, a bound, an operand, a length, a returned value."""
     node, above = site.node, site.parent
     match above:
-        case ast.Slice() | ast.BinOp() | ast.AugAssign() | ast.Return() | ast.Assign() | ast.keyword():
+        case (
+            ast.Slice()
+            | ast.Tuple()
+            | ast.BinOp()
+            | ast.AugAssign()
+            | ast.Return()
+            | ast.Assign()
+            | ast.keyword()
+        ):
             return True
         case ast.Subscript(slice=inner):
             return inner is node
@@ -37,14 +45,20 @@ def _off_by_one(site: Site) -> Iterator[Draft]:
         isinstance(above, ast.Call) and isinstance(above.func, ast.Name) and above.func.id == "range"
     )
     cost = 0.0 if bound else 1.0
-    one_more = isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant) and node.right.value == 1
-    if one_more and isinstance(node.op, ast.Add | ast.Sub):
+    if _ends_in_one(node):
+        assert isinstance(node, ast.BinOp)
         yield site.put(node, site.text(node.left), level_of(node.left), cost)
         return
     if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.FloorDiv):
         return
     for sign in ("+", "-"):
         yield site.put(node, f"{text} {sign} 1", ARITHMETIC, cost)
+
+
+def _ends_in_one(node: ast.AST) -> bool:
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Sub):
+        return False
+    return isinstance(node.right, ast.Constant) and node.right.value == 1
 
 
 def _with_variable(site: Site) -> Iterator[Draft]:
@@ -72,8 +86,18 @@ def _with_constant(site: Site) -> Iterator[Draft]:
     if isinstance(site.parent, ast.Call) and site.parent.func is node:
         return
     text = site.text(node) if level_of(node) >= UNARY else f"({site.text(node)})"
-    for tail, cost in (("** 2", 0.2), ("* 2", 0.3), ("// 2", 0.3), ("/ 2", 0.5), ("% 2", 0.8), ("/ 100", 0.8),
-                       ("* 100", 0.8), ("* 1000", 0.9), ("/ 1000", 0.9), ("* 60", 1.0)):  # fmt: skip
+    for tail, cost in (
+        ("** 2", 0.2),
+        ("* 2", 0.3),
+        ("// 2", 0.3),
+        ("/ 2", 0.5),
+        ("% 2", 0.8),
+        ("/ 100", 0.8),
+        ("* 100", 0.8),
+        ("* 1000", 0.9),
+        ("/ 1000", 0.9),
+        ("* 60", 1.0),
+    ):
         yield site.put(node, f"{text} {tail}", ARITHMETIC, cost)
     yield site.put(node, f"-{text}", UNARY, 0.2)
 
@@ -87,8 +111,19 @@ def _constant(site: Site) -> Iterator[Draft]:
         others = [(str(one), 0.0) for one in (True, False, None) if one is not value]
         others += [("0", 0.8), ("''", 1.0), ("[]", 0.8), ("1", 1.0)]
     elif isinstance(value, int):
-        near = [(value + 1, 0.0), (value - 1, 0.0), (0, 0.3), (1, 0.3), (-1, 0.4), (2, 0.6), (-value, 0.5),
-                (value * 10, 0.9), (value // 10, 0.9), (value * 2, 0.9), (value // 2, 0.9)]  # fmt: skip
+        near = [
+            (value + 1, 0.0),
+            (value - 1, 0.0),
+            (0, 0.3),
+            (1, 0.3),
+            (-1, 0.4),
+            (2, 0.6),
+            (-value, 0.5),
+            (value * 10, 0.9),
+            (value // 10, 0.9),
+            (value * 2, 0.9),
+            (value // 2, 0.9),
+        ]
         near += [(one, 0.7) for one in site.hints.integers] + [(one, 0.9) for one in site.scope.integers]
         others = [(str(one), cost) for one, cost in near if one != value] + [("None", 1.2)]
     elif isinstance(value, float):
@@ -107,13 +142,31 @@ def _string(site: Site) -> Iterator[Draft]:
         return
     value = node.value
     tries: list[tuple[str, float]] = [(one, 0.3) for one in site.hints.strings]
-    tries += [(value.strip(), 0.5), (value + " ", 0.9), (" " + value, 1.0), (value.lower(), 0.6),
-              (value.upper(), 0.7), (value.rstrip(".!?:;,"), 0.8), (value + "\n", 0.8), (value.rstrip("\n"), 0.6),
-              ("", 0.7), (" ", 0.9), (",", 1.0), (value[1:], 1.0), (value[:-1], 1.0), (value * 2, 1.3)]  # fmt: skip
+    tries += [
+        (value.strip(), 0.5),
+        (value + " ", 0.9),
+        (" " + value, 1.0),
+        (value.lower(), 0.6),
+        (value.upper(), 0.7),
+        (value.rstrip(".!?:;,"), 0.8),
+        (value + "\n", 0.8),
+        (value.rstrip("\n"), 0.6),
+        ("", 0.7),
+        (" ", 0.9),
+        (",", 1.0),
+        (value[1:], 1.0),
+        (value[:-1], 1.0),
+        (value * 2, 1.3),
+    ]
     tries += [(one, 0.8) for one in site.scope.strings]
     if "%" in value:
-        tries += [(value.replace("%I", "%H"), 0.2), (value.replace("%m", "%M"), 0.4), (value.replace("%M", "%m"), 0.4),
-                  (value.replace("%d", "%s"), 0.4), (value.replace("%y", "%Y"), 0.2)]  # fmt: skip
+        tries += [
+            (value.replace("%I", "%H"), 0.2),
+            (value.replace("%m", "%M"), 0.4),
+            (value.replace("%M", "%m"), 0.4),
+            (value.replace("%d", "%s"), 0.4),
+            (value.replace("%y", "%Y"), 0.2),
+        ]
     seen = {value}
     for text, cost in tries:
         if text not in seen:
@@ -138,8 +191,21 @@ def _regex(site: Site) -> Iterator[Draft]:
         return
     first, last = quote.end(), len(text) - len(quote.group(1))
     body = text[first:last]
-    for old, new in (("+", "*"), ("*", "+"), ("+", "+?"), ("*", "*?"), (".", r"\."), (r"\w", r"\S"), (r"\d", r"\w"),
-                     (r"\w", r"[\w-]"), (r"\w", r"[\w.-]"), (r"\s", " "), ("?", ""), ("^", ""), ("$", "")):  # fmt: skip
+    for old, new in (
+        ("+", "*"),
+        ("*", "+"),
+        ("+", "+?"),
+        ("*", "*?"),
+        (".", r"\."),
+        (r"\w", r"\S"),
+        (r"\d", r"\w"),
+        (r"\w", r"[\w-]"),
+        (r"\w", r"[\w.-]"),
+        (r"\s", " "),
+        ("?", ""),
+        ("^", ""),
+        ("$", ""),
+    ):
         for found in re.finditer(re.escape(old), body):
             changed = body[: found.start()] + new + body[found.end() :]
             yield Draft(((start + first, start + last, changed),))

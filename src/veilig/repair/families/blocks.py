@@ -32,10 +32,21 @@ def _loop(site: Site) -> Iterator[Draft]:
         yield site.put(node.test, "True", cost=0.4)
     elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
         text = site.text(node.iter)
-        for before, after, cost in (("reversed(", ")", 0.2), ("sorted(", ")", 0.3), ("list(", ")", 0.1),
-                                    ("", "[1:]", 0.4), ("", "[:-1]", 0.5), ("", ".items()", 0.3), ("", ".values()", 0.5),
-                                    ("set(", ")", 0.8), ("range(", ")", 0.6), ("range(len(", "))", 0.7), ("", "[:]", 0.5),
-                                    ("enumerate(", ")", 0.8), ("dict.fromkeys(", ")", 1.1)):  # fmt: skip
+        for before, after, cost in (
+            ("reversed(", ")", 0.2),
+            ("sorted(", ")", 0.3),
+            ("list(", ")", 0.1),
+            ("", "[1:]", 0.4),
+            ("", "[:-1]", 0.5),
+            ("", ".items()", 0.3),
+            ("", ".values()", 0.5),
+            ("set(", ")", 0.8),
+            ("range(", ")", 0.6),
+            ("range(len(", "))", 0.7),
+            ("", "[:]", 0.5),
+            ("enumerate(", ")", 0.8),
+            ("dict.fromkeys(", ")", 1.1),
+        ):
             if (before, after) == ("list(", ")") and "RuntimeError" in site.hints.exceptions:
                 cost -= 1.0
             yield site.put(node.iter, f"{before}{text}{after}", cost=cost)
@@ -139,7 +150,7 @@ def _whole(site: Site, block: list[ast.stmt]) -> tuple[int, int] | None:
 
 
 def _moved(text: str, old: str, new: str) -> str | None:
-    """The lines with another indentation; None when a line (of a long string, say) does not begin with the old one."""
+    """The lines with another indentation; None when one does not begin with the old (in a long string)."""
     lines = text.splitlines(keepends=True)
     if '"""' in text or "'''" in text or any(one.strip() and not one.startswith(old) for one in lines):
         return None

@@ -6,9 +6,24 @@ from collections.abc import Iterator
 from veilig.repair.families.family import AND, COMPARISON, OR, Draft, Family, Site, level_of
 
 RETURNED = ("None", "0", "[]", "False", "True", "''", "{}", "1", "-1")
-EXCEPTIONS = ("KeyError", "IndexError", "ValueError", "TypeError", "AttributeError", "ZeroDivisionError",
-              "LookupError", "OSError", "FileNotFoundError", "StopIteration", "UnicodeDecodeError",
-              "json.JSONDecodeError", "OverflowError", "RuntimeError", "TimeoutError", "ConnectionError")  # fmt: skip
+EXCEPTIONS = (
+    "KeyError",
+    "IndexError",
+    "ValueError",
+    "TypeError",
+    "AttributeError",
+    "ZeroDivisionError",
+    "LookupError",
+    "OSError",
+    "FileNotFoundError",
+    "StopIteration",
+    "UnicodeDecodeError",
+    "json.JSONDecodeError",
+    "OverflowError",
+    "RuntimeError",
+    "TimeoutError",
+    "ConnectionError",
+)
 GUARD_COST_MAX = 1.1  # beyond it a guard is a guess about two things at once, and there are thousands
 NEVER = frozenset({"Exception", "BaseException"})  # a catch-all hides the defect: denied everywhere
 

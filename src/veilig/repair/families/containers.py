@@ -10,14 +10,26 @@ def _slice(site: Site) -> Iterator[Draft]:
     node = site.node
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
         base = site.text(node.value)
-        lower, upper, step = ("" if one is None else site.text(one) for one in
-                              (node.slice.lower, node.slice.upper, node.slice.step))  # fmt: skip
+        lower, upper, step = (
+            "" if one is None else site.text(one)
+            for one in (node.slice.lower, node.slice.upper, node.slice.step)
+        )
         tail = f":{step}" if step else ""
         for low, high, cost in (
-            (lower, "", 0.1), ("", upper, 0.1), (upper, "", 0.5), ("", lower, 0.5), (lower, f"{upper} + 1", 0.0),
-            (lower, f"{upper} - 1", 0.1), (f"{lower} + 1", upper, 0.1), (f"{lower} - 1", upper, 0.2), ("1", upper, 0.3),
-            (lower, "-1", 0.4), (f"-{lower}", upper, 0.6), (lower, f"-{upper}", 0.6), (upper, lower, 0.8),
-        ):  # fmt: skip
+            (lower, "", 0.1),
+            ("", upper, 0.1),
+            (upper, "", 0.5),
+            ("", lower, 0.5),
+            (lower, f"{upper} + 1", 0.0),
+            (lower, f"{upper} - 1", 0.1),
+            (f"{lower} + 1", upper, 0.1),
+            (f"{lower} - 1", upper, 0.2),
+            ("1", upper, 0.3),
+            (lower, "-1", 0.4),
+            (f"-{lower}", upper, 0.6),
+            (lower, f"-{upper}", 0.6),
+            (upper, lower, 0.8),
+        ):
             if low[:2] not in {" +", " -"} and high[:2] not in {" +", " -"} and "-" not in {low, high}:
                 yield site.put(node, f"{base}[{low}:{high}{tail}]", ATOM, cost)
         if step:
@@ -100,8 +112,15 @@ def _filter(site: Site) -> Iterator[Draft]:
     end = site.source.span(node.ifs[-1] if node.ifs else node.iter)[1]
     word = "and" if node.ifs else "if"
     for name in names:
-        tests = [(name, 0.0), (f"{name} is not None", 0.1), (f"not {name}", 0.6), (f"{name} != ''", 0.6),
-                 (f"{name}.strip()", 0.4), (f"{name} > 0", 0.5), (f"{name} % 2 == 0", 1.0)]  # fmt: skip
+        tests = [
+            (name, 0.0),
+            (f"{name} is not None", 0.1),
+            (f"not {name}", 0.6),
+            (f"{name} != ''", 0.6),
+            (f"{name}.strip()", 0.4),
+            (f"{name} > 0", 0.5),
+            (f"{name} % 2 == 0", 1.0),
+        ]
         tests += [
             (f"{name} != {one}", 0.5 + 0.05 * n)
             for n, one in enumerate(site.scope.variables[:6])

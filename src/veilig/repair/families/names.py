@@ -14,7 +14,7 @@ def _called(site: Site) -> bool:
 
 
 def _in_value(site: Site) -> bool:
-    """False where a name is only the left side of an attribute or a key: there the other name must fit a type."""
+    """False where the expression is called, awaited or passed by keyword as it is."""
     return loads(site.node) and not _called(site) and not isinstance(site.parent, ast.keyword | ast.Await)
 
 

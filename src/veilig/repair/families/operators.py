@@ -12,7 +12,6 @@ from veilig.repair.families.family import (
     Family,
     Site,
     level_of,
-    loads,
 )
 
 COMPARISONS: dict[type[ast.cmpop], tuple[tuple[str, float], ...]] = {
@@ -50,10 +49,20 @@ ARITHMETICS: dict[type[ast.operator], tuple[tuple[str, float], ...]] = {
     ast.RShift: (("<<", 0.0),),
 }
 SYMBOLS: dict[type[ast.operator], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
-    ast.Pow: "**", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<",
-    ast.RShift: ">>", ast.MatMult: "@",
-}  # fmt: skip
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.MatMult: "@",
+}
 TESTED = (ast.If, ast.While, ast.IfExp, ast.Assert)
 
 
@@ -198,11 +207,12 @@ def _await(site: Site) -> Iterator[Draft]:
     function = site.source.function(node)
     if isinstance(node, ast.Await):
         yield site.put(node, site.text(node.value), level_of(node.value), 0.6)
-    elif isinstance(node, ast.Call) and loads(node) and isinstance(function, ast.AsyncFunctionDef):
-        if not isinstance(site.parent, ast.Await):
-            known = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            cost = -0.6 if isinstance(site.source.signatures.get(known), ast.AsyncFunctionDef) else 0.5
-            yield site.put(node, f"await {site.text(node)}", 9, cost)
+    elif isinstance(node, ast.Call) and isinstance(function, ast.AsyncFunctionDef):
+        if isinstance(site.parent, ast.Await):
+            return
+        known = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        cost = -0.6 if isinstance(site.source.signatures.get(known), ast.AsyncFunctionDef) else 0.5
+        yield site.put(node, f"await {site.text(node)}", 9, cost)
 
 
 FAMILIES = (

@@ -40,9 +40,9 @@ def _insert(site: Site) -> Iterator[Draft]:
             isinstance(one, ast.Expr | ast.Assign | ast.AugAssign)
             and one is not node
             and one.lineno == one.end_lineno
+            and not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
         ):
-            if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)):
-                texts.append((source.segment(one), 0.3 + 0.03 * abs(one.lineno - node.lineno)))
+            texts.append((source.segment(one), 0.3 + 0.03 * abs(one.lineno - node.lineno)))
     names = site.scope.variables[:8]
     for place, name in enumerate(names):
         far = 0.08 * place

@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """The folder to bind read-only into the sandbox; `testrun.py` and `search.py` are the two entry points."""
+    """The folder to bind read-only into the sandbox; `testrun.py` and `search.py` are the entry points."""
     return Path(__file__).parent

@@ -1,9 +1,10 @@
 """Which of many candidate edits make the failing tests pass without breaking another one?
 
-Task: root, nonce, runner, args, pythonpath, targets (failing test ids), keep (ids that must stay green, nearest
-first), units (path, name, first_line, indent, classes, start, end), candidates ([unit index or -1, path,
-[[start, end, replacement], ...], cost], cheapest first), limits (deadline_s, memory_bytes, batch, cost_band,
-plausible_max, cpu_min_s, cpu_max_s). Prints marked JSON lines: baseline, progress, plausible, done.
+Task: root, nonce, runner, args, pythonpath, targets (failing test ids), keep (ids that must stay green,
+nearest first), units (path, name, first_line, indent, classes, start, end), candidates
+([unit index or -1, path, [[start, end, replacement], ...], cost], cheapest first), limits
+(deadline_s, memory_bytes, batch, cost_band, plausible_max, cpu_min_s, cpu_max_s), cpu_s (id -> seconds of
+a target). Prints marked JSON lines: baseline, progress, plausible, done.
 Every plausible candidate must still be proven in a fresh process with the edit in the file.
 """
 
@@ -46,6 +47,7 @@ class Relay:
 
 
 def main() -> int:
+    """Read the task, search, say what was found."""
     task = read_task()
     nonce = str(task.pop("nonce", ""))
     runner = str(task.get("runner", "pytest"))

@@ -1,7 +1,9 @@
-"""What do the project's tests say? Runs them once and writes one JSON result, whatever they do to the process.
+"""What do the project's tests say? Runs them once and writes one JSON result.
 
-Task: root, result (path), nonce, runner ("pytest" | "unittest"), args, pythonpath, tests (ids or null for all),
-test_wall_s, wall_s, trace. The result repeats the nonce. Exit code 0 when a result was written.
+Whatever the tests do to their process, the parent lives on and says so.
+
+Task: root, result (path), nonce, runner ("pytest" | "unittest"), args, pythonpath, tests (ids, or null
+for all), test_wall_s, wall_s, trace. The result repeats the nonce. Exit code 0 when a result was written.
 """
 
 from __future__ import annotations
@@ -73,7 +75,13 @@ class Report:
         if not self.running:
             self.problem = self.problem or what
             return
-        failure = {"exception": "ProcessDied", "bases": [], "message": what, "frames": [], "causes": []}
+        failure: dict[str, Any] = {
+            "exception": "ProcessDied",
+            "bases": [],
+            "message": what,
+            "frames": [],
+            "causes": [],
+        }
         self.tests[self.running] = {
             "id": self.running,
             "outcome": "failed",
@@ -86,6 +94,7 @@ class Report:
 
 
 def main() -> int:
+    """Read the task, run, write the result."""
     task = read_task()
     nonce = str(task.pop("nonce", ""))
     if task.get("runner", "pytest") == "pytest" and not has_pytest():

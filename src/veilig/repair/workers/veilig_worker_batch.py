@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
@@ -76,23 +77,17 @@ class Batch:
                 break
         tell({"end": True})
 
-    def confirm(self, number: int, targets: list[Any], keep: list[Any], limits: Limits, tell: Any) -> None:
-        """Targets, then everything that was green, in a process that ran no other candidate."""
+    def confirm(self, number: int, items: list[Any], limits: Limits, tell: Any) -> None:
+        """The tests with one candidate, in a process that ran no other; the last word is green or red."""
         _bound(limits)
         clock = Clock()
         self._swap(number).apply()
-        outcome = _run_all(targets, limits, clock)
-        tell({"o": "red" if outcome != "hit" else "targets"})
-        if outcome != "hit":
-            return
-        for place, item in enumerate(keep):
-            following = keep[place + 1] if place + 1 < len(keep) else None
-            limit_s = 2 * limits.per_test[_id(item)]
-            result = run_item(item, clock, limit_s, following)
-            if result != "passed":
-                tell({"o": "regression", "test": _id(item)})
+        for place, item in enumerate(items):
+            following = items[place + 1] if place + 1 < len(items) else None
+            if run_item(item, clock, 2 * limits.per_test[_id(item)], following) != "passed":
+                tell({"o": "red", "test": _id(item)})
                 return
-            tell({"o": "targets"})
+            tell({"o": "going"})
         tell({"o": "green"})
 
     def _swap(self, number: int) -> Swap:
@@ -114,7 +109,7 @@ class Batch:
 
 
 def _run_all(targets: list[Any], limits: Limits, clock: Clock) -> str:
-    """hit | fail | timeout: stops at the first test that does not pass."""
+    """One of hit, fail, timeout; stops at the first test that does not pass."""
     outcome = "hit"
     for place, item in enumerate(targets):
         following = targets[place + 1] if place + 1 < len(targets) else None
@@ -133,17 +128,17 @@ def _tear_down(item: Any, clock: Clock) -> None:
     if stack is None:
         return
     clock.start(TEARDOWN_CPU_S)
-    try:
+    # A mutant may fail in its own clean-up; its verdict stands already.
+    with contextlib.suppress(BaseException):
         stack.teardown_exact(None)
-    except BaseException:  # noqa: BLE001, S110  (a mutant may fail in its own clean-up; its verdict stands already)
-        pass
     clock.stop()
 
 
 def _bound(limits: Limits) -> None:
     with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123
         used_bytes = int(stream.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used_bytes + limits.memory_bytes,) * 2)
+    most_bytes = used_bytes + limits.memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import Any, Callable  # noqa: UP035  (read by Python 3.9)
+from typing import Any, Callable, cast  # noqa: UP035  (read by Python 3.9)
 
 READ_BYTES = 1 << 16
 
@@ -123,4 +123,4 @@ def _record(line: bytes) -> dict[str, Any] | None:
         value = json.loads(line)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None

@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 VALUE_DEPTH = 3
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
@@ -15,19 +15,22 @@ SKIPPED = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
 
 class State:
-    """The data globals of the project's modules, the parameters of its tests, working directory and environment."""
+    """The modules' data globals, the tests' parameters, working directory, environment."""
 
     def __init__(self, modules: list[Any], items: list[Any]) -> None:
         self.spaces: list[dict[str, Any]] = [vars(module) for module in modules]
         self.fixed: list[Any] = []
         for module in modules:
-            for one in list(vars(module).values()):
+            space = cast("dict[str, Any]", vars(module))
+            members: list[Any] = list(space.values())
+            for one in members:
                 if isinstance(one, type) and one.__module__ == module.__name__:
                     self.fixed.append(vars(one))
                 elif isinstance(one, FunctionType) and one.__defaults__:
                     self.fixed.append(one.__defaults__)
         for item in items:
-            parameters = getattr(getattr(item, "callspec", None), "params", None)
+            callspec: Any = getattr(item, "callspec", None)
+            parameters: Any = getattr(callspec, "params", None)
             if parameters:
                 self.fixed.append(parameters)
 
@@ -57,18 +60,19 @@ def _frozen(value: Any) -> Any:
 
 
 def _shallow(value: Any, depth: int) -> Any:
+    kind = cast("type[Any]", type(value))
     if isinstance(value, PLAIN):
         return value
     if depth == 0:
         return id(value)
-    if isinstance(value, dict):
+    if issubclass(kind, dict):
         return [(_shallow(key, 1), _shallow(one, depth - 1)) for key, one in list(value.items())]
-    if isinstance(value, (list, tuple)):
+    if issubclass(kind, (list, tuple)):
         return [_shallow(one, depth - 1) for one in value]
-    if isinstance(value, (set, frozenset)):
+    if issubclass(kind, (set, frozenset)):
         return sorted(repr(one) for one in value)
-    inside = getattr(value, "__dict__", None)
-    if isinstance(inside, dict) and not isinstance(value, SKIPPED):
+    inside: Any = getattr(value, "__dict__", None)
+    if inside is not None and not isinstance(value, SKIPPED):
         return [type(value).__name__, id(value), _shallow(inside, depth - 1)]
     return (type(value).__name__, id(value))
 

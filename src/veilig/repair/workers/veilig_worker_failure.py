@@ -22,7 +22,8 @@ def failure(error: BaseException, root: str) -> dict[str, Any]:
     record = _one(_leaf(error), root)
     causes: list[dict[str, Any]] = []
     seen = {id(error)}
-    while shown is not None and len(causes) < CHAIN_MAX:
+    while len(causes) < CHAIN_MAX:
+        assert shown is not None
         shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
         if shown is None or id(shown) in seen:
             break
@@ -33,6 +34,7 @@ def failure(error: BaseException, root: str) -> dict[str, Any]:
 
 
 def frames(trace: TracebackType | None, root: str) -> list[dict[str, Any]]:
+    """The traceback's frames inside the project, outermost first."""
     result: list[dict[str, Any]] = []
     while trace is not None:
         code = trace.tb_frame.f_code

@@ -41,12 +41,16 @@ class Clock:
 
 
 def cpu_s() -> float:
+    """CPU seconds of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def run_item(item: Any, clock: Clock, limit_s: float, following: Any) -> str:
-    """passed | failed | skipped | xfailed | timeout. `following` is the next item of this run, None for the last.
+    """One of passed, failed, skipped, xfailed, xpassed, timeout.
+
+    following: the next item of this run, None for the last.
+
 
     The hooks for setup, call and teardown are called as they are: the full protocol would also render every
     failure as text, which costs more than the tests themselves.
@@ -64,8 +68,8 @@ def run_item(item: Any, clock: Clock, limit_s: float, following: Any) -> str:
 
 def _run_pytest(item: Any, following: Any) -> str:
     has_request = hasattr(item, "_request")
-    if has_request and not item._request:  # noqa: SLF001  (as pytest does when a plugin runs an item again)
-        item._initrequest()  # noqa: SLF001
+    if has_request and not item._request:
+        item._initrequest()
     item.__dict__.pop("_excinfo", None)
     item.veilig_subtest_failed = False
     outcome = _phase(item, item.ihook.pytest_runtest_setup, {})
@@ -79,7 +83,7 @@ def _run_pytest(item: Any, following: Any) -> str:
             outcome = "failed"
     ended = _phase(item, item.ihook.pytest_runtest_teardown, {"nextitem": following})
     if has_request:
-        item._request = False  # noqa: SLF001
+        item._request = False
         item.funcargs = None
     if outcome == "passed" and ended != "passed":
         outcome = ended

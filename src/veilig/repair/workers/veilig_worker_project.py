@@ -63,6 +63,7 @@ def pytest_arguments(task: dict[str, Any]) -> list[str]:
 
 
 def has_pytest() -> bool:
+    """True when this interpreter can import pytest."""
     return _installed("pytest")
 
 

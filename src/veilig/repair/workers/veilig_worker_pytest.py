@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from typing import Any, Generator  # noqa: UP035  (read by Python 3.9)
 
 import pytest
 from veilig_worker_failure import failure
@@ -14,6 +14,7 @@ from veilig_worker_trace import Trace
 
 Tell = Any  # a function that takes one record
 MESSAGE_CHARS_MAX = 1000
+HANGING_WALL_S, HANGING_FACTOR = 1.0, 20.0
 
 
 class TestTimedOut(BaseException):
@@ -29,6 +30,7 @@ class Reporter:
         self.root = str(task["root"])
         self.tell = tell
         self.wall_s = float(task.get("test_wall_s", 60.0))
+        self.slowest_s = 0.0
         self.wanted = None if task.get("tests") is None else {str(one) for one in task["tests"]}
         self.trace = Trace(self.root) if task.get("trace") else None
         self.current: dict[str, Any] = {}
@@ -63,12 +65,23 @@ class Reporter:
             self.current["duration_s"] = round(time.monotonic() - started_s, 6)
             if self.trace is not None:
                 self.current["lines"] = self.trace.end()
+        self._learn(float(self.current["duration_s"]))
         self.tell({"kind": "test", **self.current})
 
+    def _learn(self, duration_s: float) -> None:
+        # Where one test hangs, its siblings do too: they get a multiple of what passing tests took, not the
+        # whole limit each. What was cut short says after how many seconds.
+        if self.current["outcome"] == "passed":
+            self.slowest_s = max(self.slowest_s, duration_s)
+            return
+        failed: dict[str, Any] = self.current.get("failure") or {}
+        if failed.get("exception") == "TestTimedOut":
+            self.wall_s = min(self.wall_s, max(HANGING_WALL_S, HANGING_FACTOR * self.slowest_s))
+
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(self, call: Any) -> Any:
-        outcome = yield
-        report = outcome.get_result()
+    def pytest_runtest_makereport(self, call: Any) -> Generator[None, Any, None]:
+        wrapped = yield
+        report: Any = wrapped.get_result()
         if report.outcome == "passed" and not hasattr(report, "wasxfail"):
             return
         if report.outcome == "failed" and not self.current.get("failure"):

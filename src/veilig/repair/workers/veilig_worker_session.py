@@ -1,8 +1,8 @@
 """How are thousands of candidates tried in one collected test session?
 
-The session is collected once. Batches of candidates run in forked children: each candidate swaps code objects,
-runs the failing tests under a CPU limit, swaps back. A batch ends when it left traces, ran out of time or found
-something; what it found is confirmed by a fork that has seen no other candidate.
+The session is collected once. Batches of candidates run in forked children: each candidate swaps code
+objects, runs the failing tests under a CPU limit, swaps back. A batch ends when it left traces, ran out of
+time or found something; what it found is confirmed by a fork that has seen no other candidate.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from veilig_worker_tree import Tree
 
 PROGRESS_S = 0.5
 BASELINE_TEST_CPU_S = 30.0
+HANGING_CPU_S = 0.5  # a failing test that loops for ever shows it within this; others took a fraction
+WHOLE_CPU_S, SAMPLE = 5.0, 50  # a longer suite is asked in two steps, the nearest tests first
 BATCH_MAX = 60
 FIRST_PASS, SECOND_PASS = 20.0, 40.0  # times the slowest passing test, as measured on real mutants
 AFTER_FIRST_S = 10.0  # how long to look for a simpler patch once one is found
@@ -37,6 +39,7 @@ class Search:
         self.deadline_s = deadline_s
         self.limits: dict[str, Any] = task["limits"]
         by_id = {_id(item): item for item in items}
+        self.order = {_id(item): place for place, item in enumerate(items)}
         self.targets = [by_id[one] for one in task["targets"] if one in by_id]
         self.keep = [by_id[one] for one in task["keep"] if one in by_id]
         self.missing = [one for one in [*task["targets"], *task["keep"]] if one not in by_id]
@@ -89,7 +92,7 @@ class Search:
 
     def _baseline(self) -> None:
         """One run of every test in a fork, untraced: outcome, CPU time, wall time."""
-        items = [*self.targets, *self.keep]
+        items = self._in_order([*self.keep, *self.targets])
         budget_s = min(self.deadline_s, time.monotonic() + 0.4 * (self.deadline_s - time.monotonic()))
         left = list(items)
         while left and time.monotonic() < budget_s:
@@ -112,11 +115,20 @@ class Search:
 
         def work(tell: Any) -> None:
             clock = Clock()
+            targets = {_id(item) for item in self.targets}
+            slowest_s = max(
+                (self.cpu[one] for one, said in self.outcomes.items() if said == "passed"), default=0.0
+            )
             for place, item in enumerate(items):
+                hanging_s = min(max(SECOND_PASS * slowest_s, HANGING_CPU_S), BASELINE_TEST_CPU_S)
+                known_s = 4 * float(self.task.get("cpu_s", {}).get(_id(item), 0.0))
+                limit_s = max(hanging_s, known_s) if _id(item) in targets else BASELINE_TEST_CPU_S
                 used_s, began_s = cpu_s(), time.monotonic()
                 following = items[place + 1] if place + 1 < len(items) else None
-                outcome = run_item(item, clock, BASELINE_TEST_CPU_S, following)
-                tell({"o": outcome, "c": cpu_s() - used_s, "w": time.monotonic() - began_s})
+                outcome = run_item(item, clock, limit_s, following)
+                spent_s = cpu_s() - used_s
+                slowest_s = max(slowest_s, spent_s if outcome == "passed" else 0.0)
+                tell({"o": outcome, "c": spent_s, "w": time.monotonic() - began_s})
 
         child = Child(work)
         count = 0
@@ -132,11 +144,11 @@ class Search:
         return count
 
     def _limits(self, factor: float, ceiling_s: float) -> Limits:
-        """CPU seconds per test: a multiple of what comparable passing tests need, never a guess at the machine."""
+        """CPU seconds per test: a multiple of what comparable passing tests need, no guess at the machine."""
         files = {_file(item) for item in self.targets}
         near = [self.cpu[_id(item)] for item in self.keep if _file(item) in files]
         passing = near or [self.cpu[_id(item)] for item in self.keep]
-        slowest_s = max(passing, default=0.005)
+        slowest_s = max(passing, default=0.001)
         least_s = float(self.limits.get("cpu_min_s", 0.02))
         per_test: dict[str, float] = {}
         for item in [*self.targets, *self.keep]:
@@ -156,7 +168,7 @@ class Search:
         place = 0
         while place < len(numbers) and not self._enough(numbers[place]):
             outcomes = self._batch(numbers[place : place + size], limits)
-            for number, outcome in zip(numbers[place:], outcomes):
+            for number, outcome in zip(numbers[place:], outcomes):  # noqa: B905  (strict= is newer than 3.9)
                 self._count(outcome)
                 if outcome == "timeout":
                     late.append(number)
@@ -187,17 +199,10 @@ class Search:
         return outcomes
 
     def _confirm(self, number: int, limits: Limits) -> None:
-        """A candidate that passed counts only when a clean fork passes too, with every test that was green."""
-        child = Child(lambda tell: self.batch.confirm(number, self.targets, self.keep, limits, tell))
-        verdict: dict[str, Any] = {}
-        heard_s = time.monotonic()
-        while child.open and time.monotonic() < min(self.deadline_s, heard_s + limits.silence_s):
-            for record in child.poll(0.5):
-                heard_s = time.monotonic()
-                verdict = record
-        child.finish("deadline" if child.open else "")
-        self.restored += self.tree.restore()
-        if verdict.get("o") != "green":
+        """What passed counts only when a clean fork passes too, with every test that was green."""
+        keep_s = sum(self.cpu[_id(item)] for item in self.keep)
+        stages = [self.keep] if keep_s < WHOLE_CPU_S else [self.keep[:SAMPLE], self.keep]
+        if not all(self._green(number, [*self.targets, *keep], limits) for keep in stages):
             self.unconfirmed += 1
             return
         cost = float(self.task["candidates"][number][3])
@@ -207,6 +212,24 @@ class Search:
         self.tell(
             {"event": "plausible", "candidate": number, "cost": cost, "path": "fast", "tried": self.tried}
         )
+
+    def _in_order(self, items: list[Any]) -> list[Any]:
+        """As collected: tests that share state see each other's traces in the order they always did."""
+        return sorted(items, key=lambda item: self.order[_id(item)])
+
+    def _green(self, number: int, items: list[Any], limits: Limits) -> bool:
+        """True when all of the tests pass with the candidate, in a fork that has seen no other."""
+        items = self._in_order(items)
+        child = Child(lambda tell: self.batch.confirm(number, items, limits, tell))
+        verdict: dict[str, Any] = {}
+        heard_s = time.monotonic()
+        while child.open and time.monotonic() < min(self.deadline_s, heard_s + limits.silence_s):
+            for record in child.poll(0.5):
+                heard_s = time.monotonic()
+                verdict = record
+        child.finish("deadline" if child.open else "")
+        self.restored += self.tree.restore()
+        return verdict.get("o") == "green"
 
     def _enough(self, number: int) -> bool:
         now_s = time.monotonic()
@@ -268,9 +291,12 @@ def run(task: dict[str, Any], deadline_s: float, tell: Any) -> None:
     import pytest
     from veilig_worker_takeover import Takeover
 
+    def work(items: list[Any]) -> None:
+        Search(task, items, deadline_s, tell).run()
+
     pytest.main(
         [*pytest_arguments(task), "-q", "-s"],
-        plugins=[Takeover(lambda items: Search(task, items, deadline_s, tell).run())],
+        plugins=[Takeover(work)],
     )
 
 

@@ -1,7 +1,6 @@
 """How does an edited function become the running one, without importing its module again?"""
 
 from __future__ import annotations
-
 import __future__
 
 import gc
@@ -107,7 +106,7 @@ def future_flags(module: Any) -> int:
 
 
 def apply_edits(text: str, edits: list[list[Any]], start: int = 0) -> str:
-    """The text with [start, end, replacement] edits done; offsets are counted from `start` before the text."""
+    """The text with [start, end, replacement] edits done; the text begins at offset `start` of its file."""
     parts: list[str] = []
     done = 0
     for first, last, replacement in sorted(edits):
@@ -117,7 +116,7 @@ def apply_edits(text: str, edits: list[list[Any]], start: int = 0) -> str:
 
 
 def clear_caches(functions: Functions) -> list[Any]:
-    """The `lru_cache` wrappers around the project's functions; the caller clears them after each candidate."""
+    """The `lru_cache` wrappers around the project's functions; to be cleared after each candidate."""
     known = {id(one) for many in functions.by_code.values() for one in many}
     found: list[Any] = []
     for one in gc.get_objects():

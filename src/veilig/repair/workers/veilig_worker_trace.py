@@ -42,7 +42,7 @@ class Trace:
         """Path -> bit mask of executed lines, as hexadecimal (bit n is line n)."""
         if self.monitoring is None:
             sys.settrace(None)
-            threading.settrace(None)  # pyright: ignore[reportArgumentType]  # None switches it off
+            threading.settrace(None)
         masks: dict[str, int] = {}
         for path, line in self.hits.copy():
             masks[path] = masks.get(path, 0) | (1 << line)

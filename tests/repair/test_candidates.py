@@ -1,0 +1,183 @@
+import ast
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from veilig.repair.candidates import Candidate, generate
+from veilig.repair.edit import apply
+from veilig.repair.families import FAMILIES, Hints
+from veilig.repair.locate import Line
+from veilig.repair.search import simplify
+
+EVERYTHING = '''\
+import re
+from functools import partial
+
+LIMIT = 10
+
+
+class Shop:
+    """A docstring that no repair touches."""
+
+    def __init__(self, name, items=None):
+        self.name = name
+        self.items = items or []
+
+    async def load(self, key):
+        value = await self.fetch(key)
+        return value
+
+    async def fetch(self, key):
+        return self.items[key]
+
+    def total(self, rate):
+        sum_ = 0
+        for i in range(len(self.items) - 1):
+            if self.items[i] is None or not rate:
+                continue
+            sum_ += self.items[i] * rate + 1
+        while sum_ > LIMIT and rate:
+            sum_ -= LIMIT
+            break
+        return sum_ if rate else -sum_
+
+    def find(self, pattern):
+        try:
+            return [x for x in self.items[1:rate(2)] if re.match(r"\\w+", x)]
+        except (KeyError, ValueError):
+            print("é", "none")
+        else:
+            pass
+        return partial(min, 1)(2, key=str)
+
+
+def rate(n):
+    text = {"a": 1}["a"]
+    yield n - text
+    yield from (n, max(n, 2))
+
+
+def deep(xs, k=1):
+    a, b = xs[0], xs[-1]
+    if a == b and (a or b):
+        return a, b
+    else:
+        a = b
+    return deep(xs[k:])
+'''
+
+
+def everywhere(text: str) -> list[Line]:
+    return [Line("m.py", number, 1.0, "") for number in range(1, len(text.splitlines()) + 1)]
+
+
+@pytest.fixture(scope="module")
+def all_of_them() -> list[Candidate]:
+    hints = Hints(("KeyError",), ("expected",), (42,), ())
+    return list(generate({"m.py": EVERYTHING}, everywhere(EVERYTHING), hints))
+
+
+def test_every_family_offers_something_on_a_module_that_has_everything(all_of_them: list[Candidate]) -> None:
+    assert {family.name for family in FAMILIES} - {one.family for one in all_of_them} == set()
+
+
+def test_family_names_are_told_apart() -> None:
+    names = [family.name for family in FAMILIES]
+    assert len(names) == len(set(names))
+
+
+def test_every_candidate_parses_changes_the_text_and_comes_once(all_of_them: list[Candidate]) -> None:
+    seen: set[str] = set()
+    for one in all_of_them[::7]:
+        after = apply(EVERYTHING, one.edits)
+        ast.parse(after)
+        assert after != EVERYTHING
+        assert after not in seen
+        seen.add(after)
+
+
+def test_candidates_come_cheapest_first(all_of_them: list[Candidate]) -> None:
+    costs = [one.cost for one in all_of_them]
+    assert costs == sorted(costs)
+
+
+def test_docstrings_and_annotations_are_left_alone() -> None:
+    text = 'def f(a: int = 1) -> int:\n    """Doc."""\n    return a\n'
+    for one in generate({"m.py": text}, everywhere(text)):
+        after = apply(text, one.edits)
+        function = ast.parse(after).body[0]
+        assert isinstance(function, ast.FunctionDef)
+        assert ast.get_docstring(function) in {"Doc.", None} or one.line != 2
+        assert function.returns is not None
+        assert ast.unparse(function.returns) == "int"
+
+
+def test_no_candidate_catches_everything(all_of_them: list[Candidate]) -> None:
+    hints = Hints(("Exception", "BaseException"))
+    text = "def f(d):\n    try:\n        return d[1]\n    except KeyError:\n        return 0\n"
+    for one in generate({"m.py": text}, everywhere(text), hints):
+        for node in ast.walk(ast.parse(apply(text, one.edits))):
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None
+                assert not {"Exception", "BaseException"} & set(
+                    ast.unparse(node.type).replace("(", " ").split()
+                )
+
+
+def test_generation_is_lazy_on_a_long_module() -> None:
+    text = EVERYTHING + "".join(EVERYTHING.replace("deep", f"deep{n}") for n in range(30))
+    assert len(list(islice(generate({"m.py": text}, everywhere(text)), 50))) == 50
+
+
+def test_an_edit_inside_a_function_names_its_unit_and_one_outside_does_not(
+    all_of_them: list[Candidate],
+) -> None:
+    for one in all_of_them:
+        if one.line == 4:
+            assert one.unit is None
+        if one.unit is not None:
+            assert all(one.unit.start <= edit.start <= edit.end <= one.unit.end for edit in one.edits)
+    units = {(one.unit.name, one.unit.classes) for one in all_of_them if one.unit is not None}
+    assert {("total", ("Shop",)), ("rate", ())} <= units
+
+
+def test_a_file_that_does_not_parse_has_no_candidates() -> None:
+    assert list(generate({"m.py": "def f(:\n"}, [Line("m.py", 1, 1.0, "")])) == []
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_kept() -> None:
+    text = "\ufeffdef f(a, b):\r\n    x = 'é'; y = a\r\n    return a < b\r\n"
+    found = list(generate({"m.py": text}, everywhere(text)))
+    wanted = [apply(text, one.edits) for one in found if one.family == "cmp_op"]
+    assert text.replace("a < b", "a <= b") in wanted
+
+
+EXPRESSIONS = st.recursive(
+    st.sampled_from(["a", "b", "xs[0]", "f(a)", "3", "'s'", "a.x", "-b"]),
+    lambda inner: st.builds(
+        lambda left, op, right: f"({left} {op} {right})" if op in {"==", "<"} else f"{left} {op} {right}",
+        inner,
+        st.sampled_from(["+", "-", "*", "and", "or", "==", "<", "if a else"]),
+        inner,
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(EXPRESSIONS)
+def test_whatever_the_expression_candidates_parse(expression: str) -> None:
+    text = f"def f(a, b, xs):\n    c = {expression}\n    return c\n"
+    for one in islice(generate({"m.py": text}, everywhere(text)), 400):
+        ast.parse(apply(text, one.edits))
+
+
+def test_a_needless_zero_is_simplified_away() -> None:
+    text = "def f(x, n):\n    return n + x\n"
+    zero = next(
+        one for one in generate({"m.py": text}, everywhere(text)) if "0 + x" in apply(text, one.edits)
+    )
+    simple = [apply(text, simplify(text, one).edits) for one in [zero]]
+    assert simple == [text.replace("n + x", "0 + x")] or "return x" in simple[0]

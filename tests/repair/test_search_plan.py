@@ -1,0 +1,179 @@
+import json
+
+import pytest
+
+from veilig.repair import detect, search
+from veilig.repair.candidates import Candidate, generate
+from veilig.repair.detect import Runner
+from veilig.repair.edit import Edit, apply
+from veilig.repair.locate import Line
+from veilig.repair.recipes.proposal import Confidence, Failure
+from veilig.repair.testreport import Outcome, Test, TestReport
+from veilig.repair.validate import explain, verdict
+
+TEXT = "def f(a, n):\n    return a[:n]\n"
+
+
+def candidates() -> list[Candidate]:
+    return list(generate({"m.py": TEXT}, [Line("m.py", 2, 1.0, "")]))
+
+
+def report(complete: bool = True, **outcomes: str) -> TestReport:
+    tests = {name: Test(name, Outcome(value), 0.1, 0.1) for name, value in outcomes.items()}
+    return TestReport(
+        "pytest", complete, 0, "" if complete else "it died", tests, tuple(tests), (), (), "", 1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "good"),
+    [
+        ({"a": "passed", "b": "passed"}, True),
+        ({"a": "failed", "b": "passed"}, False),
+        ({"a": "skipped", "b": "passed"}, False),
+        ({"a": "xfailed", "b": "passed"}, False),
+        ({"b": "passed"}, False),
+        ({"a": "passed", "b": "failed"}, False),
+        ({"a": "passed", "b": "skipped"}, False),
+        ({"a": "passed", "b": "xfailed"}, False),
+        ({"a": "passed"}, False),
+    ],
+)
+def test_only_a_target_that_passes_with_nothing_lost_is_good(after: dict[str, str], good: bool) -> None:
+    assert verdict(report(a="failed", b="passed"), report(**after), ["a"]).good is good
+
+
+def test_a_run_that_did_not_end_proves_nothing() -> None:
+    result = verdict(report(a="failed"), report(complete=False, a="passed"), ["a"])
+    assert (result.good, "it died" in explain(result)) == (False, True)
+
+
+def test_an_unrelated_failure_that_stays_does_not_block() -> None:
+    assert verdict(report(a="failed", c="failed"), report(a="passed", c="failed"), ["a"]).good
+
+
+def test_an_unrelated_failure_that_is_skipped_afterwards_was_not_repaired() -> None:
+    assert not verdict(report(a="failed", c="failed"), report(a="passed", c="skipped"), ["a"]).good
+
+
+def test_no_target_is_no_proof() -> None:
+    assert not verdict(report(a="passed"), report(a="passed"), []).good
+
+
+def test_rounds_grow_and_lose_no_candidate() -> None:
+    found = candidates()
+    rounds = list(search.plan(iter(found), 10))
+    assert [one for each in rounds for one in each.candidates] == found
+    assert rounds[0].deadline_s == 10
+
+
+def test_no_round_starts_when_the_time_is_up() -> None:
+    rounds = search.plan(iter(candidates() * 100), 10)
+    next(rounds)
+    with pytest.raises(StopIteration):
+        rounds.send(0.0)
+
+
+def test_the_task_carries_edits_units_and_no_more() -> None:
+    found = candidates()[:5]
+    command = detect.TestCommand(Runner.PYTEST, "python", ("tests",), (".",), "")
+    failing = [Test("t", Outcome.FAILED, 1, 1, Failure("ValueError", ""))]
+    text = search.task(
+        search.Round(tuple(found), 5), root="/r", nonce="n", command=command, targets=failing, keep=["k"]
+    )
+    data = json.loads(text)
+    assert (data["targets"], data["keep"], data["cpu_s"]) == (["t"], ["k"], {"t": 1})
+    assert len(data["units"]) == 1
+    assert [one[2] for one in data["candidates"]] == [
+        [[e.start, e.end, e.replacement] for e in c.edits] for c in found
+    ]
+
+
+def test_news_needs_the_nonce_of_this_run() -> None:
+    line = 'VEILIG-WORKER n {"event": "plausible", "candidate": 3}'
+    told = search.news(line, "n")
+    assert told is not None
+    assert (told.kind, told.candidate) == ("plausible", 3)
+    assert search.news(line, "m") is None
+    assert search.news("VEILIG-WORKER n {cut", "n") is None
+
+
+def one(cost: float, text: str, line: int = 2, family: str = "const") -> Candidate:
+    return Candidate("m.py", (Edit("m.py", 1, 2, text),), family, cost, text, line, None)
+
+
+def test_the_cheapest_patch_is_chosen_and_rivals_lower_the_confidence() -> None:
+    alone = search.choose([one(1, "x")], search.Evidence(3, 4))
+    crowd = search.choose(
+        [one(2, "y", 9), one(1, "x"), *(one(3, str(n), n) for n in range(6))], search.Evidence(1)
+    )
+    assert alone is not None
+    assert crowd is not None
+    assert (alone.confidence, crowd.confidence) == (Confidence.HIGH, Confidence.LOW)
+    assert crowd.best.title == "x"
+
+
+def test_a_patch_that_copies_the_expected_value_comes_after_one_that_does_not() -> None:
+    chosen = search.choose([one(1, "42"), one(1.5, "n")], search.Evidence(1, 0, frozenset({"42"})))
+    assert chosen is not None
+    assert chosen.best.title == "n"
+
+
+def test_nothing_plausible_is_no_choice() -> None:
+    assert search.choose([], search.Evidence(1)) is None
+
+
+def test_hints_come_from_messages() -> None:
+    failure = Failure("KeyError", "assert 'ab' == 'cd' where 12; Did you mean: 'total'?")
+    found = search.hints([Test("t", Outcome.FAILED, 1, 1, failure)])
+    assert (found.exceptions, found.integers, found.names) == (("KeyError",), (12,), ("total",))
+    assert {"ab", "cd"} <= set(found.strings)
+
+
+@pytest.mark.parametrize(
+    ("ugly", "simple"),
+    [
+        ("0 + a", "a"),
+        ("len(a) - 0", "len(a)"),
+        ("not not a", "a"),
+        ("a * 1", "a"),
+        ("a - -1", "a + 1"),
+        ("a + 1", "a + 1"),
+    ],
+)
+def test_a_patch_is_written_as_a_person_would(ugly: str, simple: str) -> None:
+    text = "def f(a, n):\n    return b   \n"
+    start = text.index("b")
+    found = Candidate("m.py", (Edit("m.py", start, start + 1, ugly),), "x", 1, "", 2, None)
+    assert apply(text, search.simplify(text, found).edits) == text.replace("b", simple)
+
+
+@pytest.mark.parametrize(
+    ("files", "args", "paths", "runner"),
+    [
+        ({"m.py": "", "test_m.py": "def test_a(): pass"}, (), (".",), "pytest"),
+        ({"src/p/a.py": "", "tests/test_a.py": "def test_a(): pass"}, ("tests",), ("src", "."), "pytest"),
+        (
+            {
+                "pyproject.toml": '[tool.pytest.ini_options]\ntestpaths = ["t"]\npythonpath = "lib"\n',
+                "t/test_a.py": "",
+            },
+            (),
+            ("lib", "."),
+            "pytest",
+        ),
+        ({"setup.cfg": "[tool:pytest]\npythonpath = a b\n", "a/m.py": ""}, (), ("a", "b", "."), "pytest"),
+        ({"tests/test_a.py": "import unittest"}, ("tests",), (".",), "pytest"),
+        ({"pyproject.toml": "[tool.pytest.ini_options\n", "test_a.py": ""}, (), (".",), "pytest"),
+    ],
+)
+def test_how_a_project_runs_its_tests(
+    files: dict[str, str], args: tuple[str, ...], paths: tuple[str, ...], runner: str
+) -> None:
+    found = detect.test_command(files, "python")
+    assert found is not None
+    assert (found.args, found.pythonpath, str(found.runner)) == (args, paths, runner)
+
+
+def test_a_project_without_tests_has_no_command() -> None:
+    assert detect.test_command({"m.py": "x = 1\n", "latest.py": "x = 1\n"}, "python") is None
