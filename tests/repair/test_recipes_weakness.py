@@ -134,7 +134,7 @@ CASES: dict[str, tuple[int, str, str, tuple[str, ...]]] = {
     "timeout": (400, "import requests\nrequests.get('u')\n", "requests.get", ("requests.get('u', timeout=10)",)),
     "redirect": (
         601, "from flask import redirect, request\ndef f():\n    return redirect(request.args.get('n'))\n", "redirect(request",
-        ("    target = request.args.get('n')\n    if not target or urlsplit(target).netloc", "        abort(400)\n    return redirect(target)"),
+        ("    target = request.args.get('n')\n    if not target or urlsplit(target).netloc != \"\" or not", "        abort(400)\n    return redirect(target)"),
     ),
     "error shown": (
         209, "def f():\n    try:\n        g()\n    except ValueError as e:\n        return str(e)\n", "str(e)",

@@ -32,30 +32,22 @@ def _propose(group: list[VulnerablePin], files: Mapping[str, str]) -> list[Propo
     requirements = list(dict.fromkeys(pin.requirement for pin in group))
     names = ", ".join(dict.fromkeys(pin.id for pin in group))
     if clean is None:
-        text = f"no clean version is named in the advisories ({names}): replace it, or accept the risk in writing"
+        text = f"no advisory names a clean version ({names}): replace it, or accept the risk in writing"
         return [Advice(RECIPE, f"{name} {version}: no clean version known", first.path, first.line, text)]
     found: list[Proposal | Advice] = []
     edits: list[Edit] = []
     for item in requirements:
         here = files.get(item.path, "")[item.start : item.end] if item.start >= 0 else ""
         if item.locked:
-            found.append(
-                Advice(
-                    RECIPE,
-                    f"{name} {version} -> {clean}",
-                    item.path,
-                    item.line,
-                    _relock(item.path, name, clean),
-                )
-            )
+            text = _relock(item.path, name, clean)
         elif item.hashed:
             text = f"the pin carries hashes: compile the file anew with {name}=={clean}, with its hashes"
-            found.append(Advice(RECIPE, f"{name} {version} -> {clean}", item.path, item.line, text))
         elif here != version:
             text = f"write {name}=={clean} there: the version could not be found at its place in the file"
-            found.append(Advice(RECIPE, f"{name} {version} -> {clean}", item.path, item.line, text))
         else:
             edits.append(Edit(item.path, item.start, item.end, clean))
+            continue
+        found.append(Advice(RECIPE, f"{name} {version} -> {clean}", item.path, item.line, text))
     if not edits:
         return found
     proposals = [_pin(first, clean, "the lowest clean version", edits, cost=1.0)]

@@ -130,7 +130,7 @@ def local_redirect(site: Site) -> list[Proposal]:
         rows = [] if named else [f"{variable} = {site.source(node)}"]
         rows += [
             (
-                f'if not {variable} or urlsplit({variable}).netloc or not {variable}.startswith("/") '
+                f'if not {variable} or urlsplit({variable}).netloc != "" or not {variable}.startswith("/") '
                 f'or {variable}.startswith(("//", "/\\\\")):'
             ),
             f"    {refuse}",
@@ -236,9 +236,14 @@ def _handler(site: Site, node: ast.AST) -> ast.ExceptHandler | None:
 
 def csrf_check(site: Site) -> list[Proposal]:
     """Takes the exemption from the view away."""
-    for function in site.nodes(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
+    last = max(site.finding.line, site.finding.end_line)
+    for function in ast.walk(site.tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
         for decorator in function.decorator_list:
-            if site.name_of(decorator).endswith("csrf_exempt"):
+            # The finding may stand on the decorator or on the definition below it.
+            near = site.finding.line <= function.lineno and decorator.lineno <= last
+            if near and site.name_of(decorator).endswith("csrf_exempt"):
                 start = site.lines.line_start(decorator.lineno)
                 end = site.lines.line_start((decorator.end_lineno or decorator.lineno) + 1)
                 edit = Edit(site.finding.path, start, end, "")
