@@ -11,7 +11,8 @@ from pathlib import Path
 from veilig.core.action import Action, RestartService
 from veilig.core.action_json import JSON, digest
 from veilig.core.actor import Actor, ActorKind
-from veilig.core.gate import Gate, Law
+from veilig.core.gate import Gate
+from veilig.core.gate_case import Law
 from veilig.core.ledger import Ledger
 from veilig.core.policy_model import ApprovalNeed, BudgetClaim, Decision, Finding
 from veilig.core.provider import Finish, Found, Guard, Outcome, Permit, Status, Step, Verdict, must_fit

@@ -14,9 +14,11 @@ from functools import cache
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from veilig.core.action import KINDS, Action, TextEdit
+from veilig.core.canonical import JSON
 from veilig.core.errors import InvalidAction
 
-type JSON = str | int | float | bool | list[JSON] | dict[str, JSON] | None
+
+__all__ = ["JSON", "digest", "from_json", "to_json"]
 
 
 def to_json(action: Action) -> dict[str, JSON]:

@@ -9,7 +9,7 @@ leaves either nothing or an intent whose outcome is looked at, never repeated bl
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -21,11 +21,10 @@ from veilig.core.actor import Actor
 from veilig.core.approval import Approval, State
 from veilig.core.clock import Clock
 from veilig.core.errors import PolicyError, ProviderError, VeiligError
-from veilig.core.gate_case import Case, Decided, judge, refusal
+from veilig.core.gate_case import Case, Decided, Law, judge, refusal
 from veilig.core.ledger import Ledger, Tx
 from veilig.core.limits import APPROVAL_POLL_S, COMMAND_TIMEOUT_S_MAX
 from veilig.core.output import OutputLog
-from veilig.core.policy_model import Decision
 from veilig.core.provider import (
     Approver,
     Found,
@@ -38,24 +37,11 @@ from veilig.core.provider import (
     Verdict,
     Vote,
 )
-from veilig.core.redact import Handle, Redactor
+from veilig.core.redact import Redactor
 
 ACTING: ContextVar[bool] = ContextVar("veilig_acting", default=False)  # true only while a provider acts
 
 GRACE_S = 30.0  # a provider enforces the action's own timeout; this catches one that hangs
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """What decides: the current policy as functions, re-read so that a reload tightens at once.
-
-    decide: verdict for an action at this moment; raises PolicyError when the file is unreadable.
-    allows_secret: may this handle be expanded in this action?
-    """
-
-    decide: Callable[[Action, Actor], Decision]
-    digest: Callable[[], str]
-    allows_secret: Callable[[Handle, Action], bool]
 
 
 @dataclass(frozen=True, slots=True)

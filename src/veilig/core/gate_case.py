@@ -4,7 +4,7 @@ Values only, and one rule: in `judge` the strictest verdict of policy, provider 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from veilig.core.action import Action, WriteFile
@@ -15,8 +15,22 @@ from veilig.core.grant import Grant
 from veilig.core.limits import COMMAND_TIMEOUT_S
 from veilig.core.policy_model import BudgetClaim, Decision
 from veilig.core.provider import Guard, Opinion, Provider, Verdict, strictness
+from veilig.core.redact import Handle
 
 PREVIEW_CHARS = 4000  # what fits a screen or two; the whole action stands in the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What decides: the current policy as functions, re-read so that a reload tightens at once.
+
+    decide: verdict for an action at this moment; raises PolicyError when the file is unreadable.
+    allows_secret: may this handle be expanded in this action?
+    """
+
+    decide: Callable[[Action, Actor], Decision]
+    digest: Callable[[], str]
+    allows_secret: Callable[[Handle, Action], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""How long may one thing take, and how much may it say? Every bound stands here with its unit and its reason."""
+"""How long may one thing take, and how much may it say? Every bound with its unit and its reason."""
 
 # Actions
-ACTION_BYTES_MAX = 4 << 20  # 4 MiB: the largest file a patch may rewrite, twice; more is an artefact, not an action
+ACTION_BYTES_MAX = 4 << 20  # 4 MiB: the largest file a patch may rewrite, twice; more is an artefact
 COMMAND_TIMEOUT_S = 120.0  # default per command: a test suite of a small project fits
 COMMAND_TIMEOUT_S_MAX = 3600.0  # no approved command is worth a stuck session
 ARGV_ITEMS_MAX = 4096  # the kernel allows more; nothing readable needs it
@@ -16,28 +16,28 @@ SANDBOX_MEMORY_BYTES = 2 << 30  # 2 GiB: a test suite with a web framework needs
 SANDBOX_CPU_S = 300.0  # per command: CPU seconds over all its processes
 SANDBOX_PROCESSES = 256  # enough for parallel tests, far below what hurts a laptop
 SANDBOX_FILE_BYTES = 1 << 30  # largest file a command may write
-SANDBOX_OPEN_FILES = 1024
+SANDBOX_OPEN_FILES = 1024  # the usual soft limit of a login: programs are written for it
 SANDBOX_TMP_BYTES = 1 << 30  # private /tmp
 
 # Workspace copies
-WORKSPACE_FILES_MAX = 100_000
+WORKSPACE_FILES_MAX = 100_000  # a monorepo has more: name one project of it
 WORKSPACE_BYTES_MAX = 2 << 30  # a larger tree is refused before half of it is copied
 SOURCE_FILE_BYTES_MAX = 2 << 20  # a source file above 2 MiB is generated: skipped, and said
 
 # Approvals and grants (anchors/heal.md D2)
-PROPOSAL_EXPIRY_S = 30 * 60
+PROPOSAL_EXPIRY_S = 30 * 60  # what was true half an hour ago is not evidence any more
 APPROVAL_EXPIRY_S = 15 * 60  # from the last needed vote; the act must start before it ends
 DENIAL_FINAL_S = 60 * 60  # a denied digest cannot be asked again for an hour
 GRANT_EXPIRY_S_MAX = 24 * 3600  # "don't ask again" ends with the day
 APPROVAL_POLL_S = 0.1  # a person does not notice; the disk does not either
 
 # Sessions
-SESSION_STEPS_MAX = 500
-SESSION_WALL_S_MAX = 3600.0
+SESSION_STEPS_MAX = 500  # ten times what a fix of a small project takes
+SESSION_WALL_S_MAX = 3600.0  # an unattended hour; more is asked for in veilig.yaml
 STUCK_REPEATS_MAX = 3  # the same refused proposal three times: the planner does not learn, stop
 
 # Ledger
-EVENT_BODY_BYTES_MAX = 8 << 20
+EVENT_BODY_BYTES_MAX = 8 << 20  # twice the largest action, so that a proposal always fits
 LEDGER_BUSY_S = 10.0  # how long to wait for another process's transaction
 CHECKPOINT_EVENTS = 256  # a signed checkpoint at least this often
 

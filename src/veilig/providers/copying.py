@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,13 @@ class Copied:
     skipped: tuple[tuple[str, str], ...]
 
 
-def copy_tree(source: Path, target: Path, owner: tuple[int, int] | None = None) -> Copied:
-    """Copy `source` into `target`, which is emptied first.
+def copy_tree(
+    source: Path,
+    target: Path,
+    in_copy: Callable[[str], bool] = lambda path: True,
+    owner: tuple[int, int] | None = None,
+) -> Copied:
+    """Copy `source` into `target`, which is emptied first; `in_copy`: what the policy lets in.
 
     Regular files and folders, and links that stay inside; everything else is named in `skipped`.
     Raises ProviderError when the source is no folder, holds the target, or is larger than the
@@ -54,37 +60,42 @@ def copy_tree(source: Path, target: Path, owner: tuple[int, int] | None = None) 
             why="it would copy itself",
             fix="set VEILIG_HOME to a folder outside",
         )
-    remove_tree(target)
-    target.mkdir(parents=True, mode=0o700)
+    empty_tree(target)
     try:
-        return _Copy(source, target, owner).run()
+        return _Copy(source, target, in_copy, owner).run()
     except OSError as error:
-        remove_tree(target)
+        empty_tree(target)
         raise ProviderError(
             f"cannot copy {source}", why=str(error), fix="free space, or fix the permissions"
         ) from error
     except ProviderError:
-        remove_tree(target)
+        empty_tree(target)
         raise
 
 
-def remove_tree(target: Path) -> None:
-    """Remove a copy, read-only folders included; a missing one is fine."""
-    if not target.exists():
-        return
-    for folder, _, _ in os.walk(target):
-        try:
-            Path(folder).chmod(0o700)
-        except OSError:
-            continue  # rmtree below says what cannot be removed
+def empty_tree(target: Path) -> None:
+    """Remove what is in `target`, read-only folders included; the folder itself stays (a wall may have it mounted)."""
+    target.mkdir(parents=True, mode=0o700, exist_ok=True)
+    for folder, names, _ in os.walk(target):
+        for name in names:
+            inner = Path(folder, name)
+            if not inner.is_symlink():
+                inner.chmod(0o700)
     try:
-        shutil.rmtree(target)
+        for entry in target.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
     except OSError as error:
-        raise ProviderError(f"cannot remove {target}", why=str(error), fix="remove it by hand") from error
+        raise ProviderError(f"cannot empty {target}", why=str(error), fix="remove it by hand") from error
 
 
 class _Copy:
-    def __init__(self, source: Path, target: Path, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self, source: Path, target: Path, in_copy: Callable[[str], bool], owner: tuple[int, int] | None
+    ) -> None:
+        self.in_copy = in_copy
         self.source = source
         self.target = target
         self.owner = owner
@@ -121,6 +132,9 @@ class _Copy:
         info = path.lstat()
         if stat.S_ISLNK(info.st_mode):
             self._link(path, rel)
+            return
+        if not self.in_copy(rel.as_posix()):
+            self.skipped.append((rel.as_posix(), "the policy keeps it out of the copy"))
             return
         if not stat.S_ISREG(info.st_mode):
             self.skipped.append((rel.as_posix(), "not a regular file"))

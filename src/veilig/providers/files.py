@@ -72,15 +72,25 @@ class FilesProvider:
         {"file.read", "file.write", "file.patch", "file.delete", "workspace.open", "workspace.diff"}
     )
 
-    def __init__(self, workspace: Workspace, clock: Clock, learn: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        clock: Clock,
+        in_copy: Callable[[str], bool],
+        learn: Callable[[str, str], object],
+    ) -> None:
         self._workspace = workspace
         self._clock = clock
+        self._in_copy = in_copy
         self._learn = learn
 
     async def perform(self, action: Action, permit: Permit) -> Outcome:
         """The read text, the new and old digest of a change, or what was copied."""
         must_fit(permit, digest(action), self._clock.boottime_s())
-        return await asyncio.to_thread(self._perform, _ours(action), permit)
+        try:
+            return await asyncio.to_thread(self._perform, _ours(action), permit)
+        except OSError as error:
+            raise ProviderError(f"{action.kind} failed", why=str(error), fix="the copy may be incomplete") from error
 
     async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
         """Reads the file again: what stands there is what was meant."""
@@ -195,7 +205,7 @@ class FilesProvider:
                 why="one session has one source",
                 fix="start another session",
             )
-        copied = copy_tree(source, self._workspace.tree.root, self._workspace.tree.owner)
+        copied = copy_tree(source, self._workspace.tree.root, self._in_copy, self._workspace.tree.owner)
         self._workspace.forget()
         skipped: list[JSON] = [[path, reason] for path, reason in copied.skipped]
         data: dict[str, JSON] = {"files": copied.files, "size_bytes": copied.size_bytes, "skipped": skipped}

@@ -1,0 +1,337 @@
+"""What is tried next when a project shall be fixed with no model? A planner: it only proposes.
+
+Copy, scan, repair what keeps tests from running, run the tests, repair the rest one problem at a
+time, prove the whole in fresh processes, show the diff, bring it back when asked. Every step is a
+function of the recorded state and the last outcome.
+"""
+
+from typing import Any, cast
+
+from veilig.agent.fix_proof import Proof
+from veilig.agent.fix_state import (
+    FIXED,
+    OPEN,
+    PROPOSED,
+    UNFIXED,
+    Json,
+    Problem,
+    State,
+    Trial,
+    number,
+    outcomes,
+    problem_of,
+    regressions,
+    seconds,
+)
+from veilig.core.action import (
+    Action,
+    DeleteFile,
+    OpenWorkspace,
+    PatchFile,
+    ProposePatch,
+    ScanCode,
+    SearchPatch,
+    WriteFile,
+)
+from veilig.core.action_json import JSON, from_json, to_json
+from veilig.core.canonical import canonical_text
+from veilig.core.provider import Outcome, Status, Step
+
+EARLY = ("syntax", "config")  # what keeps the tests from running at all
+ORDER = ("syntax", "config", "import", "test", "weakness", "dependency")
+TRIES_MAX = 8  # proposals per problem: the eighth best is a guess
+SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
+SEARCH_SHARE = 0.5  # of the time left, for one search
+
+
+_KINDS = {
+    "": ORDER,
+    "tests": ("syntax", "import", "test"),
+    "audit": ("weakness", "dependency"),
+    "config": ("syntax", "config"),
+}
+
+
+class FixPlanner(Proof):
+    """The embedded planner of `veilig fix`."""
+
+    def first(self) -> Step:
+        """Start with the copy."""
+        return self._step(State(), OpenWorkspace(self._options.source))
+
+    def next(self, state: dict[str, JSON], action: Action, outcome: Outcome) -> Step:
+        """The step after `action` came to `outcome`."""
+        now = State.from_json(cast(dict[str, Any], state))
+        now.used_s += seconds(dict(outcome.data))
+        if outcome.status is Status.IN_DOUBT and now.stage not in ("apply", "branch"):
+            return self._restart(now)
+        handler = getattr(self, f"_after_{now.stage}")
+        return cast(Step, handler(now, action, outcome))
+
+    # --- the stages, in the order they come ------------------------------------------------------
+
+    def _after_open(self, now: State, action: Action, outcome: Outcome) -> Step:
+        if not outcome.ok:
+            return self._finish(now, ok=False, summary=outcome.detail)
+        now.skipped = cast(list[JSON], outcome.data.get("skipped", []))
+        now.stage = "scan"
+        return self._step(now, ScanCode(repairs=True))
+
+    def _after_scan(self, now: State, action: Action, outcome: Outcome) -> Step:
+        if outcome.ok:
+            self._take_scan(now, outcome)
+        else:
+            now.notes.append(f"the code could not be audited: {outcome.detail}")
+        return self._work(now)
+
+    def _after_baseline(self, now: State, action: Action, outcome: Outcome) -> Step:
+        now.late = True
+        report = dict(outcome.data)
+        if not outcome.ok:
+            now.notes.append(f"no tests were run: {outcome.detail}")
+        now.tests = now.baseline = {k: v for k, v in report.items() if k != "groups"}
+        now.problems += [problem_of(group) for group in cast(list[Json], report.get("groups", []))]
+        return self._work(now)
+
+    def _after_refresh(self, now: State, action: Action, outcome: Outcome) -> Step:
+        """Proposals for a file that another fix has changed meanwhile."""
+        problem = self._current(now)
+        problem.stale = False
+        found = {str(p["id"]): p for p in cast(list[Json], outcome.data.get("problems", []))}
+        if not outcome.ok:
+            problem.proposals, problem.why = [], f"the file could not be read again: {outcome.detail}"
+        elif problem.id in found:
+            problem.proposals = cast(list[Json], found[problem.id].get("proposals", []))
+        else:
+            problem.status, problem.fix = FIXED, "went away with another fix"
+            problem.proof.append("gone on re-scan")
+        return self._work(now)
+
+    def _after_propose(self, now: State, action: Action, outcome: Outcome) -> Step:
+        problem = self._current(now)
+        problem.asked = True
+        if outcome.ok:
+            problem.proposals = cast(list[Json], outcome.data.get("proposals", []))
+        else:
+            now.notes.append(f"{problem.title}: no repairs could be proposed: {outcome.detail}")
+        return self._work(now)
+
+    def _after_search(self, now: State, action: Action, outcome: Outcome) -> Step:
+        problem = self._current(now)
+        problem.searched = True
+        problem.proposals = cast(list[Json], outcome.data.get("proposals", []))
+        tried = number(dict(outcome.data), "tried")
+        problem.why = f"{tried} edits were tried and none was right" if outcome.ok else outcome.detail
+        return self._work(now)
+
+    def _after_change(self, now: State, action: Action, outcome: Outcome) -> Step:
+        trial = self._trial(now)
+        if not outcome.ok:
+            word = "is refused" if outcome.status is Status.REFUSED else "cannot be made"
+            return self._give_up(now, f"the edit {word}: {outcome.detail}")
+        trial.undo.append(undo_of(action, outcome))
+        if trial.todo:
+            return self._step(now, from_json(trial.todo.pop(0)))
+        return self._prove(now)
+
+    def _after_rescan(self, now: State, action: Action, outcome: Outcome) -> Step:
+        trial, problem = self._trial(now), self._current(now)
+        if not outcome.ok:
+            return self._give_up(now, f"the re-scan failed: {outcome.detail}")
+        trial.rescanned = True
+        paths = set(self._paths(trial))
+        found = {str(p["id"]): p for p in cast(list[Json], outcome.data.get("problems", []))}
+        if problem.id in found:
+            return self._give_up(now, "the finding is still there after the edit")
+        new = [p for key, p in found.items() if key not in now.findings and p["path"] in paths]
+        if new:
+            return self._give_up(now, f"the edit brings a new finding: {new[0]['title']}")
+        now.findings = [i for i in now.findings if i != problem.id]
+        problem.proof.append("gone on re-scan")
+        return self._prove(now)
+
+    def _after_retest(self, now: State, action: Action, outcome: Outcome) -> Step:
+        problem = self._current(now)
+        report = {k: v for k, v in outcome.data.items() if k != "groups"}
+        if not outcome.ok:
+            return self._give_up(now, f"the tests could not be run: {outcome.detail}")
+        still = [t for t in problem.tests if t in outcomes(report)]
+        if still or (problem.kind == "test" and not problem.tests and number(report, "exit_code")):
+            return self._give_up(now, f"{(still or ['the test command'])[0]} still fails")
+        worse = regressions(now.tests, report)
+        if worse:
+            return self._give_up(now, f"it breaks something: {worse[0]}")
+        now.tests = report
+        if problem.kind == "test":
+            problem.proof.append("the failing test passes")
+        if number(report, "total"):
+            problem.proof.append(f"{number(report, 'passed')} tests pass, none got worse")
+        else:
+            problem.proof.append("the test command succeeds")
+        return self._accept(now)
+
+    def _after_undo(self, now: State, action: Action, outcome: Outcome) -> Step:
+        trial = self._trial(now)
+        if not outcome.ok:
+            return self._finish(now, ok=False, summary=f"an edit could not be taken back: {outcome.detail}")
+        if trial.undo:
+            return self._step(now, from_json(trial.undo.pop()))
+        problem = self._current(now)
+        problem.why = trial.failed
+        problem.proof = []
+        now.trial = None
+        return self._work(now)
+
+    # --- working through the problems ------------------------------------------------------------
+
+    def _work(self, now: State) -> Step:
+        """The next open problem, or the next stage when there is none."""
+        index = self._pick(now)
+        if index is None:
+            return self._next_stage(now)
+        problem = now.problems[index]
+        over = now.used_s >= self._options.budget_s
+        if over or problem.tried >= TRIES_MAX:
+            why = "the time budget is used up" if over else problem.why
+            problem.status, problem.why = UNFIXED, why or "no repair was right"
+            return self._work(now)
+        if problem.stale:
+            now.trial = Trial(index, {}, [])
+            now.stage = "refresh"
+            return self._step(now, ScanCode((problem.path,), repairs=True))
+        if problem.proposals:
+            return self._try(now, index)
+        now.trial = Trial(index, {}, [])
+        if problem.kind in ("test", "import") and not problem.asked:
+            now.stage = "propose"
+            return self._step(now, ProposePatch(canonical_text(cast(JSON, problem.failure))))
+        if problem.kind == "test" and not problem.searched and problem.tests and problem.lines:
+            now.stage = "search"
+            left_s = max(5.0, (self._options.budget_s - now.used_s) * SEARCH_SHARE)
+            lines = tuple((str(p), int(n), int(s)) for p, n, s in cast(list[Any], problem.lines))
+            return self._step(
+                now, SearchPatch(tuple(problem.tests), lines, budget_s=left_s, timeout_s=left_s + 60.0)
+            )
+        problem.status = UNFIXED
+        problem.why = problem.why or "no repair is known for it"
+        return self._work(now)
+
+    def _pick(self, now: State) -> int | None:
+        kinds = _KINDS[self._options.only]
+        wanted = ORDER if now.late else EARLY
+        candidates = [
+            (ORDER.index(p.kind), i)
+            for i, p in enumerate(now.problems)
+            if p.status == OPEN and p.kind in wanted and p.kind in kinds
+        ]
+        return min(candidates)[1] if candidates else None
+
+    def _try(self, now: State, index: int) -> Step:
+        problem = now.problems[index]
+        proposal = problem.proposals.pop(0)
+        problem.tried += 1
+        if proposal.get("decision"):
+            problem.status, problem.fix = PROPOSED, str(proposal["title"])
+            problem.why = f"needs a decision: {proposal['decision']}"
+            return self._work(now)
+        changes = cast(list[Json], proposal["changes"])
+        now.trial = Trial(index, {k: v for k, v in proposal.items() if k != "changes"}, changes[1:])
+        now.stage = "change"
+        return self._step(now, from_json(changes[0]))
+
+    def _prove(self, now: State) -> Step:
+        """The weakest proof not yet given: re-scan what was touched, then the tests."""
+        trial, problem = self._trial(now), self._current(now)
+        if not trial.rescanned and problem.kind != "test":
+            now.stage = "rescan"
+            return self._step(now, ScanCode(tuple(p for p in self._paths(trial))))
+        if not now.late:
+            return self._accept(now)  # the tests could not run yet; the baseline comes after
+        runnable = number(now.tests, "total") or self._options.test_command
+        if problem.kind in ("test", "import") or (runnable and seconds(now.baseline) <= SLOW_TESTS_S):
+            now.stage = "retest"
+            return self._step(now, self._tests())
+        problem.pending_tests = bool(runnable)
+        if not runnable:
+            problem.proof.append("no tests to run")
+        return self._accept(now)
+
+    def _accept(self, now: State) -> Step:
+        trial, problem = self._trial(now), self._current(now)
+        problem.status = FIXED
+        problem.fix = str(trial.proposal.get("title", ""))
+        problem.confidence = str(trial.proposal.get("confidence", ""))
+        problem.why = ""
+        touched = set(self._paths(trial))
+        for other in now.problems:
+            if other.status == OPEN and other.path in touched and other.kind not in ("test", "import"):
+                other.stale = True
+        now.trial = None
+        return self._work(now)
+
+    def _give_up(self, now: State, why: str) -> Step:
+        """Take the trial's edits back; the next proposal comes after."""
+        trial = self._trial(now)
+        trial.failed = why
+        now.stage = "undo"
+        if trial.undo:
+            return self._step(now, from_json(trial.undo.pop()))
+        problem = self._current(now)
+        problem.why, problem.proof, now.trial = why, [], None
+        return self._work(now)
+
+    def _next_stage(self, now: State) -> Step:
+        if not now.late and not now.scanned_again and any(p.status == FIXED for p in now.problems):
+            now.scanned_again = True  # what could not be parsed before has findings too
+            now.stage = "scan"
+            return self._step(now, ScanCode(repairs=True))
+        if not now.late:
+            now.stage = "baseline"
+            return self._step(now, self._tests(trace=True))
+        now.stage = "proof"
+        return self._step(now, self._tests())
+
+    def _restart(self, now: State) -> Step:
+        """A crash left a change in doubt: make the copy anew and work again; nothing outside it was touched."""
+        fresh = State(
+            notes=[*now.notes, "a crash left an edit in doubt: the copy was made anew"], used_s=now.used_s
+        )
+        return self._step(fresh, OpenWorkspace(self._options.source))
+
+    # --- small parts -----------------------------------------------------------------------------
+
+    def _take_scan(self, now: State, outcome: Outcome) -> None:
+        data = dict(outcome.data)
+        found = {str(item["id"]): item for item in cast(list[Json], data.pop("problems", []))}
+        now.scan = data
+        now.findings = list(found)
+        for problem in now.problems:
+            if problem.status == OPEN and problem.id in found:
+                problem.proposals = cast(list[Json], found[problem.id].get("proposals", []))
+        known = {problem.id for problem in now.problems}
+        now.problems += [problem_of(item) for key, item in found.items() if key not in known]
+
+    def _current(self, now: State) -> Problem:
+        return now.problems[self._trial(now).problem]
+
+    @staticmethod
+    def _trial(now: State) -> Trial:
+        if now.trial is None:
+            raise AssertionError(f"stage {now.stage} without a trial")
+        return now.trial
+
+    @staticmethod
+    def _paths(trial: Trial) -> list[str]:
+        return sorted({str(u["path"]) for u in trial.undo})
+
+
+def undo_of(action: Action, outcome: Outcome) -> Json:
+    """The action that takes a change of the copy back, as JSON."""
+    if isinstance(action, DeleteFile):
+        raise AssertionError("fix never deletes files")
+    after = str(outcome.data["after"])
+    if isinstance(action, WriteFile) and not action.before:
+        return to_json(DeleteFile(action.path, after))
+    if isinstance(action, PatchFile | WriteFile):
+        return {"kind": "file.patch", "path": action.path, "before": after, "edits": outcome.data["undo"]}
+    raise AssertionError(f"{action.kind} is no change of the copy")

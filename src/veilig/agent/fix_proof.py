@@ -1,0 +1,105 @@
+"""How does a fix session end? Everything is proven once more in fresh processes, shown, and brought back if asked."""
+
+from typing import cast
+
+from veilig.agent.fix_state import (
+    FIXED,
+    OPEN,
+    PROPOSED,
+    UNFIXED,
+    FixOptions,
+    Json,
+    State,
+    number,
+    regressions,
+)
+from veilig.core.action import Action, ApplyPatch, CommitBranch, ReadDiff, RunTests, ScanCode
+from veilig.core.action_json import JSON
+from veilig.core.provider import Finish, Outcome, Step
+
+
+class Proof:
+    """The last stages of the fix planner: proof, final_scan, diff, apply or branch."""
+
+    def __init__(self, options: FixOptions) -> None:
+        self._options = options
+
+    def _after_proof(self, now: State, action: Action, outcome: Outcome) -> Step:
+        now.final = {k: v for k, v in outcome.data.items() if k != "groups"}
+        worse = regressions(now.baseline, now.final) if outcome.ok else [outcome.detail]
+        if worse and now.baseline.get("complete"):
+            now.notes.append(f"the final test run is worse than the first: {worse[0]}")
+            for problem in now.problems:
+                if problem.status == FIXED:
+                    problem.status, problem.why = PROPOSED, "together, the fixes break a test"
+        for problem in now.problems:
+            if problem.pending_tests and problem.status == FIXED:
+                problem.proof.append(f"{number(now.final, 'passed')} tests pass, none got worse")
+        now.stage = "final_scan"
+        return self._step(now, ScanCode())
+
+    def _after_final_scan(self, now: State, action: Action, outcome: Outcome) -> Step:
+        if outcome.ok:
+            data = dict(outcome.data)
+            now.rescan = {k: v for k, v in data.items() if k != "problems"}
+            standing = {str(p["id"]) for p in cast(list[Json], data.get("problems", []))}
+            for problem in now.problems:
+                if problem.status == FIXED and problem.id in standing:
+                    problem.status, problem.why = UNFIXED, "the finding came back"
+                scanned = problem.kind in ("weakness", "dependency", "syntax", "config")
+                if problem.status == UNFIXED and scanned and problem.id not in standing:
+                    problem.status, problem.fix, problem.why = FIXED, "went away with another fix", ""
+                    problem.proof = ["gone on re-scan"]
+        else:
+            now.notes.append(f"the final scan failed: {outcome.detail}")
+        now.stage = "diff"
+        return self._step(now, ReadDiff())
+
+    def _after_diff(self, now: State, action: Action, outcome: Outcome) -> Step:
+        now.diff = outcome.detail if outcome.ok else ""
+        now.base = cast(list[JSON], outcome.data.get("base", []))
+        now.files_changed = len(now.base)
+        base = tuple((str(p), str(h)) for p, h in cast(list[list[str]], now.base))
+        if now.diff and self._options.deliver == "apply":
+            now.stage = "apply"
+            return self._step(now, ApplyPatch(self._options.source, now.diff, base))
+        if now.diff and self._options.deliver.startswith("branch:"):
+            now.stage = "branch"
+            name = self._options.deliver.removeprefix("branch:")
+            message = "\n".join(
+                f"- {p.title} ({p.path}:{p.line}): {p.fix}" for p in now.problems if p.status == FIXED
+            )
+            text = (
+                f"Fix {sum(p.status == FIXED for p in now.problems)} problems found by veilig\n\n{message}\n"
+            )
+            return self._step(now, CommitBranch(self._options.source, name, now.diff, text, base))
+        return self._finish(now)
+
+    def _after_apply(self, now: State, action: Action, outcome: Outcome) -> Step:
+        now.applied = outcome.detail
+        if not outcome.ok:
+            return self._finish(now, ok=False, summary=f"the diff was not brought back: {outcome.detail}")
+        return self._finish(now)
+
+    _after_branch = _after_apply
+
+    def _tests(self, *, trace: bool = False) -> RunTests:
+        timeout_s = max(60.0, min(1800.0, self._options.budget_s * 2))
+        return RunTests(self._options.test_command, trace=trace, timeout_s=timeout_s)
+
+    def _finish(self, now: State, *, ok: bool = True, summary: str = "") -> Step:
+        for problem in now.problems:
+            if problem.status == OPEN:
+                problem.status = UNFIXED
+                problem.why = (
+                    "the session ended before it" if summary else f"left out by --only {self._options.only}"
+                )
+        counts = {s: sum(p.status == s for p in now.problems) for s in (FIXED, PROPOSED, UNFIXED)}
+        text = summary or f"{counts[FIXED]} fixed, {counts[PROPOSED]} proposed, {counts[UNFIXED]} not fixed"
+        now.stage = "end"
+        state = now.to_json()
+        return Step(state, Finish(ok, text, state))
+
+    @staticmethod
+    def _step(now: State, action: Action) -> Step:
+        return Step(now.to_json(), action)

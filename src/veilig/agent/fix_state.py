@@ -1,0 +1,175 @@
+"""What does a fix session know between two steps? Everything, as JSON: resuming starts from here and nothing else."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+from veilig.core.action_json import JSON
+
+STATE_VERSION = 1
+
+# How a problem can end.
+OPEN, FIXED, PROPOSED, UNFIXED = "open", "fixed", "proposed", "not fixed"
+
+type Json = dict[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class FixOptions:
+    """What the user asked for. budget_s: wall seconds for repairing; proofs run to their end."""
+
+    source: str
+    test_command: tuple[str, ...] = ()
+    only: str = ""  # "", "tests", "audit" or "config"
+    budget_s: float = 300.0
+    deliver: str = ""  # "", "apply" or "branch:NAME"
+
+    def to_json(self) -> dict[str, JSON]:
+        """The options as `session.started` records them."""
+        return {
+            "source": self.source,
+            "test_command": list(self.test_command),
+            "only": self.only,
+            "budget_s": self.budget_s,
+            "deliver": self.deliver,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "FixOptions":
+        """The inverse of `to_json`."""
+        command = tuple(str(word) for word in value["test_command"])
+        return cls(value["source"], command, value["only"], float(value["budget_s"]), value["deliver"])
+
+
+@dataclass(slots=True)
+class Problem:
+    """One thing that is wrong, and what became of it.
+
+    kind: syntax, config, import, test, weakness or dependency. proposals: the repairs still to try,
+    best first, each with ready actions. edited: what was applied, to be undone in reverse.
+    """
+
+    id: str
+    kind: str
+    title: str
+    path: str
+    line: int
+    message: str = ""
+    rule: str = ""
+    cwe: int = 0
+    severity: str = ""
+    flow: list[Json] = field(default_factory=list[Json])
+    proposals: list[Json] = field(default_factory=list[Json])
+    tests: list[str] = field(default_factory=list[str])
+    failure: Json = field(default_factory=dict[str, JSON])
+    lines: list[JSON] = field(default_factory=list[JSON])
+    asked: bool = False  # deterministic repairs were asked for
+    searched: bool = False
+    tried: int = 0
+    status: str = OPEN
+    fix: str = ""
+    why: str = ""
+    proof: list[str] = field(default_factory=list[str])
+    confidence: str = ""
+    pending_tests: bool = False
+    stale: bool = False  # another fix changed its file: its proposals must be made again
+
+
+@dataclass(slots=True)
+class Trial:
+    """The proposal being tried: changes done (with their undo) and still to do."""
+
+    problem: int
+    proposal: Json
+    todo: list[Json]
+    undo: list[Json] = field(default_factory=list[Json])
+    rescanned: bool = False
+    failed: str = ""  # why it is being undone
+
+
+@dataclass(slots=True)
+class State:
+    """A fix session between two steps. `stage` says what the last proposed action was for."""
+
+    stage: str = "open"
+    scanned_again: bool = False
+    late: bool = False  # the baseline is known: every kind of problem may be worked on
+    problems: list[Problem] = field(default_factory=list[Problem])
+    trial: Trial | None = None
+    findings: list[str] = field(default_factory=list[str])  # ids that stand now
+    tests: Json = field(default_factory=dict[str, JSON])  # the last accepted test report
+    baseline: Json = field(default_factory=dict[str, JSON])
+    final: Json = field(default_factory=dict[str, JSON])
+    scan: Json = field(default_factory=dict[str, JSON])
+    rescan: Json = field(default_factory=dict[str, JSON])
+    skipped: list[JSON] = field(default_factory=list[JSON])
+    notes: list[str] = field(default_factory=list[str])
+    diff: str = ""
+    base: list[JSON] = field(default_factory=list[JSON])
+    files_changed: int = 0
+    applied: str = ""
+    used_s: float = 0.0
+    v: int = STATE_VERSION
+
+    def to_json(self) -> dict[str, JSON]:
+        """The state as JSON values; closed problems keep no proposals."""
+        for problem in self.problems:
+            if problem.status != OPEN:
+                problem.proposals = []
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "State":
+        """The inverse of `to_json`; fields of a newer or older veilig that are unknown here are left out."""
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        known["problems"] = [
+            Problem(**{k: v for k, v in p.items() if k in Problem.__dataclass_fields__})
+            for p in known.get("problems", [])
+        ]
+        trial = known.get("trial")
+        known["trial"] = Trial(**trial) if trial else None
+        return cls(**known)
+
+
+def number(value: Json, key: str) -> int:
+    """An integer field of a report, 0 when it is missing."""
+    found = value.get(key, 0)
+    return found if isinstance(found, int) else 0
+
+
+def seconds(value: Json, key: str = "wall_s") -> float:
+    """A time field of a report, 0 when it is missing."""
+    found = value.get(key, 0.0)
+    return float(found) if isinstance(found, int | float) else 0.0
+
+
+def outcomes(report: Json) -> dict[str, str]:
+    """Test id -> outcome, for the tests of a report that did not pass."""
+    found = report.get("nonpassing", {})
+    return {k: str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+_RANK = {"passed": 0, "skipped": 1, "xfailed": 1, "failed": 2, "error": 2}
+
+
+def regressions(before: Json, after: Json) -> list[str]:
+    """Why `after` is worse than `before`, in words; empty when it is not.
+
+    A test that passed and is skipped, expected to fail, failing or gone now counts.
+    """
+    if not after.get("complete"):
+        return [str(after.get("problem") or "the test run did not finish")]
+    worse: list[str] = []
+    was, now = outcomes(before), outcomes(after)
+    for test, outcome in now.items():
+        if _RANK.get(outcome, 2) > _RANK.get(was.get(test, "passed"), 0):
+            worse.append(f"{test} is {outcome} now")
+    gone = number(before, "total") - number(after, "total")
+    if gone > 0 and not before.get("collect_errors"):
+        worse.append(f"{gone} tests are gone")
+    return worse
+
+
+def problem_of(item: Json) -> Problem:
+    """The problem a scan or a test run reported; fields that are unknown here are left out."""
+    known = {k: v for k, v in item.items() if k in Problem.__dataclass_fields__}
+    return Problem(**cast(dict[str, Any], known))

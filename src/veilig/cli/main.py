@@ -1,0 +1,77 @@
+"""What can a person type? The command line: parse, call, print, exit code."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn, cast
+
+from veilig.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, VeiligError
+
+# command -> (module, one line); a module is imported when its command is used
+COMMANDS = {
+    "fix": ("veilig.cli.fix", "find what is broken or unsafe in a project, mend it in a sandbox, prove it"),
+    "resume": ("veilig.cli.resume", "go on with a session that a crash or a question stopped"),
+    "sessions": ("veilig.cli.sessions", "list sessions, or show one"),
+    "audit": ("veilig.cli.audit", "report weaknesses in code and pins; change nothing"),
+    "policy": ("veilig.cli.policy", "check, explain and test veilig.yaml"),
+    "approvals": ("veilig.cli.approvals", "see what waits for people; approve or deny it"),
+    "grants": ("veilig.cli.grants", "see, give and revoke standing permissions"),
+    "ledger": ("veilig.cli.ledger", "verify, show, follow, export and prove the record"),
+    "doctor": ("veilig.cli.doctor", "say which walls stand here and what they hold"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors say what to do next, and exit with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and the error, exit 2."""
+        self.print_usage(sys.stderr)
+        self.exit(
+            EXIT_USAGE, f"{self.prog}: {message}\n  fix: `{self.prog} --help` lists what can be given\n"
+        )
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser with every command, or with the one that is used (so that the others are not imported)."""
+    from veilig import __version__
+
+    parser = Parser(prog="veilig", description="An agent for code and infrastructure that asks first.")
+    parser.add_argument("--version", action="version", version=f"veilig {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, (module, line) in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=line)
+        if only in (None, name):
+            importlib.import_module(module).options(command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 done, 1 something is left for a person, 2 wrong use, 3 incomplete, 4 refused."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in given if not word.startswith("-")), "")
+    if name not in COMMANDS:
+        name = ""
+    options = build_parser(name).parse_args(given)
+    if not options.command:
+        build_parser("").print_help()
+        return EXIT_USAGE
+    run = cast(Callable[[argparse.Namespace], int], importlib.import_module(COMMANDS[options.command][0]).run)
+    try:
+        return run(options)
+    except VeiligError as error:
+        print(f"veilig: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("veilig: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader is gone (`veilig ... | head`): nothing more to say, and nothing to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Where does veilig keep what must outlive a session? One folder per user: ledger, anchors, keys, copies."""
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from veilig.core.actor import Actor
+from veilig.core.clock import SystemClock
+from veilig.core.errors import LedgerError
+from veilig.core.ledger import Ledger
+from veilig.core.policy import Policy, roles_of
+from veilig.core.redact import Redactor
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """`$VEILIG_HOME`, else `$XDG_STATE_HOME/veilig`, else `~/.local/state/veilig`; mode 0700."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.path / "ledger.db"
+
+    @property
+    def anchors(self) -> Path:
+        """What vouches for the ledger from outside of it."""
+        return self.path / "anchors"
+
+    def session(self, session: str) -> Path:
+        """The folder of one session: its copy and what it changed."""
+        return self.path / "sessions" / session
+
+    def open_ledger(self, policy: Policy | None = None, *, create: bool = True) -> Ledger:
+        """The ledger, where the policy puts it if it says so. Raises LedgerError when it cannot be used."""
+        place, anchors = self.ledger, self.anchors
+        if policy is not None and policy.elsewhere.ledger_path:
+            place = Path(policy.elsewhere.ledger_path).expanduser()
+        if policy is not None and policy.elsewhere.ledger_anchor_dir:
+            anchors = Path(policy.elsewhere.ledger_anchor_dir).expanduser()
+        return Ledger.open(place, anchor_dir=anchors, clock=SystemClock(), create=create)
+
+    def redactor(self, environment: Mapping[str, str]) -> Redactor:
+        """A redactor whose handles are the same after a resume; it knows the environment's secrets."""
+        place = self.path / "keys" / "redact.key"
+        try:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "r+b") as file:
+                key = file.read(KEY_BYTES)
+                if len(key) < KEY_BYTES:
+                    key = os.urandom(KEY_BYTES)
+                    file.seek(0)
+                    file.write(key)
+        except OSError as error:
+            raise LedgerError(
+                f"cannot use {place}", why=str(error), fix="set VEILIG_HOME to a folder of yours"
+            ) from error
+        redactor = Redactor(key)
+        redactor.learn_environment(environment)
+        return redactor
+
+
+def find_home(environment: Mapping[str, str]) -> Home:
+    """The state folder, made when missing. Raises LedgerError when it cannot be."""
+    if given := environment.get("VEILIG_HOME"):
+        path = Path(given).expanduser().absolute()
+    else:
+        base = environment.get("XDG_STATE_HOME") or "~/.local/state"
+        path = Path(base).expanduser() / "veilig"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot make {path}", why=str(error), fix="set VEILIG_HOME to a folder of yours"
+        ) from error
+    return Home(path)
+
+
+def local_person(policy: Policy) -> Actor:
+    """Who sits at this machine: the operating system's user, owner of their sessions, with the policy's roles."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid-{os.getuid()}"
+    return Actor(name, roles=frozenset({"owner"}) | roles_of(policy, name))

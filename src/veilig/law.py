@@ -1,0 +1,135 @@
+"""Which law holds here? The operator's policy decides; a project's own veilig.yaml may only tighten it.
+
+A policy file that comes with a repository is text from whoever wrote the repository: data. So it
+can take permissions away and never give any. The files are read again when they change, and a
+file that cannot be read stops every change.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from veilig.core.action import Action
+from veilig.core.actor import Actor
+from veilig.core.clock import Clock
+from veilig.core.gate_case import Law
+from veilig.core.policy import Decision, Facts, Policy, allows_secret, builtin_policy, decide, in_copy, load
+from veilig.core.provider import Verdict, strictness
+from veilig.core.redact import Handle
+
+FILE = "veilig.yaml"
+SYSTEM = Path("/etc/veilig/veilig.yaml")
+
+
+@dataclass(slots=True)
+class _File:
+    """One policy file, read again when its identity changes."""
+
+    path: Path
+    seen: tuple[int, int, int] = (0, 0, 0)
+    policy: Policy | None = None
+
+    def now(self) -> Policy:
+        try:
+            info = self.path.stat()
+            stamp = (info.st_mtime_ns, info.st_size, info.st_ino)
+        except OSError:
+            stamp = (-1, -1, -1)  # gone: load says so
+        if self.policy is None or stamp != self.seen:
+            self.policy = None  # never the last good one
+            self.policy = load(self.path)
+            self.seen = stamp
+        return self.policy
+
+
+class Laws:
+    """The operator's policy and, when there is one, the project's."""
+
+    def __init__(self, operator: Path | None, project: Path | None) -> None:
+        self._operator = _File(operator) if operator else None
+        self._project = _File(project) if project else None
+
+    @property
+    def operator(self) -> Policy:
+        """What the operator wrote, or the built-in policy."""
+        return self._operator.now() if self._operator else builtin_policy()
+
+    @property
+    def project(self) -> Policy | None:
+        """What the project itself adds: restrictions."""
+        return self._project.now() if self._project else None
+
+    def digest(self) -> str:
+        """Identifies what is in force now."""
+        project = self.project
+        return self.operator.digest + (f"+{project.digest}" if project else "")
+
+    def names(self) -> str:
+        """For people: which files hold, and the mode."""
+        operator, project = self.operator, self.project
+        source = "built-in policy" if self._operator is None else operator.source
+        also = f", tightened by {project.source}" if project else ""
+        return f"{source}, mode {operator.mode.value}{also}"
+
+    def decide(self, action: Action, actor: Actor, facts: Facts) -> Decision:
+        """The stricter of both decisions; questions and budgets of both count."""
+        first = decide(self.operator, action, actor, facts)
+        project = self.project
+        if project is None:
+            return first
+        return strictest(first, decide(project, action, actor, facts))
+
+    def allows_secret(self, handle: Handle, action: Action) -> bool:
+        """Both must let the secret go there."""
+        return all(allows_secret(p, handle.name, str(handle.origin), action) for p in self._all())
+
+    def _all(self) -> list[Policy]:
+        project = self.project
+        return [self.operator, project] if project else [self.operator]
+
+    def in_copy(self, path: str) -> bool:
+        """Both must let the file into the copy."""
+        return all(in_copy(p, path) for p in self._all())
+
+    def law(self, clock: Clock, facts: Callable[[Action], Facts]) -> Law:
+        """As functions for the gate."""
+
+        def decided(action: Action, actor: Actor) -> Decision:
+            return self.decide(action, actor, replace(facts(action), now_wall_s=clock.wall_s()))
+
+        return Law(decided, self.digest, self.allows_secret)
+
+
+def strictest(first: Decision, second: Decision) -> Decision:
+    """One decision that is at least as strict as either."""
+    worse = second if strictness(second.verdict) > strictness(first.verdict) else first
+    if worse.verdict is Verdict.DENY:
+        return replace(worse, findings=first.findings + second.findings)
+    return replace(
+        worse,
+        findings=first.findings + second.findings,
+        needs=tuple(dict.fromkeys((*first.needs, *second.needs))),
+        budgets=tuple(dict.fromkeys((*first.budgets, *second.budgets))),
+        grantable=first.grantable and second.grantable,
+        otherwise=tuple(dict.fromkeys((*first.otherwise, *second.otherwise))),
+    )
+
+
+def find_laws(source: Path, given: str | None, environment: Mapping[str, str]) -> Laws:
+    """Operator: --policy, $VEILIG_POLICY, ~/.config/veilig/veilig.yaml, /etc/veilig/veilig.yaml, else built-in.
+
+    Raises PolicyError at once when one of the files does not validate.
+    """
+    base = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    named = given or environment.get("VEILIG_POLICY")
+    usual = [Path(base).expanduser() / "veilig" / FILE, SYSTEM]
+    operator = Path(named).absolute() if named else next((p for p in usual if p.exists()), None)
+    project = source / FILE
+    own = (
+        project
+        if project.exists() and (operator is None or project.resolve() != operator.resolve())
+        else None
+    )
+    laws = Laws(operator, own)
+    laws.digest()
+    return laws

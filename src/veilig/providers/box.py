@@ -1,0 +1,133 @@
+"""When does the session's wall stand, and what does it see? Stood up at the first command, taken down at the end."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from veilig.core.errors import ProviderError
+from veilig.providers.files import Workspace
+from veilig.providers.sandbox.ladder import stand
+from veilig.providers.sandbox.sandbox import Sandbox
+from veilig.providers.sandbox.toolchain import covering, toolchain_mounts
+from veilig.providers.sandbox.wall import Bounds, CommandResult, Feature, Mounts, OnOutput, Wall
+from veilig.providers.sandbox.workspace import own
+
+ANSWER_BYTES = 24 << 20  # a worker answers on its output; what people see of a command is cut in the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the policy says about walls. `walls`: names allowed, in order; `require`: features a wall must hold."""
+
+    walls: tuple[str, ...]
+    require: frozenset[Feature]
+    bounds: Bounds
+
+
+class Box:
+    """The session's sandbox and the two interpreters in it: the project's own, and ours for reading code."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        python: Path,
+        terms: Terms,
+        stood: Callable[[Wall], Awaitable[None]],
+        hide: frozenset[str] = frozenset(),
+    ) -> None:
+        self.workspace = workspace
+        self.python = python
+        self._terms = terms
+        self._stood = stood
+        self._hide = hide
+        self._sandbox: Sandbox | None = None
+        self._starting = asyncio.Lock()
+
+    @property
+    def root(self) -> Path:
+        """The copy, at the same path inside."""
+        return self.workspace.tree.root
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        timeout_s: float,
+        on_output: OnOutput | None = None,
+    ) -> CommandResult:
+        """Run one command behind the wall, which is stood up when it is not yet. Raises as Sandbox.run and stand do."""
+        sandbox = await self._standing()
+        given = self._environment() | dict(env or {})
+        return await sandbox.run(
+            argv, cwd=self.root / cwd, env=given, stdin=stdin, timeout_s=timeout_s, on_output=on_output
+        )
+
+    async def close(self) -> None:
+        """Take the wall down, and everything behind it."""
+        if self._sandbox is not None:
+            await self._sandbox.close()
+            self._sandbox = None
+
+    async def _standing(self) -> Sandbox:
+        async with self._starting:
+            if self._sandbox is None:
+                self._sandbox = await self._stand()
+        return self._sandbox
+
+    async def _stand(self) -> Sandbox:
+        if not self.root.is_dir():
+            raise ProviderError(
+                "there is no copy yet", why="a wall stands around one", fix="open the workspace first"
+            )
+        readonly = covering([*toolchain_mounts(self.python), *own_code()])
+        mounts = Mounts(self.root, readonly)
+        walls = self._terms.walls
+        hide = self._hide | ({"bubblewrap", "landlock", "container"} - set(walls))
+        prefer = walls[0] if walls else None
+        bounds = replace(self._terms.bounds, output_bytes=ANSWER_BYTES)
+        sandbox = await stand(mounts, bounds, require=self._terms.require, prefer=prefer, hide=hide)
+        if sandbox.uid is not None:
+            await asyncio.to_thread(own, self.root, sandbox.uid, protected=mounts.protected)
+            self.workspace.tree.owner = (sandbox.uid, sandbox.uid)
+        await self._stood(sandbox.wall)
+        return sandbox
+
+    def _environment(self) -> dict[str, str]:
+        path = f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin"
+        return {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+
+
+def own_code() -> tuple[Path, ...]:
+    """What our own workers need inside: this package, and the interpreter with its packages that runs us."""
+    import sys
+
+    import veilig
+
+    return (*toolchain_mounts(Path(sys.executable)), Path(veilig.__file__).parent)
+
+
+def find_python(source: Path, given: str | None, environment: Mapping[str, str]) -> Path:
+    """The interpreter of the project: given, its own .venv or venv, the active one, or the one that runs us.
+
+    Raises ProviderError when the given one does not exist.
+    """
+    import sys
+
+    if given:
+        found = shutil.which(given)
+        if found is None:
+            raise ProviderError(
+                f"no interpreter {given!r}", why="it is not on PATH and no file", fix="give its path"
+            )
+        return Path(found).absolute()
+    for folder in (source / ".venv", source / "venv", Path(environment.get("VIRTUAL_ENV") or "/nonexistent")):
+        python = folder / "bin" / "python"
+        if os.access(python, os.X_OK):
+            return python
+    return Path(sys.executable)

@@ -1,0 +1,217 @@
+"""How does a proven diff reach the user's own tree or a branch, exactly as it was approved, or not at all?"""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from veilig.core.action import Action, ApplyPatch, CommitBranch
+from veilig.core.action_json import JSON, digest
+from veilig.core.clock import Clock
+from veilig.core.errors import ProviderError
+from veilig.core.provider import Found, Outcome, Permit, must_fit
+from veilig.providers.sandbox.wall import PROTECTED_PATHS
+from veilig.providers.tree import Tree, sha256
+from veilig.repair.patch import apply_unified
+
+GIT_TIMEOUT_S = 60.0
+
+
+class DeliverProvider:
+    """Performs `workspace.apply` and `git.branch`; every touched file must still be what was copied."""
+
+    kinds = frozenset({"workspace.apply", "git.branch"})
+
+    def __init__(self, source: Path, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+
+    async def perform(self, action: Action, permit: Permit) -> Outcome:
+        """The files changed, or the commit made. On failure the tree is put back as it was."""
+        must_fit(permit, digest(action), self._clock.boottime_s())
+        if isinstance(action, ApplyPatch):
+            return await asyncio.to_thread(self._apply, action, permit)
+        if isinstance(action, CommitBranch):
+            return await asyncio.to_thread(self._branch, action, permit)
+        raise ProviderError(
+            f"the delivery provider does not perform {action.kind}", why="the gate was wired wrongly"
+        )
+
+    async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
+        """Looks at the files, or the branch, again."""
+        del permit
+        seen = await self.inspect(action)
+        return (
+            outcome
+            if seen is not Found.NOT_DONE
+            else Outcome(False, "the change is not there", data=outcome.data)
+        )
+
+    async def inspect(self, action: Action) -> Found:
+        """A tree that still has the base has not been changed; a branch that exists has been made."""
+        if isinstance(action, CommitBranch):
+            made = await asyncio.to_thread(
+                _git, Path(action.root), ["rev-parse", "-q", "--verify", _ref(action)]
+            )
+            return Found.DONE if made.returncode == 0 else Found.NOT_DONE
+        if isinstance(action, ApplyPatch):
+            tree = Tree(Path(action.root))
+            now = [await asyncio.to_thread(tree.read, path) for path, _ in action.base]
+            fits = [_sha(text) == sha for text, (_, sha) in zip(now, action.base, strict=True)]
+            return Found.NOT_DONE if all(fits) else Found.DONE if not any(fits) else Found.UNKNOWN
+        return Found.UNKNOWN
+
+    def _texts(
+        self, root: str, base: tuple[tuple[str, str], ...], diff: str, permit: Permit
+    ) -> Mapping[str, str | None]:
+        """Path -> real text after the diff; refuses what changed meanwhile or may not be touched."""
+        if Path(root) != self._source:
+            raise ProviderError(
+                f"this session works on {self._source}, not on {root}", why="one session, one tree"
+            )
+        tree = Tree(self._source)
+        seen: dict[str, str] = {}
+        for path, sha in base:
+            if set(path.split("/")) & set(PROTECTED_PATHS):
+                raise ProviderError(f"{path} is protected", why="programs outside the wall run or obey it")
+            real = tree.read(path)
+            sealed = None if real is None else permit.seal(real)
+            if _sha(sealed) != sha:
+                raise ProviderError(
+                    f"{path} changed since the fix was made",
+                    why="your tree is not what was copied",
+                    fix="run veilig fix again",
+                )
+            if sealed is not None:
+                seen[path] = sealed
+        after = apply_unified(seen, diff)
+        stray = set(after) - {path for path, _ in base}
+        if stray:
+            raise ProviderError(
+                f"the diff touches {min(stray)}, which its base does not name", why="it was altered"
+            )
+        return {path: None if text is None else permit.expand(text) for path, text in after.items()}
+
+    def _apply(self, action: ApplyPatch, permit: Permit) -> Outcome:
+        after = self._texts(action.root, action.base, action.diff, permit)
+        tree = Tree(self._source, _owner(self._source))
+        before = {path: tree.read(path) for path in after}
+        done: list[str] = []
+        try:
+            for path, text in after.items():
+                done.append(path)
+                _put(tree, path, text)
+        except ProviderError:
+            for path in done:
+                if tree.read(path) != before[path]:
+                    _put(tree, path, before[path])
+            raise
+        files: list[JSON] = [*sorted(after)]
+        return Outcome(True, f"{len(files)} files changed in {self._source}", data={"files": files})
+
+    def _branch(self, action: CommitBranch, permit: Permit) -> Outcome:
+        after = self._texts(action.root, action.base, action.diff, permit)
+        top = _need(_git(self._source, ["rev-parse", "--show-toplevel"]), "this is no git repository").strip()
+        prefix = _need(
+            _git(self._source, ["rev-parse", "--show-prefix"]), "git does not know the folder"
+        ).strip()
+        head = _need(
+            _git(self._source, ["rev-parse", "-q", "--verify", "HEAD^{commit}"]), "there is no commit yet"
+        ).strip()
+        for path, text in ((p, Tree(self._source).read(p)) for p, _ in action.base):
+            stored = _git(self._source, ["show", f"{head}:{prefix}{path}"])
+            if (stored.stdout if stored.returncode == 0 else None) != text:
+                raise ProviderError(
+                    f"{path} has changes that are not committed",
+                    why="a branch starts from the last commit and would lose them",
+                    fix="commit or stash them first, or use --apply",
+                )
+        index = Path(
+            _need(
+                _git(self._source, ["rev-parse", "--git-path", f"veilig-index-{os.getpid()}"]), "no git"
+            ).strip()
+        )
+        place = {"GIT_INDEX_FILE": str(index if index.is_absolute() else self._source / index)}
+        try:
+            _need(_git(Path(top), ["read-tree", head], place), "git cannot read the last commit")
+            for path, text in after.items():
+                self._stage(Path(top), f"{prefix}{path}", text, head, place)
+            tree = _need(_git(Path(top), ["write-tree"], place), "git cannot write the tree").strip()
+        finally:
+            Path(place["GIT_INDEX_FILE"]).unlink(missing_ok=True)
+        commit = _need(
+            _git(Path(top), ["commit-tree", tree, "-p", head, "-m", action.message]), "git cannot commit"
+        ).strip()
+        _need(
+            _git(Path(top), ["update-ref", _ref(action), commit, ""]),
+            f"branch {action.branch!r} exists already",
+        )
+        return Outcome(True, f"branch {action.branch} at {commit[:10]}", data={"commit": commit})
+
+    @staticmethod
+    def _stage(top: Path, path: str, text: str | None, head: str, place: Mapping[str, str]) -> None:
+        if text is None:
+            _need(
+                _git(top, ["update-index", "--force-remove", "--", path], place), f"git cannot remove {path}"
+            )
+            return
+        blob = _need(
+            _git(top, ["hash-object", "-w", "--stdin"], place, stdin=text), "git cannot store a file"
+        ).strip()
+        listed = _git(top, ["ls-tree", head, "--", path]).stdout.split()
+        mode = listed[0] if listed else "100644"
+        _need(
+            _git(top, ["update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}"], place),
+            f"git cannot add {path}",
+        )
+
+
+def _put(tree: Tree, path: str, text: str | None) -> None:
+    if text is None:
+        tree.delete(path)
+    else:
+        tree.write(path, text)
+
+
+def _owner(root: Path) -> tuple[int, int] | None:
+    """New files belong to whom the folder belongs, when we may give them away."""
+    info = root.stat()
+    return (info.st_uid, info.st_gid) if os.geteuid() == 0 else None
+
+
+def _sha(text: str | None) -> str:
+    return "" if text is None else sha256(text)
+
+
+def _ref(action: CommitBranch) -> str:
+    return f"refs/heads/{action.branch}"
+
+
+def _need(done: subprocess.CompletedProcess[str], why: str) -> str:
+    if done.returncode:
+        raise ProviderError(why, why=done.stderr.strip()[-400:] or f"git ended with {done.returncode}")
+    return done.stdout
+
+
+def _git(
+    folder: Path, arguments: list[str], env: Mapping[str, str] | None = None, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Git plumbing on the user's repository: no hooks, no pager, no configuration that runs programs."""
+    safe = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", f"safe.directory={folder}"]
+    name = {"GIT_AUTHOR_NAME": "veilig", "GIT_AUTHOR_EMAIL": "veilig@localhost"}
+    name |= {"GIT_COMMITTER_NAME": "veilig", "GIT_COMMITTER_EMAIL": "veilig@localhost"}
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+    try:
+        return subprocess.run(
+            ["git", "--no-pager", *safe, "-C", str(folder), *arguments],
+            env=kept | name | {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"} | dict(env or {}),
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProviderError("git cannot be run", why=str(error), fix="install git, or use --apply") from error

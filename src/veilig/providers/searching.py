@@ -1,0 +1,140 @@
+"""How is an edit searched for that makes failing tests pass? Candidates are made here and run behind the wall."""
+
+import asyncio
+import os
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from veilig.core.action import SearchPatch
+from veilig.core.action_json import JSON
+from veilig.core.errors import ProviderError
+from veilig.core.limits import SOURCE_FILE_BYTES_MAX
+from veilig.core.provider import Outcome, Permit, Status
+from veilig.providers.changes import ready_changes
+from veilig.providers.files import Workspace
+from veilig.providers.testing import Tests
+from veilig.repair import search
+from veilig.repair.candidates import Candidate, generate
+from veilig.repair.detect import TestCommand
+from veilig.repair.locate import Line, is_test_path, nearest
+from veilig.repair.testreport import Test, TestReport
+
+PROPOSALS_MAX = 8  # plausible patches handed to the proof; more are the same guess again
+GRACE_S = 20.0  # collection and the last batch, beyond the search's own deadline
+
+
+class Searcher:
+    """Runs rounds of candidates in the box until one is plausible or the budget ends."""
+
+    def __init__(self, workspace: Workspace, tests: Tests) -> None:
+        self._workspace = workspace
+        self._tests = tests
+
+    async def run(self, action: SearchPatch, permit: Permit) -> Outcome:
+        """Plausible patches as ready changes, the simplest first; how many edits were tried."""
+        command = self._tests.command()
+        if command is None:
+            return Outcome(False, "the project has no tests to search with", Status.FAILED)
+        started_s = time.monotonic()
+        report = await self._traced(command, action, permit)
+        lines = [Line(path, line, score / 1000, "") for path, line, score in action.lines]
+        files = await asyncio.to_thread(self._files, sorted({line.path for line in lines}))
+        failing = [report.tests[t] for t in action.failing if t in report.tests]
+        found = generate(files, lines, search.hints(failing))
+        keep = nearest(report.tests.values(), lines)
+        plausible, tried = await self._rounds(found, command, failing, keep, action.budget_s, permit)
+        simple = [search.simplify(files[c.path], c) for c in plausible]
+        covering = sum(any(t.lines.get(c.path, 0) >> c.line & 1 for c in simple[:1]) for t in report.green)
+        choice = search.choose(simple, search.Evidence(len(action.failing), covering))
+        spent_s = round(time.monotonic() - started_s, 3)
+        data: dict[str, JSON] = {"tried": tried, "wall_s": spent_s, "proposals": []}
+        if choice is None:
+            return Outcome(True, f"{tried} edits tried, none passes", data=data)
+        proposals: list[JSON] = []
+        for candidate in [choice.best, *choice.others][:PROPOSALS_MAX]:
+            changes = ready_changes(self._workspace.tree, candidate.edits, (), candidate.title, permit.seal)
+            if changes:
+                first = candidate is choice.best
+                proposals.append(
+                    {
+                        "recipe": f"search:{candidate.family}",
+                        "title": candidate.title,
+                        "cost": candidate.cost,
+                        "needs": "tests",
+                        "confidence": choice.confidence.value if first else "low",
+                        "why": choice.why if first else "",
+                        "changes": changes,
+                    }
+                )
+        data["proposals"] = proposals
+        return Outcome(True, f"{len(plausible)} of {tried} edits pass: {choice.why}", data=data)
+
+    async def _rounds(
+        self,
+        found: Iterator[Candidate],
+        command: TestCommand,
+        failing: list[Test],
+        keep: list[str],
+        budget_s: float,
+        permit: Permit,
+    ) -> tuple[list[Candidate], int]:
+        """Rounds of growing size until something passes; how many candidates ran."""
+        until_s = time.monotonic() + budget_s
+        plan = search.plan(found, budget_s)
+        tried = 0
+        one = await asyncio.to_thread(next, plan, None)
+        while one is not None:
+            nonce = os.urandom(16).hex()
+            task = search.task(
+                one,
+                root=str(self._workspace.tree.root),
+                nonce=nonce,
+                command=command,
+                targets=failing,
+                keep=keep,
+            )
+            done = await self._tests.search_worker(task, one.deadline_s + GRACE_S, permit)
+            news = [n for line in done.splitlines() if (n := search.news(line, nonce)) is not None]
+            tried += next(
+                (int(n.fields.get("tried", 0)) for n in reversed(news) if n.kind is search.Told.DONE), 0
+            )
+            numbers = [
+                n.candidate for n in news if n.kind is search.Told.PLAUSIBLE and n.candidate is not None
+            ]
+            if numbers:
+                return [one.candidates[i] for i in dict.fromkeys(numbers)], tried
+            left_s = until_s - time.monotonic()
+            one = await asyncio.to_thread(_send, plan, left_s)
+        return [], tried
+
+    async def _traced(self, command: TestCommand, action: SearchPatch, permit: Permit) -> TestReport:
+        """A traced report of the whole suite: the last one, or a new run after a crash or an edit."""
+        last = self._tests.last
+        if last is not None and set(action.failing) <= set(last.tests):
+            return last
+        report = await self._tests.report(command, (), trace=True, timeout_s=action.timeout_s, permit=permit)
+        self._tests.last = report
+        return report
+
+    def _files(self, paths: list[str]) -> dict[str, str]:
+        """Texts of the suspected modules, and of no test."""
+        texts: dict[str, str] = {}
+        for path in paths:
+            file = Path(self._workspace.tree.root, path)
+            if is_test_path(path) or not path.endswith(".py") or file.stat().st_size > SOURCE_FILE_BYTES_MAX:
+                continue
+            try:
+                text = self._workspace.tree.read(path)
+            except ProviderError:
+                continue  # not text: nothing to edit there
+            if text is not None:
+                texts[path] = text
+        return texts
+
+
+def _send(plan: Generator[search.Round, float | None], left_s: float) -> search.Round | None:
+    try:
+        return plan.send(left_s)
+    except StopIteration:
+        return None

@@ -1,0 +1,69 @@
+"""Which text files beside Python ones say how a project is built, tested and run?"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from veilig.audit.collect import LEFT_OUT
+from veilig.audit.finding import Skipped
+
+FILE_BYTES_MAX = 1 << 20  # a larger configuration file is data
+FILES_MAX = 5_000
+SUFFIXES = frozenset(
+    {
+        ".toml",
+        ".cfg",
+        ".ini",
+        ".txt",
+        ".in",
+        ".yaml",
+        ".yml",
+        ".json",
+        ".lock",
+        ".env",
+        ".service",
+        ".conf",
+        ".pyi",
+    }
+)
+NAMES = frozenset({"Dockerfile", "Containerfile", "Pipfile", ".env", ".env.example", "Procfile", "Makefile"})
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Relative posix path -> text, and what could not be read."""
+
+    files: dict[str, str]
+    skipped: tuple[Skipped, ...]
+
+
+def collect_text(root: Path) -> Texts:
+    """Configuration and dependency files below `root`; links are not followed, and nothing raises."""
+    files: dict[str, str] = {}
+    skipped: list[Skipped] = []
+    for folder, names, found in os.walk(root):
+        names[:] = sorted(n for n in names if n not in LEFT_OUT and not Path(folder, n).is_symlink())
+        for name in sorted(found):
+            path = Path(folder, name)
+            if path.is_symlink() or not (
+                path.suffix in SUFFIXES or name in NAMES or name.startswith("Dockerfile")
+            ):
+                continue
+            shown = path.relative_to(root).as_posix()
+            reason = _read(path, shown, files) if len(files) < FILES_MAX else f"more than {FILES_MAX} files"
+            if reason:
+                skipped.append(Skipped(shown, reason))
+    return Texts(files, tuple(skipped))
+
+
+def _read(path: Path, shown: str, files: dict[str, str]) -> str:
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            return f"larger than {FILE_BYTES_MAX} bytes"
+        with path.open(encoding="utf-8", newline="") as file:
+            files[shown] = file.read()
+    except UnicodeDecodeError:
+        return "not UTF-8 text"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return ""

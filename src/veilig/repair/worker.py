@@ -1,0 +1,184 @@
+"""What is wrong with a tree, and which edits could mend it? Reads only; runs inside the wall, by name.
+
+    python -m veilig.repair.worker < task.json
+
+Task: {"do": "scan", "root", "paths", "repairs"} or {"do": "propose", "root", "failure", "python"}.
+Prints one JSON object. Nothing of the project is imported or executed, nothing is written.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from veilig.audit.advisories import AdvisoryDatabase, VulnerablePin, locate
+from veilig.audit.collect import collect
+from veilig.audit.dependencies import is_dependency_file, read_dependencies
+from veilig.audit.finding import Finding, Report
+from veilig.audit.scan import scan_sources
+from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
+from veilig.core.errors import VeiligError
+from veilig.repair.collecting import collect_text
+from veilig.repair.propose import defects, for_defect, for_failure, for_pin, for_weakness
+from veilig.repair.recipes.proposal import Advice, Defect, Proposal
+
+PROPOSALS_MAX = 12  # per problem, before they are carried over
+
+
+def scan(root: Path, paths: list[str], *, repairs: bool) -> dict[str, Any]:
+    """Every problem found by reading, those in `paths` only when given; what was not looked at beside them."""
+    python = collect(root)
+    text = collect_text(root)
+    files = {**text.files, **python.files}
+    report = scan_sources(python.files)
+    found = [_weakness(f, files, repairs=repairs) for f in report.findings]
+    found += [_defect(d, files, repairs=repairs) for d in defects(files)]
+    pins, about = _pins(files, repairs=repairs)
+    found += pins
+    if paths:
+        found = [p for p in found if p["path"] in paths]
+    return {
+        "files": report.files,
+        "lines": report.lines,
+        "wall_s": round(report.seconds, 3),
+        "skipped": [[s.path, s.reason] for s in (*python.skipped, *report.skipped, *text.skipped)],
+        "incomplete": [[i.path, i.function, i.reason] for i in report.incomplete],
+        "suppressed": [[s.finding.path, s.finding.line, s.finding.rule, s.reason] for s in report.suppressed],
+        "notices": [[n.path, n.line, n.message] for n in report.notices],
+        "not_reported": _tests(report),
+        "advisories": about,
+        "problems": found,
+    }
+
+
+def propose(root: Path, failure: Mapping[str, Any]) -> dict[str, Any]:
+    """Deterministic repairs for one failure, best first."""
+    files = {**collect_text(root).files, **collect(root).files}
+    return {"proposals": [_json(p) for p in for_failure(files, failure)][:PROPOSALS_MAX]}
+
+
+def _tests(report: Report) -> int:
+    return len(report.outside_profile)
+
+
+def _weakness(finding: Finding, files: Mapping[str, str], *, repairs: bool) -> dict[str, Any]:
+    offered = for_weakness(finding, files) if repairs else []
+    return {
+        "id": finding.fingerprint,
+        "kind": "weakness",
+        "title": f"CWE-{finding.cwe} {finding.title}",
+        "rule": finding.rule,
+        "cwe": finding.cwe,
+        "severity": finding.severity.value,
+        "confidence": finding.confidence.value,
+        "path": finding.path,
+        "line": finding.line,
+        "message": finding.message,
+        "flow": [asdict(step) for step in finding.flow],
+        **_offers(offered),
+    }
+
+
+def _defect(defect: Defect, files: Mapping[str, str], *, repairs: bool) -> dict[str, Any]:
+    kind = "syntax" if defect.kind == "syntax" else "config"
+    return {
+        "id": f"{defect.kind}:{defect.path}:{defect.message if kind == 'config' else ''}",
+        "kind": kind,
+        "title": f"{defect.kind}: {defect.message}",
+        "path": defect.path,
+        "line": defect.line,
+        "message": defect.message,
+        **_offers(for_defect(defect, files) if repairs else []),
+    }
+
+
+def _pins(files: Mapping[str, str], *, repairs: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Vulnerable pins, one problem per pin however many advisories it has; and how far to believe it."""
+    named = read_dependencies({p: t for p, t in files.items() if is_dependency_file(p)})
+    left_out = [[n.path, n.line, n.name, n.reason] for n in named.not_assessed]
+    if not named.requirements:
+        return [], {"pins": 0, "not_assessed": left_out}
+    try:
+        database = AdvisoryDatabase.open(locate(os.environ))
+    except VeiligError as error:
+        return [], {"pins": len(named.pinned), "not_assessed": left_out, "error": str(error)}
+    today = datetime.now(UTC).date()
+    about: dict[str, Any] = {
+        "pins": len(named.pinned),
+        "not_assessed": left_out,
+        "as_of": str(database.as_of() or ""),
+        "advisories": database.advisories,
+        "warning": database.warning(today),
+        "attribution": database.meta.get("attribution", ""),
+    }
+    by_pin: dict[tuple[str, int, str], list[VulnerablePin]] = {}
+    for pin in database.match(named.pinned):
+        by_pin.setdefault((pin.path, pin.line, pin.requirement.name), []).append(pin)
+    return [_pin(pins, files, repairs=repairs) for pins in by_pin.values()], about
+
+
+def _pin(pins: list[VulnerablePin], files: Mapping[str, str], *, repairs: bool) -> dict[str, Any]:
+    worst, requirement = pins[0], pins[0].requirement
+    more = f" and {len(pins) - 1} more" if len(pins) > 1 else ""
+    return {
+        "id": f"pin:{worst.path}:{requirement.name}",
+        "kind": "dependency",
+        "title": f"{worst.id}{more}: {requirement.name} {requirement.version}",
+        "rule": ", ".join(pin.id for pin in pins),
+        "severity": str(worst.severity),
+        "path": worst.path,
+        "line": worst.line,
+        "message": worst.summary,
+        **_offers(for_pin(pins, files) if repairs else []),
+    }
+
+
+def _offers(offered: list[Proposal | Advice]) -> dict[str, Any]:
+    proposals = [o for o in offered if isinstance(o, Proposal)]
+    advice = next((o.text for o in offered if isinstance(o, Advice)), "")
+    return {"proposals": [_json(p) for p in proposals[:PROPOSALS_MAX]], "why": advice}
+
+
+def _json(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "recipe": proposal.recipe,
+        "title": proposal.title,
+        "cost": proposal.cost,
+        "needs": proposal.needs.value,
+        "confidence": proposal.confidence.value,
+        "decision": proposal.decision,
+        "edits": [asdict(e) for e in proposal.edits],
+        "removed": list(proposal.removed),
+    }
+
+
+def answer(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to one task."""
+    root = Path(task["root"])
+    if task["do"] == "scan":
+        return scan(root, list(task["paths"]), repairs=bool(task["repairs"]))
+    return propose(root, task["failure"])
+
+
+def main() -> int:
+    """Exit code 0 with an answer on standard output."""
+    task = json.load(sys.stdin)
+    answers: list[dict[str, Any]] = []
+    sys.setrecursionlimit(RECURSION_MAX)
+    threading.stack_size(STACK_BYTES)  # deep nesting must end in an exception, not in a crash
+    thread = threading.Thread(target=lambda: answers.append(answer(task)))
+    thread.start()
+    thread.join()
+    if not answers:
+        return 1
+    json.dump(answers[0], sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
