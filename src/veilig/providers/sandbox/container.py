@@ -1,8 +1,8 @@
 """The third rung: a container engine (podman or docker) of this machine, with the same box inside.
 
 The image is a skeleton of empty directories; programs come from the machine, mounted read-only like behind
-the other walls, so nothing is fetched from a registry. The box is the container's first process and connects to a socket
-in a mounted directory, so a command costs what it costs behind the other walls, not an `exec`.
+the other walls, so nothing is fetched from a registry. The box is the container's first process and connects
+to a socket in a mounted directory, so a command costs what it costs elsewhere, not an `exec`.
 
 Engines that run in a virtual machine of their own (macOS, Windows) cannot pass that socket on: refused.
 """
@@ -50,7 +50,7 @@ _SKELETON = (
 
 
 def program() -> str | None:
-    """The path of podman if it is there, else of docker; never one that a workspace could have put on PATH."""
+    """The path of podman, else of docker; never one that a workspace could have put on PATH."""
     for name in ("podman", "docker"):
         found = shutil.which(name, path="/usr/bin:/bin:/usr/local/bin")
         if found is not None:

@@ -70,6 +70,8 @@ def check_workspace(workspace: Path) -> Path:
 def protect(workspace: Path, protected: tuple[str, ...]) -> Protection:
     """Look at every protected path and make the missing mount points. Raises ProviderError for a bad path."""
     plan = Protection()
+    # A mount point of another living box is one of ours as well: it must outlive that box for our sake
+    claimed = {path for _, paths in _notes(state_directory()) for path in paths}
     for text in protected:
         relative = PurePosixPath(text)
         if relative.is_absolute() or ".." in relative.parts or not relative.parts:
@@ -78,13 +80,13 @@ def protect(workspace: Path, protected: tuple[str, ...]) -> Protection:
                 why="a protected path is relative and has no '..'",
                 fix="write it as seen from the root of the workspace, for example '.git/hooks'",
             )
-        _plan(workspace, relative, plan)
+        _plan(workspace, relative, plan, claimed)
     if plan.placeholders:
         _make(plan)
     return plan
 
 
-def _plan(workspace: Path, relative: PurePosixPath, plan: Protection) -> None:
+def _plan(workspace: Path, relative: PurePosixPath, plan: Protection, claimed: set[str]) -> None:
     path = workspace
     for index, part in enumerate(relative.parts):
         path /= part
@@ -92,6 +94,9 @@ def _plan(workspace: Path, relative: PurePosixPath, plan: Protection) -> None:
         try:
             found = path.lstat()
         except FileNotFoundError:
+            plan.placeholders.append(path)
+            return
+        if str(path) in claimed and stat.S_ISDIR(found.st_mode):
             plan.placeholders.append(path)
             return
         if stat.S_ISLNK(found.st_mode):
