@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,8 @@ HOSTILE = {
     "not python": "def (",
     "huge power": "x = 9 ** 9 ** 9\ny = 'a' * 10 ** 12\nz = 1 << 10 ** 9\nw = '%1000000000d' % 1",
     "calls itself": "def f(x):\n    return f(f(x))\nf(f)\nclass A(A):\n    pass\nA().b.c()",
-    "classes in a circle": "class A:\n    pass\nA.b = A\nclass B(A):\n    def __init__(self):\n        self.x = B()\nB()",
+    "classes in a circle": "class A:\n    pass\nA.b = A\nclass B(A):\n    def __init__(self):\n"
+    "        self.x = B()\nB()",
     "lone surrogate": "x = '\ud800'",
     "bad escape": "x = '\\d\\q'",
     "evil pattern": "import re\ndef f(x):\n    return re.fullmatch('(a+)+$' , x) or re.match('(' * 50, x)",
@@ -65,7 +66,9 @@ def test_ten_thousand_levels_of_nesting_are_skipped_with_a_reason():
 
 
 def test_functions_calling_each_other_without_end_come_to_an_end():
-    body = "\n".join(f"def f{i}(x):\n" + "".join(f"    f{j}(x + {j})\n" for j in range(12)) for i in range(12))
+    body = "\n".join(
+        f"def f{i}(x):\n" + "".join(f"    f{j}(x + {j})\n" for j in range(12)) for i in range(12)
+    )
     report = scan_sources({"web.py": body, "z.py": BAD})
     assert "command-injection" in {finding.rule for finding in report.findings}
 
@@ -171,7 +174,9 @@ def suppressed(comment: str) -> Report:
 def test_a_suppression_with_a_reason_silences_and_is_counted():
     report = suppressed("# veilig: ignore[CWE-78] reason=only admins reach it until=2026-06-01")
     assert report.findings == ()
-    assert [(item.reason, item.until) for item in report.suppressed] == [("only admins reach it", "2026-06-01")]
+    assert [(item.reason, item.until) for item in report.suppressed] == [
+        ("only admins reach it", "2026-06-01")
+    ]
     assert report.exit_code() == 0
 
 
@@ -240,7 +245,9 @@ def test_sarif_carries_cwe_flow_and_fingerprint():
 MODULES = sorted(path for path in STDLIB.glob("*.py") if path.stat().st_size < 25_000)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(st.sampled_from(MODULES), st.data())
 def test_a_scan_never_raises_on_rearranged_real_code(path: Path, data: st.DataObject):
     body = ast.parse(path.read_text()).body
@@ -259,6 +266,6 @@ def test_a_scan_never_raises_on_any_text(text: str):
 
 
 def test_today_is_used_when_no_day_is_given():
-    tomorrow = date.today().replace(year=date.today().year + 1).isoformat()
+    tomorrow = (datetime.now(UTC).date() + timedelta(days=1)).isoformat()
     text = BAD.replace("['q'])", f"['q'])  # veilig: ignore[CWE-78] reason=known until={tomorrow}")
     assert scan_sources({"z.py": text}).findings == ()

@@ -32,8 +32,10 @@ class Collected:
 def collect(root: Path, *, file_bytes_max: int = FILE_BYTES_MAX, everything: bool = False) -> Collected:
     """The Python sources below `root` (or `root` itself when it is a file).
 
-    Symbolic links are not followed: a link is reported as skipped. Unreadable, oversized, binary and wrongly encoded
-    files are reported too. Directories of LEFT_OUT are passed over unless `everything`. Raises nothing for what lies
+    Symbolic links are not followed: a link is reported as skipped. Unreadable, oversized, binary and
+    wrongly encoded
+    files are reported too. Directories of LEFT_OUT are passed over unless `everything`. Raises nothing for
+    what lies
     below `root`; a missing root gives one Skipped.
     """
     files: dict[str, str] = {}
@@ -57,7 +59,7 @@ def collect(root: Path, *, file_bytes_max: int = FILE_BYTES_MAX, everything: boo
             if len(files) >= FILES_MAX:
                 skipped.append(Skipped(name, f"more than {FILES_MAX} files: the rest was not read"))
                 return Collected(files, tuple(skipped))
-            wanted = os.path.splitext(entry.name)[1] in SUFFIXES
+            wanted = Path(entry.name).suffix in SUFFIXES
             if entry.is_symlink():
                 if wanted or _is_dir(entry):
                     skipped.append(Skipped(name, "a symbolic link: not followed"))

@@ -28,8 +28,10 @@ class Severity(StrEnum):
 class Confidence(StrEnum):
     """How sure the engine is.
 
-    certain: the call itself is the weakness (no flow is needed); flow: every step of a flow was followed; possible: an
-    unknown call, a database or a parameter nobody is seen to fill lies in between; pattern: only the shape of the
+    certain: the call itself is the weakness (no flow is needed); flow: every step of a flow was followed;
+    possible: an
+    unknown call, a database or a parameter nobody is seen to fill lies in between; pattern: only the shape
+    of the
     code was looked at. Reports show the first three unless `pattern` is asked for.
     """
 
@@ -94,7 +96,8 @@ class Incomplete:
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """A finding a person silenced in the source, with the reason and the day it expires (ISO date or empty)."""
+    """A finding a person silenced in the source, with the reason and the day it expires (ISO date or
+    empty)."""
 
     finding: Finding
     reason: str
@@ -126,7 +129,8 @@ class Report:
     version: int = REPORT_VERSION
 
     def exit_code(self, fail_at: Severity = Severity.LOW) -> int:
-        """0 clean, 1 a finding at or above `fail_at`, 3 nothing found but part of the input was not looked at."""
+        """0 clean, 1 a finding at or above `fail_at`, 3 nothing found but part of the input was not looked
+        at."""
         if any(finding.severity.rank >= fail_at.rank for finding in self.findings):
             return EXIT_FINDINGS
         return EXIT_INCOMPLETE if self.skipped or self.incomplete else EXIT_OK
@@ -137,7 +141,8 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
-        """Read what `to_json` wrote. Raises UsageError on anything else: unknown, missing or ill-typed members."""
+        """Read what `to_json` wrote. Raises UsageError on anything else: unknown, missing or ill-typed
+        members."""
         try:
             return _report(json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
@@ -160,8 +165,6 @@ def _members(raw: object, kind: type) -> dict[str, object]:
 
 def _typed[T](members: Mapping[str, object], name: str, kind: type[T]) -> T:
     value = members[name]
-    if kind is float and isinstance(value, int):
-        value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
     return value

@@ -11,7 +11,8 @@ SKIPPED_SHOWN_MAX = 20
 def render_text(report: Report, *, show_flow: bool = True, color: bool = False) -> str:
     """The whole report: findings by severity, then what was not looked at, then one summary line.
 
-    Control characters of the audited source are shown escaped: a source file must not draw on the reader's terminal.
+    Control characters of the audited source are shown escaped: a source file must not draw on the reader's
+    terminal.
     """
     lines: list[str] = []
     for number, finding in enumerate(ordered(report.findings), 1):

@@ -33,7 +33,8 @@ type Json = dict[str, object]
 def to_sarif(report: Report, *, version: str = "0.1.0") -> str:
     """SARIF 2.1.0 text: CWE tags, code flows, fingerprints; skipped files are tool notifications.
 
-    Suppressed findings are in it, marked as suppressed with their reason. Beyond RESULTS_MAX the least severe are
+    Suppressed findings are in it, marked as suppressed with their reason. Beyond RESULTS_MAX the least
+    severe are
     left out, and a notification says how many.
     """
     shown = sorted(report.findings, key=lambda f: (-f.severity.rank, f.confidence.rank, f.path, f.line))

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from veilig.audit.detect import Detector, Hit, finding_of
 from veilig.audit.engine.run import follow, new_engine
-from veilig.audit.engine.source import ModuleInfo, Unparsable, build, parse
+from veilig.audit.engine.source import ModuleInfo, UnparsableError, build, parse
 from veilig.audit.finding import Confidence, Finding, Report, Skipped
 from veilig.audit.rules import RULES
 from veilig.audit.rules.known import KNOWLEDGE
@@ -38,7 +38,8 @@ class ScanConfig:
 def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> Report:
     """The report on these files (relative posix path -> text).
 
-    Never raises on any content: what cannot be parsed is `skipped`, what is too deep or too large to follow is
+    Never raises on any content: what cannot be parsed is `skipped`, what is too deep or too large to follow
+    is
     `incomplete`. Test files take part (they may be imported) but are not reported on unless asked for.
     """
     config = config if config is not None else ScanConfig()
@@ -84,13 +85,14 @@ def _parse_all(files: Mapping[str, str], config: ScanConfig) -> tuple[dict[str, 
         is_test = not config.include_tests and TEST_PATH.search(path) is not None
         try:
             modules[path] = parse(path, text, is_test=is_test)
-        except Unparsable as error:
+        except UnparsableError as error:
             skipped.append(Skipped(path, str(error)))
     return modules, skipped
 
 
 def fingerprinted(hits: list[Hit], texts: Mapping[str, list[str]]) -> list[Finding]:
-    """Findings in reading order; fingerprints survive moved lines but tell equal lines of one function apart."""
+    """Findings in reading order; fingerprints survive moved lines but tell equal lines of one function
+    apart."""
     order = sorted(
         hits, key=lambda h: (h.frame_path, getattr(h.node, "lineno", 1), h.node_column(), h.rule.id)
     )

@@ -16,7 +16,8 @@ def apply_suppressions(
 ) -> tuple[list[Finding], list[Suppressed], list[Notice]]:
     """Findings that stay, findings that are silenced, and remarks on comments that do not count.
 
-    A comment `# veilig: ignore[CWE-89] reason=... until=YYYY-MM-DD` on the finding's first or last line, or alone on
+    A comment `# veilig: ignore[CWE-89] reason=... until=YYYY-MM-DD` on the finding's first or last line, or
+    alone on
     the line above, silences it. Without a reason, after its day, or with a date nobody can read, it does not.
     """
     now = date.fromisoformat(today) if today else datetime.now(UTC).date()

@@ -1,4 +1,5 @@
-"""How is a tree audited in its own process, inside the sandbox? `python -m veilig.audit.worker ROOT --json`."""
+"""How is a tree audited in its own process, inside the sandbox? `python -m veilig.audit.worker ROOT
+--json`."""
 
 import argparse
 import resource

@@ -13,6 +13,7 @@ from veilig.audit.engine.value import (
     UNKNOWN,
     Const,
     Dict,
+    Instance,
     Opaque,
     Ref,
     Seq,
@@ -29,12 +30,12 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
+    ast.Div: lambda left, right: left / right,
+    ast.FloorDiv: lambda left, right: left // right,
     ast.Mod: operator.mod,
-    ast.BitAnd: operator.and_,
-    ast.BitOr: operator.or_,
-    ast.BitXor: operator.xor,
+    ast.BitAnd: lambda left, right: left & right,
+    ast.BitOr: lambda left, right: left | right,
+    ast.BitXor: lambda left, right: left ^ right,
 }
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
 _NUMBER_CODES = frozenset("diouxXeEfFgGc")
@@ -87,9 +88,8 @@ def fold(op: ast.operator, left: Any, right: Any) -> Value:
             and abs(sizes[0] * sizes[1]) > TEXT_CHARS_MAX
         ):
             return UNKNOWN
-    if isinstance(op, ast.Mod) and isinstance(left, str | bytes):
-        if re.search(rb"\d{3}|\*" if isinstance(left, bytes) else r"\d{3}|\*", left):  # type: ignore[arg-type]
-            return UNKNOWN
+    if isinstance(op, ast.Mod) and isinstance(left, str | bytes) and _is_wide(left):
+        return UNKNOWN
     try:
         value = function(left, right)
     except (TypeError, ValueError, ArithmeticError, LookupError, MemoryError):
@@ -99,6 +99,12 @@ def fold(op: ast.operator, left: Any, right: Any) -> Value:
     if isinstance(value, int) and value.bit_length() > NUMBER_BITS_MAX:
         return UNKNOWN
     return Const(value)
+
+
+def _is_wide(template: str | bytes) -> bool:
+    """Whether a format asks for more than 99 characters or for a width nobody sees."""
+    text = template if isinstance(template, str) else template.decode("latin-1")
+    return re.search(r"\d{3}|\*", text) is not None
 
 
 def percent(frame: Frame, template: str, right: Value) -> Value:
@@ -131,10 +137,12 @@ def _placed(frame: Frame, code: str, value: Value) -> Taints:
 
 def _joined(frame: Frame, op: ast.operator, left: Ref, right: Ref) -> Value | None:
     one, two = frame.state.get(left), frame.state.get(right)
+    if one is None or two is None or isinstance(one, Instance) or isinstance(two, Instance):
+        return None
+    if one.rest is not None or two.rest is not None:
+        return None
     if isinstance(op, ast.Add) and isinstance(one, Seq) and isinstance(two, Seq):
-        if one.rest is None and two.rest is None:
-            return frame.new_seq(one.kind, *one.items, *two.items)
+        return frame.new_seq(one.kind, *one.items, *two.items)
     if isinstance(op, ast.BitOr) and isinstance(one, Dict) and isinstance(two, Dict):
-        if one.rest is None and two.rest is None:
-            return frame.new_dict({**one.items, **two.items})
+        return frame.new_dict({**one.items, **two.items})
     return None

@@ -97,7 +97,7 @@ def outer_bases(cls: Class, depth: int = 0) -> list[str]:
     return names
 
 
-def _of_class(frame: Frame, thing: Class, name: str) -> Value:
+def _of_class(_frame: Frame, thing: Class, name: str) -> Value:
     found = find_member(thing, name)
     if found is not None:
         member = found[0]
@@ -131,7 +131,8 @@ def _of_instance(frame: Frame, ref: Ref, thing: Instance, name: str, node: ast.A
     if name == "__class__":
         return thing.cls
     if name == "__dict__":
-        return frame.new_dict(dict(thing.attrs))
+        fields: dict[object, Value] = {key: value for key, value in thing.attrs.items()}  # noqa: C416
+        return frame.new_dict(fields)
     bases = outer_bases(thing.cls)
     for base in bases:
         for known, parts in frame.engine.knowledge.handler_bases.items():

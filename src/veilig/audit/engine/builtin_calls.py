@@ -75,7 +75,7 @@ def _sequence(frame: Frame, site: CallSite) -> Value | None:
     value = site.args[0]
     held = frame.state.get(value) if isinstance(value, Ref) else None
     if isinstance(held, Seq):
-        if kind in ("reversed",) and held.rest is None:
+        if kind == "reversed" and held.rest is None:
             return frame.new_seq("list", *held.items[::-1])
         if kind in ("sorted", "set", "frozenset"):
             return (
@@ -150,11 +150,11 @@ def _isinstance(frame: Frame, site: CallSite) -> Value | None:
     return verdict(facts_about(frame, taints, EVERYTHING), NO_FACTS) if harmless else UNKNOWN
 
 
-def _partial(frame: Frame, site: CallSite) -> Value | None:
+def _partial(_frame: Frame, site: CallSite) -> Value | None:
     return Partial(site.args[0], tuple(site.args[1:]), dict(site.kwargs)) if site.args else UNKNOWN
 
 
-def _character(frame: Frame, site: CallSite) -> Value | None:
+def _character(_frame: Frame, site: CallSite) -> Value | None:
     known = constant(site.args[0]) if site.args else MISSING
     try:
         if site.qual == "chr" and isinstance(known, int):
@@ -167,7 +167,8 @@ def _character(frame: Frame, site: CallSite) -> Value | None:
 
 
 def _quantified(frame: Frame, site: CallSite) -> Value | None:
-    """any() and all() over a generator: what the element test proves is lost, except for `all(... in ALLOWED)`."""
+    """any() and all() over a generator: what the element test proves is lost, except for `all(... in
+    ALLOWED)`."""
     value = site.args[0] if site.args else None
     held = frame.state.get(value) if isinstance(value, Ref) else None
     if isinstance(held, Seq) and isinstance(held.rest, Opaque) and not held.items:
@@ -178,7 +179,7 @@ def _quantified(frame: Frame, site: CallSite) -> Value | None:
     return UNKNOWN
 
 
-def _identity(frame: Frame, site: CallSite) -> Value | None:
+def _identity(_frame: Frame, site: CallSite) -> Value | None:
     return site.args[-1] if site.args else UNKNOWN
 
 

@@ -111,7 +111,7 @@ def _is_web(func: Func) -> bool:
     )
 
 
-def _is_django(frame: Frame, info: FunctionInfo) -> bool:
+def _is_django(_frame: Frame, info: FunctionInfo) -> bool:
     return any("django" in line for line in info.module.lines[:60] if "import" in line)
 
 
@@ -127,7 +127,7 @@ def _harmless_default(info: FunctionInfo, name: str) -> bool:
     return isinstance(default, ast.Constant) and isinstance(default.value, int | float | bool)
 
 
-def _project_class(frame: Frame, info: FunctionInfo, annotation: ast.expr | None) -> Class | None:
+def _project_class(frame: Frame, _info: FunctionInfo, annotation: ast.expr | None) -> Class | None:
     if isinstance(annotation, ast.Subscript) and dotted(annotation.value).rpartition(".")[2] == "Annotated":
         inner = annotation.slice
         annotation = inner.elts[0] if isinstance(inner, ast.Tuple) and inner.elts else None

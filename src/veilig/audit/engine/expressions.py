@@ -40,7 +40,7 @@ from veilig.audit.engine.value import (
 NUMBER_FORMATS = frozenset("dbcoxXeEfFgGn%")
 
 
-def evaluate_constant(frame: Frame, node: ast.expr) -> Value:
+def evaluate_constant(_frame: Frame, node: ast.expr) -> Value:
     """A literal."""
     assert isinstance(node, ast.Constant)
     return Const(node.value)
@@ -115,7 +115,7 @@ def _seq_item(frame: Frame, ref: Ref, held: Seq, key: object) -> Value:
     return as_values(frame.state, ref)
 
 
-def _dict_item(frame: Frame, ref: Ref, held: Dict, key: object) -> Value:
+def _dict_item(frame: Frame, _ref: Ref, held: Dict, key: object) -> Value:
     if key is not MISSING:
         found = held.items.get(key)
         if found is not None:

@@ -102,7 +102,8 @@ def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site
 
 
 def _starts(frame: Frame, taints: Taints, literal: object) -> Value:
-    """startswith(): a directory proves something only about a normalised path, an address only up to its host."""
+    """startswith(): a directory proves something only about a normalised path, an address only up to its
+    host."""
     held: dict[int, frozenset[str]] = {}
     failed: Facts = NO_FACTS
     for taint in taints:

@@ -32,7 +32,7 @@ CALL_DEPTH_MAX = 8
 LABEL_CHARS_MAX = 60
 
 
-class OutOfBudget(Exception):
+class OutOfBudgetError(Exception):
     """The function needs more steps than one entry point may spend."""
 
 
@@ -90,6 +90,7 @@ class Engine:
     listener: Listener
     evaluators: Mapping[type, Evaluator]
     executors: Mapping[type, Executor]
+    invoke: "Invoker"
     base: dict[int, HeapObject] = field(default_factory=dict[int, HeapObject])
     globals: dict[str, dict[str, Value]] = field(default_factory=dict[str, dict[str, Value]])
     loading: set[str] = field(default_factory=set[str])
@@ -109,14 +110,13 @@ class Engine:
     incomplete: list[Incomplete] = field(default_factory=list[Incomplete])
     steps_left: int = STEPS_PER_ENTRY_MAX
     position: ast.AST | None = None  # the statement being executed, for steps of a flow
-    invoke: "Invoker" = field(default=lambda frame, target, args, kwargs, node: UNKNOWN)
     load_module: "Callable[[Engine, ModuleInfo], dict[str, Value]] | None" = None
 
     def spend(self) -> None:
-        """Count one step; raises OutOfBudget at the bound of this entry point."""
+        """Count one step; raises OutOfBudgetError at the bound of this entry point."""
         self.steps_left -= 1
         if self.steps_left < 0:
-            raise OutOfBudget
+            raise OutOfBudgetError
 
     def module_globals(self, module: ModuleInfo) -> dict[str, Value]:
         """The module's names after its body ran; what is there so far while it is still running."""

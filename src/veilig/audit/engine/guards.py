@@ -114,13 +114,13 @@ def _inside(frame: Frame, item: object, container: Value) -> bool | None:
     try:
         if isinstance(container, Const):
             holder: Any = container.value
-            return item in holder if isinstance(holder, str | bytes) else None
+            return bool(operator.contains(holder, item)) if isinstance(holder, str | bytes) else None
         thing = frame.state.get(container) if isinstance(container, Ref) else None
         if isinstance(thing, Dict) and thing.rest is None:
             return item in thing.items
         if isinstance(thing, Seq) and thing.rest is None:
-            if all(isinstance(value, Const) for value in thing.items):
-                return any(isinstance(v, Const) and v.value == item for v in thing.items)
+            known = [value.value for value in thing.items if isinstance(value, Const)]
+            return item in known if len(known) == len(thing.items) else None
     except TypeError:
         return None
     return None

@@ -87,7 +87,8 @@ def invoke(frame: Frame, target: Func, args: list[Value], kwargs: dict[str, Valu
 
 
 def _forget_garbage(after: State, before: dict[int, HeapObject], value: Value) -> None:
-    """Drop what the call made and nobody can reach any more; functions may close over anything, so they keep all."""
+    """Drop what the call made and nobody can reach any more; functions may close over anything, so they
+    keep all."""
     kept: dict[int, HeapObject] = {}
     stack = [value]
     while stack:
@@ -168,7 +169,7 @@ def bind(inner: Frame, spec: ast.arguments, args: list[Value], kwargs: dict[str,
         else:
             env[name] = inner.eval(default) if default is not None else Opaque()
     if spec.kwarg is not None:
-        items: dict[object, Value] = dict(kwargs)
+        items: dict[object, Value] = {name: value for name, value in kwargs.items()}  # noqa: C416
         env[spec.kwarg.arg] = inner.new_dict(items, unknown)
 
 

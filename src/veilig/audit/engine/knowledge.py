@@ -8,7 +8,8 @@ from veilig.audit.engine.value import OriginKind
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Facts about code that is not in the project, by qualified name ("html.escape") or method (".hexdigest")."""
+    """Facts about code that is not in the project, by qualified name ("html.escape") or method
+    (".hexdigest")."""
 
     # qualified name of a value -> who decides it ("sys.argv")
     source_names: Mapping[str, OriginKind] = field(default_factory=dict[str, OriginKind])
@@ -42,3 +43,8 @@ class Knowledge:
     harmless_types: frozenset[str] = frozenset()
     # names of things that must stay secret: compared as whole words of the identifier
     secret_words: frozenset[str] = frozenset()
+
+
+def words(text: str) -> list[str]:
+    """The words of a table written as running text."""
+    return text.split()

@@ -4,6 +4,7 @@ from typing import Any
 
 from veilig.audit.engine.external import call_outside
 from veilig.audit.engine.frame import CallSite, Frame, opaque
+from veilig.audit.engine.knowledge import words
 from veilig.audit.engine.state import MISSING, as_values, constant, deep_taints, join_values, seq
 from veilig.audit.engine.value import (
     NONE,
@@ -19,45 +20,12 @@ from veilig.audit.engine.value import (
 )
 
 PURE_TEXT_METHODS = frozenset(
-    [
-        "upper",
-        "lower",
-        "strip",
-        "lstrip",
-        "rstrip",
-        "title",
-        "capitalize",
-        "casefold",
-        "swapcase",
-        "startswith",
-        "endswith",
-        "replace",
-        "split",
-        "rsplit",
-        "splitlines",
-        "find",
-        "rfind",
-        "index",
-        "count",
-        "isdigit",
-        "isalpha",
-        "isalnum",
-        "isnumeric",
-        "isdecimal",
-        "isidentifier",
-        "isspace",
-        "islower",
-        "isupper",
-        "partition",
-        "rpartition",
-        "removeprefix",
-        "removesuffix",
-        "encode",
-        "decode",
-        "join",
-        "hex",
-        "zfill",
-    ]
+    words(
+        "upper lower strip lstrip rstrip title capitalize casefold swapcase startswith endswith "
+        "replace split "
+        "rsplit splitlines find rfind index count isdigit isalpha isalnum isnumeric isdecimal isidentifier "
+        "isspace islower isupper partition rpartition removeprefix removesuffix encode decode hex zfill"
+    )
 )
 TEXT_CHARS_MAX = 20_000
 

@@ -11,8 +11,10 @@ from veilig.audit.engine.value import (
     Taints,
 )
 
-# (origin, part) -> the part's origin, and what the whole becomes harmless for once the part is checked. Kept on the
-# engine for one entry point: the same part read twice is the same thing, so a guard on one reading covers the other.
+# (origin, part) -> the part's origin, and what the whole becomes harmless for once the part is checked.
+# Kept on the
+# engine for one entry point: the same part read twice is the same thing, so a guard on one reading covers
+# the other.
 
 
 def part_of(frame: Frame, taints: Taints, part: object, grants: frozenset[str] = frozenset()) -> Taints:

@@ -1,4 +1,5 @@
-"""Does a regular expression of the audited program keep dangerous text out? Answered by trying short probes."""
+"""Does a regular expression of the audited program keep dangerous text out? Answered by trying short
+probes."""
 
 import re
 import warnings

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from veilig.audit.engine import calls, comprehensions, definitions, expressions, statements
 from veilig.audit.engine.entry import parameter_values
-from veilig.audit.engine.frame import STEPS_PER_ENTRY_MAX, Engine, Entry, Frame, Listener, OutOfBudget
+from veilig.audit.engine.frame import STEPS_PER_ENTRY_MAX, Engine, Entry, Frame, Listener, OutOfBudgetError
 from veilig.audit.engine.guards import evaluate_compare
 from veilig.audit.engine.invoke import activate, invoke, run_body
 from veilig.audit.engine.knowledge import Knowledge
@@ -26,9 +26,13 @@ EXECUTORS = {**statements.EXECUTORS, **definitions.EXECUTORS}
 def new_engine(project: Project, knowledge: Knowledge, listener: Listener) -> Engine:
     """An engine that has not looked at anything yet."""
     engine = Engine(
-        project=project, knowledge=knowledge, listener=listener, evaluators=EVALUATORS, executors=EXECUTORS
+        project=project,
+        knowledge=knowledge,
+        listener=listener,
+        evaluators=EVALUATORS,
+        executors=EXECUTORS,
+        invoke=invoke,
     )
-    engine.invoke = invoke
     engine.load_module = load_module
     return engine
 
@@ -47,7 +51,7 @@ def load_module(engine: Engine, module: ModuleInfo) -> dict[str, Value]:
     stack, engine.stack = engine.stack, []
     try:
         frame.run(module.tree.body)
-    except (OutOfBudget, RecursionError) as error:
+    except (OutOfBudgetError, RecursionError) as error:
         engine.incomplete.append(Incomplete(module.path, "<module>", reason(error)))
     finally:
         engine.steps_left = saved
@@ -59,7 +63,7 @@ def load_module(engine: Engine, module: ModuleInfo) -> dict[str, Value]:
 
 def reason(error: Exception) -> str:
     """Why the analysis of one entry point stopped."""
-    if isinstance(error, OutOfBudget):
+    if isinstance(error, OutOfBudgetError):
         return f"needs more than {STEPS_PER_ENTRY_MAX} steps"
     return "nested too deeply to follow"
 
@@ -106,5 +110,5 @@ def _follow_entry(engine: Engine, entry: Entry) -> None:
             invoke(outer, decorated, args, kwargs, info.node)
         inner = activate(outer, target, [*([target.bound] if target.bound else []), *args], kwargs, None)
         run_body(inner)
-    except (OutOfBudget, RecursionError) as error:
+    except (OutOfBudgetError, RecursionError) as error:
         engine.incomplete.append(Incomplete(info.module.path, info.qualname, reason(error)))

@@ -60,25 +60,26 @@ class ClassInfo:
     decorators: tuple[str, ...] = ()
 
 
-class Unparsable(Exception):
+class UnparsableError(Exception):
     """The file is not Python this interpreter can parse; the text says why."""
 
 
 def parse(path: str, text: str, *, is_test: bool = False) -> ModuleInfo:
-    """The module at `path` (relative, posix). Raises Unparsable; never lets a hostile file break the caller."""
+    """The module at `path` (relative, posix). Raises UnparsableError; never lets a hostile file break the
+    caller."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text, filename=path)
     except SyntaxError as error:
         where = f" (line {error.lineno})" if error.lineno else ""
-        raise Unparsable(
+        raise UnparsableError(
             f"not parsable as Python {sys.version_info[0]}.{sys.version_info[1]}: {error.msg}{where}"
         ) from error
     except ValueError as error:
-        raise Unparsable(f"not parsable: {error}") from error
+        raise UnparsableError(f"not parsable: {error}") from error
     except (RecursionError, MemoryError) as error:
-        raise Unparsable("nested too deeply to parse") from error
+        raise UnparsableError("nested too deeply to parse") from error
     module = ModuleInfo(
         path, module_name(path), tree, text.splitlines(), path.endswith("__init__.py"), is_test
     )

@@ -47,7 +47,8 @@ class State:
     facts: Facts = field(default_factory=dict[int, frozenset[str]])
 
     def fork(self) -> "State":
-        """A copy whose changes the original does not see (heap objects themselves are never changed in place)."""
+        """A copy whose changes the original does not see (heap objects themselves are never changed in
+        place)."""
         return State(dict(self.env), dict(self.heap), self.base, self.facts)
 
     def get(self, ref: Ref) -> HeapObject | None:
@@ -212,7 +213,8 @@ def _join_maps[K](state: State, left: dict[K, Value], right: dict[K, Value], dep
 
 
 def differ[K, V](left: dict[K, V], right: dict[K, V]) -> bool:
-    """Whether `right` holds anything `left` does not hold, by identity; in C, most meetings differ in nothing."""
+    """Whether `right` holds anything `left` does not hold, by identity; in C, most meetings differ in
+    nothing."""
     return any(map(is_not, map(left.get, right), right.values()))
 
 

@@ -93,20 +93,21 @@ def run_assert(frame: Frame, node: ast.stmt) -> None:
     frame.eval(node.test)
 
 
-def run_break(frame: Frame, node: ast.stmt) -> None:
+def run_break(frame: Frame, _node: ast.stmt) -> None:
     """Out of the loop."""
     frame.breaks.append(frame.state)
     frame.live = False
 
 
-def run_continue(frame: Frame, node: ast.stmt) -> None:
+def run_continue(frame: Frame, _node: ast.stmt) -> None:
     """Back to the head of the loop."""
     frame.continues.append(frame.state)
     frame.live = False
 
 
 def run_if(frame: Frame, node: ast.stmt) -> None:
-    """A known test takes one side; otherwise both, each knowing what the test proved. `elif` chains need no stack."""
+    """A known test takes one side; otherwise both, each knowing what the test proved. `elif` chains need no
+    stack."""
     assert isinstance(node, ast.If)
     outs: list[State] = []
     before = frame.state

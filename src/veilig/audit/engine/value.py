@@ -1,6 +1,7 @@
 """What can the engine know about a value: a constant, a container, an object, or where it came from?
 
-These classes are slotted but not frozen: the engine makes millions of them, and a frozen dataclass costs three times
+These classes are slotted but not frozen: the engine makes millions of them, and a frozen dataclass costs
+three times
 as much to construct. Nothing assigns to them after birth; heap objects are replaced, never changed in place.
 """
 
@@ -56,7 +57,8 @@ class Origin:
 
 @dataclass(slots=True, eq=False)
 class Taint:
-    """A value depends on `origin`; `safe` names the uses it was made harmless for; `weak`: an unknown call between."""
+    """A value depends on `origin`; `safe` names the uses it was made harmless for; `weak`: an unknown call
+    between."""
 
     origin: Origin
     hop: Hop
@@ -81,7 +83,8 @@ class Const:
 
 @dataclass(slots=True, eq=False)
 class Opaque:
-    """Anything else: `qual` spells how it was reached ("sqlite3.connect().cursor"), `prefix` is its known beginning.
+    """Anything else: `qual` spells how it was reached ("sqlite3.connect().cursor"), `prefix` is its known
+    beginning.
 
     when_true / when_false: what is known about origins if this value, used as a condition, holds or fails.
     """
@@ -245,7 +248,8 @@ def with_taints(value: Value, taints: Taints) -> Value:
 
 
 def apply_facts(value: Value, facts: Facts) -> Value:
-    """The value once what is known about its origins is written into it, so that it survives leaving the branch."""
+    """The value once what is known about its origins is written into it, so that it survives leaving the
+    branch."""
     if not facts or not value.taints:
         return value
     if not any(taint.origin.uid in facts for taint in value.taints):

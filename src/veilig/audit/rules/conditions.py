@@ -4,13 +4,17 @@ import re
 from collections.abc import Callable
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.knowledge import words
 from veilig.audit.engine.state import MISSING, constant, truth
 from veilig.audit.engine.value import Const, Dict, Opaque, Ref, Seq, Value
 from veilig.audit.rules.rule import Condition
 
 SECRET_WORDS = frozenset(
-    "password passwd pwd passphrase secret token apikey api_key access_key private_key secret_key auth_token "
-    "credential credentials otp csrf nonce salt session_id sessionid reset_code".split()
+    words(
+        "password passwd pwd passphrase secret token apikey api_key access_key private_key "
+        "secret_key auth_token "
+        "credential credentials otp csrf nonce salt session_id sessionid reset_code"
+    )
 )
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 SECURITY_NAME = re.compile(

@@ -7,9 +7,9 @@ from veilig.audit.rules.conditions import (
     dict_item,
     either,
     first_of,
-    item_of,
     given_true,
     is_dynamic,
+    item_of,
     text_of,
 )
 from veilig.audit.rules.rule import ANYBODY, REMOTE, Rule, Sink
@@ -133,7 +133,8 @@ CODE = Rule(
         Sink((".runcode", ".runsource", "code.InteractiveInterpreter().runsource", "timeit.timeit")),
     ),
     bad="from flask import request\ndef calc():\n    return str(eval(request.form['sum']))\n",
-    good="import ast\nfrom flask import request\ndef calc():\n    return str(ast.literal_eval(request.form['sum']))\n",
+    good="import ast\nfrom flask import request\ndef calc():\n"
+    "    return str(ast.literal_eval(request.form['sum']))\n",
 )
 
 REFLECTION = Rule(
@@ -164,7 +165,8 @@ TEMPLATE = Rule(
     severity=Severity.CRITICAL,
     what="text from outside is compiled as a template",
     why="CWE-1336: template languages reach Python objects, and through them the process",
-    advice="keep the template constant and pass the value as a variable: render_template_string(T, name=name)",
+    advice="keep the template constant and pass the value as a variable: render_template_string(T, "
+    "name=name)",
     silent="constant templates with variables",
     kind="template",
     origins=REMOTE,
@@ -254,7 +256,8 @@ REGEX = Rule(
             )
         ),
     ),
-    bad="import re\nfrom flask import request\ndef find(text):\n    return re.search(request.args['q'], text)\n",
+    bad="import re\nfrom flask import request\ndef find(text):\n"
+    "    return re.search(request.args['q'], text)\n",
     good="import re\nfrom flask import request\ndef find(text):\n"
     "    return re.search(re.escape(request.args['q']), text)\n",
 )

@@ -1,6 +1,6 @@
 """What does the outside world do: which values come from outside, what makes them harmless?"""
 
-from veilig.audit.engine.knowledge import Knowledge
+from veilig.audit.engine.knowledge import Knowledge, words
 from veilig.audit.engine.value import EVERY_KIND, OriginKind
 
 R, L, E = OriginKind.REMOTE, OriginKind.LOCAL, OriginKind.ENVIRONMENT
@@ -16,16 +16,23 @@ REQUESTS = frozenset(
     {"flask.request", "http.request", "bottle.request", "quart.request", "sanic.request", "django.request"}
 )
 REQUEST_PARTS = frozenset(
-    "args form values cookies headers json data files query_string path full_path url base_url view_args stream "
-    "get_json get_data GET POST COOKIES META FILES body query_params path_params QUERY_PARAMS DATA query params "
-    "match_info rel_url forms referrer user_agent content_type input_stream raw_path arguments text post read "
-    "REQUEST get_full_path build_absolute_uri host get_host remote_user authorization".split()
+    words(
+        "args form values cookies headers json data files query_string path full_path url base_url "
+        "view_args stream "
+        "get_json get_data GET POST COOKIES META FILES body query_params path_params QUERY_PARAMS "
+        "DATA query params "
+        "match_info rel_url forms referrer user_agent content_type input_stream raw_path arguments "
+        "text post read "
+        "REQUEST get_full_path build_absolute_uri host get_host remote_user authorization"
+    )
 )
 
 RANDOM_CALLS = {
     f"random.{name}": RANDOM
-    for name in "random randint randrange choice choices sample uniform getrandbits randbytes shuffle gauss "
-    "normalvariate triangular betavariate expovariate lognormvariate vonmisesvariate".split()
+    for name in words(
+        "random randint randrange choice choices sample uniform getrandbits randbytes shuffle gauss "
+        "normalvariate triangular betavariate expovariate lognormvariate vonmisesvariate"
+    )
 } | {f"random.Random().{name}": RANDOM for name in ("random", "randint", "randrange", "choice", "choices")}
 
 SOURCE_CALLS = {
@@ -58,22 +65,27 @@ SOURCE_CALLS = {
 }
 
 # int() and friends are in engine/builtin_calls.py: they also prove something about the text they were given.
-_HARMLESS_CALLS = """
-len hash id type abs round sum min.int datetime.datetime.strptime datetime.date.fromisoformat ipaddress.ip_address
-datetime.datetime.fromisoformat .hexdigest .digest hashlib.sha256 hashlib.sha512 hashlib.md5 hashlib.sha1 .isoformat
-open .execute .executemany .filter .filter_by .get_or_404 .first_or_404 .objects.get .find_one .find .fetch .count
+_HARMLESS_CALLS = words("""
+len hash id type abs round sum min.int datetime.datetime.strptime datetime.date.fromisoformat
+ipaddress.ip_address
+datetime.datetime.fromisoformat .hexdigest .digest hashlib.sha256 hashlib.sha512 hashlib.md5 hashlib.sha1
+.isoformat
+open .execute .executemany .filter .filter_by .get_or_404 .first_or_404 .objects.get .find_one .find .fetch
+.count
 requests.get requests.post requests.put requests.delete requests.head requests.request httpx.get httpx.post
 httpx.request urllib.request.urlopen subprocess.run subprocess.check_output subprocess.Popen subprocess.call
-subprocess.check_call os.system os.path.exists os.path.isfile os.path.isdir os.path.getsize os.stat os.listdir .exists
-.is_file .is_dir .read_text.size .iterdir .check_password bcrypt.checkpw hmac.compare_digest secrets.compare_digest
+subprocess.check_call os.system os.path.exists os.path.isfile os.path.isdir os.path.getsize os.stat
+os.listdir .exists
+.is_file .is_dir .read_text.size .iterdir .check_password bcrypt.checkpw hmac.compare_digest
+secrets.compare_digest
 werkzeug.security.check_password_hash werkzeug.security.generate_password_hash bcrypt.hashpw
 .delete_many .insert_one .update_one .delete_one print logging.info logging.warning logging.error .send_file
 flask.send_from_directory django.shortcuts.get_object_or_404 django.contrib.auth.authenticate .total_seconds
 zlib.crc32 binascii.crc32 uuid.uuid4 uuid.uuid5 flask.url_for django.urls.reverse .url_for issubclass callable
-""".split()
+""")
 
 SANITISERS: dict[str, frozenset[str]] = {
-    **{name: EVERYTHING for name in _HARMLESS_CALLS},
+    **dict.fromkeys(_HARMLESS_CALLS, EVERYTHING),
     "html.escape": _kinds("html", "xml"),
     "markupsafe.escape": _kinds("html", "xml"),
     "flask.escape": _kinds("html", "xml"),
@@ -89,6 +101,7 @@ SANITISERS: dict[str, frozenset[str]] = {
     "flask.render_template": _kinds("html", "template"),
     "django.shortcuts.render": _kinds("html", "template"),
     "flask.jsonify": _kinds("html"),
+    "flask.make_response": _kinds("html", "error"),  # the call itself is looked at
     "json.dumps": _kinds("html", "log", "header"),
     "shlex.quote": _kinds("shell"),
     "pipes.quote": _kinds("shell"),
@@ -147,7 +160,7 @@ VALIDATORS: dict[str, frozenset[str]] = {
 TESTS: dict[str, frozenset[str]] = {
     **{
         f".{name}": EVERYTHING
-        for name in "isdigit isalnum isalpha isnumeric isdecimal isidentifier isascii_letters".split()
+        for name in words("isdigit isalnum isalpha isnumeric isdecimal isidentifier isascii_letters")
     },
     ".is_relative_to": _kinds("path"),
     ".startswith": frozenset({"prefix"}),
@@ -158,27 +171,32 @@ TESTS: dict[str, frozenset[str]] = {
 }
 
 CARRIERS = frozenset(
-    """
-    os.path.join os.path.expanduser os.path.expandvars os.path.normpath pathlib.Path pathlib.PurePath os.fspath
+    words("""
+    os.path.join os.path.expanduser os.path.expandvars os.path.normpath pathlib.Path pathlib.PurePath
+    os.fspath
     pathlib.PosixPath str.format str.join urllib.parse.urljoin urllib.parse.urlparse urllib.parse.urlsplit
     urllib.parse.urlunparse
-    json.loads json.load io.StringIO io.BytesIO bytes bytearray memoryview copy.copy copy.deepcopy textwrap.dedent
+    json.loads json.load io.StringIO io.BytesIO bytes bytearray memoryview copy.copy copy.deepcopy
+    textwrap.dedent
     sqlalchemy.text sqlalchemy.sql.text sqlalchemy.sql.expression.text string.Template shlex.split max min
     django.utils.safestring.mark_safe markupsafe.Markup flask.Markup lxml.etree.fromstring yaml.safe_load
-    collections.namedtuple operator.itemgetter functools.reduce itertools.chain flask.make_response contextlib.closing
-    .format .join .joinpath .read .readline .readlines .getvalue .substitute .safe_substitute .write pathlib.Path().open
-    subprocess.list2cmdline dict.fromkeys traceback.format_exception_only unicodedata.normalize asyncio.wait_for
+    collections.namedtuple operator.itemgetter functools.reduce itertools.chain contextlib.closing
+    .format .join .joinpath .read .readline .readlines .getvalue .substitute .safe_substitute .write
+    pathlib.Path().open
+    subprocess.list2cmdline dict.fromkeys traceback.format_exception_only unicodedata.normalize
+    asyncio.wait_for
     asyncio.gather .with_name .with_suffix .Template jinja2.Template jinja2.Environment().from_string
-    urllib.request.Request requests.Request django.http.QueryDict werkzeug.datastructures.MultiDict str bytes.decode
-    """.split()
+    urllib.request.Request requests.Request django.http.QueryDict werkzeug.datastructures.MultiDict str
+    bytes.decode
+    """)
 )
 
 DECODERS = frozenset(
-    """
+    words("""
     urllib.parse.unquote urllib.parse.unquote_plus base64.b64decode base64.urlsafe_b64decode base64.b32decode
     base64.b16decode binascii.unhexlify bytes.fromhex codecs.decode html.unescape urllib.parse.parse_qs
     urllib.parse.parse_qsl zlib.decompress
-    """.split()
+    """)
 )
 
 ENDINGS = frozenset(
@@ -217,18 +235,18 @@ HANDLER_BASES = {
 }
 
 ENTRY_DECORATORS = {
-    **{
-        name: R
-        for name in "route get post put patch delete api_route websocket view endpoint options head".split()
-    },
-    **{name: L for name in ("command", "option", "argument")},
+    **dict.fromkeys(
+        words("route get post put patch delete api_route websocket view endpoint options head"), R
+    ),
+    **dict.fromkeys(("command", "option", "argument"), L),
 }
 
 HARMLESS_TYPES = frozenset(
-    """
-    int float bool UUID uuid4 UUID4 date datetime timedelta Decimal PositiveInt NonNegativeInt conint confloat Session
+    words("""
+    int float bool UUID uuid4 UUID4 date datetime timedelta Decimal PositiveInt NonNegativeInt conint
+    confloat Session
     AsyncSession BackgroundTasks Response IPvAnyAddress IPv4Address EmailStr Connection Cursor Engine Logger
-    """.split()
+    """)
 )
 
 KNOWLEDGE = Knowledge(

@@ -16,7 +16,8 @@ type Condition = Callable[[Frame, CallSite], bool]
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Calls that are dangerous when a tainted value arrives in one of `args` (position, keyword, or "*" for all)."""
+    """Calls that are dangerous when a tainted value arrives in one of `args` (position, keyword, or "*" for
+    all)."""
 
     calls: tuple[str, ...]  # "os.system", or ".execute" for a method of an object that is not the project's
     args: tuple[int | str, ...] = (0,)
@@ -43,7 +44,8 @@ class AssignCheck:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One weakness. `bad` and `good` are whole modules: the first must be found, the second must stay silent."""
+    """One weakness. `bad` and `good` are whole modules: the first must be found, the second must stay
+    silent."""
 
     id: str
     cwe: int

@@ -1,4 +1,5 @@
-"""Rules for settings: debug modes, cookies, XML parsers, temporary files, permissions, time-outs, bind addresses."""
+"""Rules for settings: debug modes, cookies, XML parsers, temporary files, permissions, time-outs, bind
+addresses."""
 
 import re
 
@@ -17,6 +18,7 @@ from veilig.audit.rules.conditions import (
 )
 from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
 
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # what the rule looks for
 HTTP_CALLS = tuple(
     f"requests.{verb}" for verb in ("get", "post", "put", "delete", "patch", "head", "options", "request")
 )
@@ -51,7 +53,7 @@ DEBUG = Rule(
             (".run",),
             both(
                 keyword_is(2, "debug", True),
-                lambda frame, site: text_of(site.receiver).endswith(
+                lambda _frame, site: text_of(site.receiver).endswith(
                     ("Flask()", "app", "Quart()", "Bottle()", "Dash()")
                 ),
             ),
@@ -74,7 +76,8 @@ DEBUG = Rule(
         _flag(re.compile(r"config\[DEBUG\]$"), True, module_only=False),
         _flag(re.compile(r"Flask\(\)\.debug$"), True, module_only=False),
     ),
-    bad="from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n    app.run(debug=True)\n",
+    bad="from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n"
+    "    app.run(debug=True)\n",
     good="from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n    app.run()\n",
 )
 
@@ -99,14 +102,15 @@ COOKIE = Rule(
             (".set_cookie",),
             both(
                 _sensitive_cookie,
-                lambda frame, site: (
+                lambda _frame, site: (
                     site.arg(99, "secure") is None or constant(site.arg(99, "secure")) is False
                 ),
             ),
         ),
     ),
     assigns=(_flag(settings_name("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"), False, module_only=False),),
-    bad="from flask import make_response\ndef login():\n    r = make_response('ok')\n    r.set_cookie('s', 'v', httponly=True)\n    return r\n",
+    bad="from flask import make_response\ndef login():\n    r = make_response('ok')\n"
+    "    r.set_cookie('s', 'v', httponly=True)\n    return r\n",
     good="from flask import make_response\ndef login():\n    r = make_response('ok')\n"
     "    r.set_cookie('s', 'v', secure=True, httponly=True)\n    return r\n",
 )
@@ -124,7 +128,7 @@ HTTPONLY = Rule(
     checks=(
         Check(
             (".set_cookie",),
-            lambda frame, site: (
+            lambda _frame, site: (
                 not site.splat
                 and (
                     constant(site.arg(99, "httponly")) is False
@@ -138,7 +142,8 @@ HTTPONLY = Rule(
         ),
     ),
     assigns=(_flag(settings_name("SESSION_COOKIE_HTTPONLY"), False, module_only=False),),
-    bad="from flask import make_response\ndef login():\n    r = make_response('ok')\n    r.set_cookie('session', 'v', secure=True)\n    return r\n",
+    bad="from flask import make_response\ndef login():\n    r = make_response('ok')\n"
+    "    r.set_cookie('session', 'v', secure=True)\n    return r\n",
     good="from flask import make_response\ndef login():\n    r = make_response('ok')\n"
     "    r.set_cookie('session', 'v', secure=True, httponly=True)\n    return r\n",
 )
@@ -162,7 +167,7 @@ XXE = Rule(
         Check(
             (".setFeature",),
             both(
-                lambda frame, site: (
+                lambda _frame, site: (
                     "feature_external_ges" in text_of(site.arg(0))
                     or "external-general-entities" in text_of(site.arg(0))
                 ),
@@ -170,8 +175,10 @@ XXE = Rule(
             ),
         ),
     ),
-    bad="from lxml import etree\ndef read(data):\n    return etree.fromstring(data, etree.XMLParser(resolve_entities=True))\n",
-    good="from lxml import etree\ndef read(data):\n    return etree.fromstring(data, etree.XMLParser(resolve_entities=False))\n",
+    bad="from lxml import etree\ndef read(data):\n"
+    "    return etree.fromstring(data, etree.XMLParser(resolve_entities=True))\n",
+    good="from lxml import etree\ndef read(data):\n"
+    "    return etree.fromstring(data, etree.XMLParser(resolve_entities=False))\n",
 )
 
 AUTOESCAPE = Rule(
@@ -220,7 +227,7 @@ PERMISSIONS = Rule(
     checks=(
         Check(
             ("os.chmod", "os.fchmod", "os.mkdir", "os.makedirs", "os.umask", ".chmod"),
-            lambda frame, site: _open_mode(site),
+            lambda _frame, site: _open_mode(site),
         ),
     ),
     bad="import os\nos.chmod('/srv/data', 0o777)\n",
@@ -275,10 +282,10 @@ BIND = Rule(
     checks=(
         Check(
             (".bind",),
-            lambda frame, site: text_of(_first(frame, site)) in ("0.0.0.0", "::"),
+            lambda frame, site: text_of(_first(frame, site)) in ANY_ADDRESS,
             Confidence.PATTERN,
-        ),  # noqa: S104
-        Check((".run", "uvicorn.run"), keyword_is(0, "host", "0.0.0.0"), Confidence.PATTERN),  # noqa: S104
+        ),
+        Check((".run", "uvicorn.run"), keyword_is(0, "host", *ANY_ADDRESS), Confidence.PATTERN),
     ),
     bad="import socket\ns = socket.socket()\ns.bind(('0.0.0.0', 80))\n",
     good="import socket\ns = socket.socket()\ns.bind(('127.0.0.1', 80))\n",
@@ -288,6 +295,11 @@ BIND = Rule(
 def _first(frame: Frame, site: CallSite) -> Value | None:
 
     return first_of(frame, site.args[0]) if site.args else None
+
+
+def _any_origin(frame: Frame, site: CallSite) -> bool:
+
+    return text_of(first_of(frame, site.kwargs.get("allow_origins"))) == "*"
 
 
 CORS = Rule(
@@ -303,18 +315,13 @@ CORS = Rule(
         Check(("flask_cors.CORS",), keyword_is(99, "supports_credentials", True)),
         Check(
             (".add_middleware",),
-            both(keyword_is(99, "allow_credentials", True), lambda frame, site: _any_origin(frame, site)),
+            both(keyword_is(99, "allow_credentials", True), _any_origin),
         ),
     ),
     assigns=(_flag(settings_name("CORS_ALLOW_ALL_ORIGINS", "CORS_ORIGIN_ALLOW_ALL"), True),),
     bad="CORS_ALLOW_ALL_ORIGINS = True\n",
     good="CORS_ALLOW_ALL_ORIGINS = False\n",
 )
-
-
-def _any_origin(frame: Frame, site: CallSite) -> bool:
-
-    return text_of(first_of(frame, site.kwargs.get("allow_origins"))) == "*"
 
 
 HOSTS = Rule(
@@ -327,7 +334,7 @@ HOSTS = Rule(
     advice="list the host names of this service",
     silent="listed names",
     assigns=(
-        AssignCheck(lambda name: name == "ALLOWED_HOSTS", lambda frame, name, value: _star(frame, value)),
+        AssignCheck(lambda name: name == "ALLOWED_HOSTS", lambda frame, _name, value: _star(frame, value)),
     ),
     bad="ALLOWED_HOSTS = ['*']\n",
     good="ALLOWED_HOSTS = ['shop.example.org']\n",
@@ -350,7 +357,8 @@ CSRF_OFF = Rule(
     silent="protected forms",
     fix_id="csrf-on",
     assigns=(_flag(settings_name("WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"), False, module_only=False),),
-    bad="from django.views.decorators.csrf import csrf_exempt\n@csrf_exempt\ndef pay(request):\n    return None\n",
+    bad="from django.views.decorators.csrf import csrf_exempt\n@csrf_exempt\ndef pay(request):\n"
+    "    return None\n",
     good="def pay(request):\n    return None\n",
 )
 
@@ -364,9 +372,11 @@ HANDLED = Rule(
     advice="catch what you expect, and say what happened",
     silent="handlers that log, return, raise or name one expected error",
     bad="def check(user):\n    try:\n        verify(user)\n    except Exception:\n        pass\n",
-    good="def check(user):\n    try:\n        verify(user)\n    except KeyError:\n        return False\n    return True\n",
+    good="def check(user):\n    try:\n        verify(user)\n    except KeyError:\n"
+    "        return False\n    return True\n",
 )
 
 RULES = (
-    DEBUG, COOKIE, HTTPONLY, XXE, AUTOESCAPE, TEMPFILE, PERMISSIONS, TIMEOUT, BIND, CORS, HOSTS, CSRF_OFF, HANDLED,
+    DEBUG, COOKIE, HTTPONLY, XXE, AUTOESCAPE, TEMPFILE, PERMISSIONS, TIMEOUT, BIND, CORS, HOSTS, CSRF_OFF,
+    HANDLED,
 )  # fmt: skip

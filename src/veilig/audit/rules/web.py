@@ -3,15 +3,11 @@
 import re
 
 from veilig.audit.engine.frame import CallSite, Frame
-from veilig.audit.engine.state import MISSING, constant
 from veilig.audit.engine.value import Opaque, OriginKind, Ref, Seq, Value
-from veilig.audit.finding import Confidence, Severity
+from veilig.audit.finding import Severity
 from veilig.audit.rules.conditions import (
-    argument_named,
     both,
-    keyword_is,
     missing,
-    negated,
     text_of,
 )
 from veilig.audit.rules.rule import Check, Rule, Sink
@@ -45,12 +41,6 @@ def html_answer(frame: Frame, value: Value) -> bool:
     return re.search(r"^\s*(from|import) (flask|bottle|quart)\b", header, re.MULTILINE) is not None
 
 
-def error_answer(frame: Frame, value: Value) -> bool:
-    """The returned value goes to a client."""
-    del value
-    return frame.func is not None and any(_ROUTE.search(name) for name in frame.func.decorators)
-
-
 def html_type(frame: Frame, site: CallSite) -> bool:
     """The response is not declared to be something other than HTML."""
     del frame
@@ -67,7 +57,8 @@ PATH = Rule(
     severity=Severity.HIGH,
     what="a path from outside is opened",
     why="CWE-22: `../../etc/passwd` leaves the directory that was meant",
-    advice="resolve the path and require is_relative_to(directory), or use secure_filename / send_from_directory",
+    advice="resolve the path and require is_relative_to(directory), or use secure_filename / "
+    "send_from_directory",
     silent="basename, secure_filename, safe_join, a resolved path checked against its directory",
     kind="path",
     fix_id="path-guard",
@@ -113,18 +104,20 @@ PATH = Rule(
             (".read_text", ".read_bytes", ".write_text", ".write_bytes", ".unlink", ".open", ".iterdir"),
             ("self",),
         ),
-        Sink((".save",), (0,), lambda frame, site: bool(site.args) and "request" in text_of(site.receiver)),
+        Sink((".save",), (0,), lambda _frame, site: bool(site.args) and "request" in text_of(site.receiver)),
         Sink(("zipfile.ZipFile", "os.path.exists", "os.path.isfile", "os.stat", "os.path.getsize"), (0,)),
         Sink(
             (".exists", ".is_file", ".stat"),
             ("self",),
-            lambda frame, site: "athlib" in text_of(site.receiver),
+            lambda _frame, site: "athlib" in text_of(site.receiver),
         ),
     ),
     bad="import os\nfrom flask import request\ndef show():\n"
     "    return open(os.path.join('/srv/files', request.args['name'])).read()\n",
-    good="from pathlib import Path\nfrom flask import request, abort\nBASE = Path('/srv/files')\ndef show():\n"
-    "    target = (BASE / request.args['name']).resolve()\n    if not target.is_relative_to(BASE):\n        abort(404)\n"
+    good="from pathlib import Path\nfrom flask import request, abort\nBASE = Path('/srv/files')\n"
+    "def show():\n"
+    "    target = (BASE / request.args['name']).resolve()\n"
+    "    if not target.is_relative_to(BASE):\n        abort(404)\n"
     "    return target.read_text()\n",
 )
 
@@ -141,7 +134,7 @@ ARCHIVE = Rule(
     checks=(
         Check(
             (".extractall", ".extract"),
-            lambda frame, site: (
+            lambda _frame, site: (
                 "tarfile." in text_of(site.receiver)
                 and site.arg(99, "filter") is None
                 and site.arg(1, "members") is None
@@ -149,11 +142,15 @@ ARCHIVE = Rule(
         ),
         Check(
             ("shutil.unpack_archive",),
-            both(missing(3, "filter"), lambda frame, site: bool(site.args[:1]) and bool(site.args[0].taints)),
+            both(
+                missing(3, "filter"), lambda _frame, site: bool(site.args[:1]) and bool(site.args[0].taints)
+            ),
         ),
     ),
-    bad="import tarfile\ndef unpack(path):\n    with tarfile.open(path) as tar:\n        tar.extractall('/srv/in')\n",
-    good="import tarfile\ndef unpack(path):\n    with tarfile.open(path) as tar:\n        tar.extractall('/srv/in', filter='data')\n",
+    bad="import tarfile\ndef unpack(path):\n    with tarfile.open(path) as tar:\n"
+    "        tar.extractall('/srv/in')\n",
+    good="import tarfile\ndef unpack(path):\n    with tarfile.open(path) as tar:\n"
+    "        tar.extractall('/srv/in', filter='data')\n",
 )
 
 XSS = Rule(
@@ -191,19 +188,20 @@ XSS = Rule(
         Sink(
             ("aiohttp.web.Response",),
             ("text", "body"),
-            both(html_type, lambda frame, site: "content_type" in site.kwargs),
+            both(html_type, lambda _frame, site: "content_type" in site.kwargs),
         ),
         Sink((".wfile.write", "http.server.BaseHTTPRequestHandler.wfile.write"), (0,)),
         Sink(
             (".write",),
             (0,),
-            lambda frame, site: text_of(site.receiver).endswith(("wfile", "RequestHandler")),
+            lambda _frame, site: text_of(site.receiver).endswith(("wfile", "RequestHandler")),
         ),
         Sink(("tornado.web.RequestHandler().write",), (0,)),
     ),
     bad="from flask import Flask, request\napp = Flask(__name__)\n@app.route('/')\ndef hi():\n"
     "    return '<b>' + request.args['n'] + '</b>'\n",
-    good="from flask import Flask, request\nfrom markupsafe import escape\napp = Flask(__name__)\n@app.route('/')\ndef hi():\n"
+    good="from flask import Flask, request\nfrom markupsafe import escape\napp = Flask(__name__)\n"
+    "@app.route('/')\ndef hi():\n"
     "    return '<b>' + escape(request.args['n']) + '</b>'\n",
 )
 
@@ -219,7 +217,7 @@ SSRF = Rule(
     kind="url",
     fix_id="url-allow-list",
     sinks=(
-        Sink(HTTP_CALLS, (0, "url"), lambda frame, site: site.name != "request"),
+        Sink(HTTP_CALLS, (0, "url"), lambda _frame, site: site.name != "request"),
         Sink(tuple(name for name in HTTP_CALLS if name.endswith(".request")), (1, "url")),
         Sink(
             (
@@ -237,9 +235,12 @@ SSRF = Rule(
         Sink(("http.client.HTTPConnection", "http.client.HTTPSConnection", "socket.create_connection"), (0,)),
         Sink(("ftplib.FTP", "smtplib.SMTP", "telnetlib.Telnet", "pycurl.Curl().setopt"), (0, 1)),
     ),
-    bad="import requests\nfrom flask import request\ndef fetch():\n    return requests.get(request.args['url'], timeout=5).text\n",
-    good="import requests\nfrom urllib.parse import urlparse\nfrom flask import request, abort\nHOSTS = {'api.example.org'}\n"
-    "def fetch():\n    url = request.args['url']\n    if urlparse(url).hostname not in HOSTS:\n        abort(400)\n"
+    bad="import requests\nfrom flask import request\ndef fetch():\n"
+    "    return requests.get(request.args['url'], timeout=5).text\n",
+    good="import requests\nfrom urllib.parse import urlparse\nfrom flask import request, abort\n"
+    "HOSTS = {'api.example.org'}\n"
+    "def fetch():\n    url = request.args['url']\n    if urlparse(url).hostname not in HOSTS:\n"
+    "        abort(400)\n"
     "    return requests.get(url, timeout=5).text\n",
 )
 
@@ -275,124 +276,4 @@ REDIRECT = Rule(
     "    return redirect(PAGES.get(request.args['next'], '/'))\n",
 )
 
-PICKLE = Rule(
-    id="unsafe-deserialization",
-    cwe=502,
-    title="unsafe deserialisation",
-    severity=Severity.HIGH,
-    what="data is deserialised in a way that can run code",
-    why="CWE-502: pickle and full YAML build any object, so the sender runs code",
-    advice="use JSON or yaml.safe_load; torch.load(..., weights_only=True)",
-    silent="yaml.safe_load, SafeLoader, weights_only=True, constants",
-    kind="deserialization",
-    origins=frozenset({OriginKind.REMOTE, OriginKind.LOCAL}),
-    fix_id="yaml-safe-load",
-    sinks=(
-        Sink(
-            (
-                "pickle.loads",
-                "pickle.load",
-                "pickle.Unpickler",
-                "dill.loads",
-                "dill.load",
-                "cloudpickle.loads",
-            )
-        ),
-        Sink(
-            (
-                "marshal.loads",
-                "marshal.load",
-                "shelve.open",
-                "jsonpickle.decode",
-                "joblib.load",
-                "pandas.read_pickle",
-            )
-        ),
-    ),
-    checks=(
-        Check(
-            ("yaml.load", "yaml.load_all", "ruamel.yaml.load"),
-            both(
-                negated(argument_named(1, "Loader", "SafeLoader", "BaseLoader", "CSafeLoader")),
-                lambda frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
-            ),
-        ),
-        Check(("yaml.unsafe_load", "yaml.full_load_all", "yaml.unsafe_load_all"), lambda frame, site: True),
-        Check(("torch.load",), negated(keyword_is(99, "weights_only", True)), Confidence.POSSIBLE),
-        Check(("numpy.load",), keyword_is(2, "allow_pickle", True)),
-        Check(
-            ("jsonpickle.decode", "shelve.open"),
-            lambda frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
-            Confidence.POSSIBLE,
-        ),
-        Check(
-            ("pickle.loads", "pickle.load", "dill.loads", "dill.load", "marshal.loads", "cloudpickle.loads"),
-            lambda frame, site: bool(site.args),
-            Confidence.PATTERN,
-        ),
-    ),
-    bad="import yaml\ndef read(text):\n    return yaml.load(text, Loader=yaml.Loader)\n",
-    good="import yaml\ndef read(text):\n    return yaml.load(text, Loader=yaml.SafeLoader)\n",
-)
-
-TRACEBACK = Rule(
-    id="error-exposure",
-    cwe=209,
-    title="internal error text shown to the client",
-    severity=Severity.LOW,
-    what="the text of an internal error is sent to the client",
-    why="CWE-209: paths, queries and versions help the next attack",
-    advice="log the error and answer with a general message",
-    silent="errors that are only logged",
-    kind="error",
-    origins=frozenset({OriginKind.ERROR}),
-    returned=error_answer,
-    sinks=(
-        Sink(
-            ("flask.make_response", "flask.jsonify", "django.http.HttpResponse", "django.http.JsonResponse"),
-            ("*",),
-        ),
-    ),
-    bad="import traceback\nfrom flask import Flask\napp = Flask(__name__)\n@app.route('/')\ndef run():\n    try:\n        return work()\n"
-    "    except Exception:\n        return traceback.format_exc(), 500\ndef work():\n    return 'ok'\n",
-    good="import logging\nfrom flask import Flask\napp = Flask(__name__)\n@app.route('/')\ndef run():\n    try:\n        return work()\n"
-    "    except Exception:\n        logging.exception('failed')\n        return 'internal error', 500\ndef work():\n    return 'ok'\n",
-)
-
-HEADER = Rule(
-    id="header-injection",
-    cwe=113,
-    title="response splitting",
-    severity=Severity.MEDIUM,
-    what="text from outside becomes a response header with its line breaks",
-    why="CWE-113: a line break starts a header or body of the sender's choice",
-    advice="remove line breaks, or quote the value",
-    silent="frameworks that refuse line breaks",
-    kind="header",
-    sinks=(Sink((".send_header",), (1,)),),
-    bad="from http.server import BaseHTTPRequestHandler\nclass H(BaseHTTPRequestHandler):\n    def do_GET(self):\n"
-    "        self.send_header('X-Path', self.path)\n",
-    good="from http.server import BaseHTTPRequestHandler\nclass H(BaseHTTPRequestHandler):\n    def do_GET(self):\n"
-    "        self.send_header('X-Path', self.path.replace('\\r\\n', ''))\n",
-)
-
-MASS = Rule(
-    id="mass-assignment",
-    cwe=915,
-    title="mass assignment",
-    severity=Severity.MEDIUM,
-    what="all fields of a request are copied into an object",
-    why="CWE-915: the sender sets fields nobody meant to offer, such as is_admin",
-    advice="copy the fields you mean, one by one",
-    silent="named fields",
-    kind="mass",
-    sinks=(
-        Sink((".create", ".update"), ("**",)),
-        Sink(("setattr",), (1,)),
-    ),
-    bad="from flask import request\nclass User: ...\ndef save(user):\n    for key, value in request.form.items():\n"
-    "        setattr(user, key, value)\n",
-    good="from flask import request\nclass User: ...\ndef save(user):\n    user.name = request.form['name']\n",
-)
-
-RULES = (PATH, ARCHIVE, XSS, SSRF, REDIRECT, PICKLE, TRACEBACK, HEADER, MASS)
+RULES = (PATH, ARCHIVE, XSS, SSRF, REDIRECT)

@@ -1,0 +1,153 @@
+"""Rules for objects, errors and headers that a request decides."""
+
+import re
+
+from veilig.audit.engine.frame import Frame
+from veilig.audit.engine.state import MISSING, constant
+from veilig.audit.engine.value import OriginKind, Value
+from veilig.audit.finding import Confidence, Severity
+from veilig.audit.rules.conditions import (
+    argument_named,
+    both,
+    keyword_is,
+    negated,
+)
+from veilig.audit.rules.rule import Check, Rule, Sink
+
+_ROUTE = re.compile(r"(^|\.)(route|get|post|put|delete|patch)$")
+
+
+def error_answer(frame: Frame, value: Value) -> bool:
+    """The returned value goes to a client."""
+    del value
+    return frame.func is not None and any(_ROUTE.search(name) for name in frame.func.decorators)
+
+
+PICKLE = Rule(
+    id="unsafe-deserialization",
+    cwe=502,
+    title="unsafe deserialisation",
+    severity=Severity.HIGH,
+    what="data is deserialised in a way that can run code",
+    why="CWE-502: pickle and full YAML build any object, so the sender runs code",
+    advice="use JSON or yaml.safe_load; torch.load(..., weights_only=True)",
+    silent="yaml.safe_load, SafeLoader, weights_only=True, constants",
+    kind="deserialization",
+    origins=frozenset({OriginKind.REMOTE, OriginKind.LOCAL}),
+    fix_id="yaml-safe-load",
+    sinks=(
+        Sink(
+            (
+                "pickle.loads",
+                "pickle.load",
+                "pickle.Unpickler",
+                "dill.loads",
+                "dill.load",
+                "cloudpickle.loads",
+            )
+        ),
+        Sink(
+            (
+                "marshal.loads",
+                "marshal.load",
+                "shelve.open",
+                "jsonpickle.decode",
+                "joblib.load",
+                "pandas.read_pickle",
+            )
+        ),
+    ),
+    checks=(
+        Check(
+            ("yaml.load", "yaml.load_all", "ruamel.yaml.load"),
+            both(
+                negated(argument_named(1, "Loader", "SafeLoader", "BaseLoader", "CSafeLoader")),
+                lambda _frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
+            ),
+        ),
+        Check(("yaml.unsafe_load", "yaml.full_load_all", "yaml.unsafe_load_all"), lambda _frame, _site: True),
+        Check(("torch.load",), negated(keyword_is(99, "weights_only", True)), Confidence.POSSIBLE),
+        Check(("numpy.load",), keyword_is(2, "allow_pickle", True)),
+        Check(
+            ("jsonpickle.decode", "shelve.open"),
+            lambda _frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
+            Confidence.POSSIBLE,
+        ),
+        Check(
+            ("pickle.loads", "pickle.load", "dill.loads", "dill.load", "marshal.loads", "cloudpickle.loads"),
+            lambda _frame, site: bool(site.args),
+            Confidence.PATTERN,
+        ),
+    ),
+    bad="import yaml\ndef read(text):\n    return yaml.load(text, Loader=yaml.Loader)\n",
+    good="import yaml\ndef read(text):\n    return yaml.load(text, Loader=yaml.SafeLoader)\n",
+)
+
+TRACEBACK = Rule(
+    id="error-exposure",
+    cwe=209,
+    title="internal error text shown to the client",
+    severity=Severity.LOW,
+    what="the text of an internal error is sent to the client",
+    why="CWE-209: paths, queries and versions help the next attack",
+    advice="log the error and answer with a general message",
+    silent="errors that are only logged",
+    kind="error",
+    origins=frozenset({OriginKind.ERROR}),
+    returned=error_answer,
+    sinks=(
+        Sink(
+            ("flask.make_response", "flask.jsonify", "django.http.HttpResponse", "django.http.JsonResponse"),
+            ("*",),
+        ),
+    ),
+    bad="import traceback\nfrom flask import Flask\napp = Flask(__name__)\n@app.route('/')\n"
+    "def run():\n    try:\n        return work()\n"
+    "    except Exception:\n        return traceback.format_exc(), 500\ndef work():\n    return 'ok'\n",
+    good="import logging\nfrom flask import Flask\napp = Flask(__name__)\n@app.route('/')\n"
+    "def run():\n    try:\n        return work()\n"
+    "    except Exception:\n        logging.exception('failed')\n"
+    "        return 'internal error', 500\ndef work():\n    return 'ok'\n",
+)
+
+HEADER = Rule(
+    id="header-injection",
+    cwe=113,
+    title="response splitting",
+    severity=Severity.MEDIUM,
+    what="text from outside becomes a response header with its line breaks",
+    why="CWE-113: a line break starts a header or body of the sender's choice",
+    advice="remove line breaks, or quote the value",
+    silent="frameworks that refuse line breaks",
+    kind="header",
+    sinks=(Sink((".send_header",), (1,)),),
+    bad="from http.server import BaseHTTPRequestHandler\nclass H(BaseHTTPRequestHandler):\n"
+    "    def do_GET(self):\n"
+    "        self.send_header('X-Path', self.path)\n",
+    good="from http.server import BaseHTTPRequestHandler\nclass H(BaseHTTPRequestHandler):\n"
+    "    def do_GET(self):\n"
+    "        self.send_header('X-Path', self.path.replace('\\r\\n', ''))\n",
+)
+
+MASS = Rule(
+    id="mass-assignment",
+    cwe=915,
+    title="mass assignment",
+    severity=Severity.MEDIUM,
+    what="all fields of a request are copied into an object",
+    why="CWE-915: the sender sets fields nobody meant to offer, such as is_admin",
+    advice="copy the fields you mean, one by one",
+    silent="named fields",
+    kind="mass",
+    sinks=(
+        Sink((".create", ".update"), ("**",)),
+        Sink(("setattr",), (1,)),
+    ),
+    bad="from flask import request\nclass User: ...\ndef save(user):\n"
+    "    for key, value in request.form.items():\n"
+    "        setattr(user, key, value)\n",
+    good="from flask import request\nclass User: ...\ndef save(user):\n"
+    "    user.name = request.form['name']\n",
+)
+
+RULES = (PICKLE, TRACEBACK, HEADER, MASS)

@@ -1,0 +1,225 @@
+"""Rules for what travels: certificates, TLS versions, tokens, comparisons of secrets, secrets in logs."""
+
+import ast
+import re
+
+from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.state import children, constant
+from veilig.audit.engine.value import Ref, Value
+from veilig.audit.finding import Severity
+from veilig.audit.rules.conditions import (
+    always,
+    argument_named,
+    both,
+    dict_item,
+    either,
+    ending,
+    keyword_is,
+    negated,
+    text_of,
+)
+from veilig.audit.rules.rule import AssignCheck, Check, Rule
+
+VERIFYING_CALLS = (
+    *(
+        f"{owner}.{verb}"
+        for owner in ("requests", "httpx", "requests.Session()", "requests.session()")
+        for verb in ("get", "post", "put", "delete", "patch", "head", "options", "request", "stream")
+    ),
+    "httpx.Client",
+    "httpx.AsyncClient",
+)
+LOG_CALLS = (
+    *(
+        f"{owner}.{level}"
+        for owner in ("logging", "logging.getLogger()", "flask.current_app.logger")
+        for level in ("debug", "info", "warning", "error", "critical", "exception")
+    ),
+    "print",
+)
+
+TLS = Rule(
+    id="tls-unverified",
+    cwe=295,
+    title="certificate not verified",
+    severity=Severity.HIGH,
+    what="TLS certificates are not verified",
+    why="CWE-295: anybody on the way reads and changes the traffic",
+    advice="leave verification on; trust a private CA with verify='/path/ca.pem'",
+    silent="verify=True, a CA bundle",
+    fix_id="tls-verify",
+    checks=(
+        Check(
+            VERIFYING_CALLS,
+            keyword_is(99, "verify", False),
+        ),
+        Check(
+            (".get", ".post", ".put", ".request"),
+            both(keyword_is(99, "ssl", False), lambda _frame, site: "aiohttp" in site.qual),
+        ),
+        Check(("ssl._create_unverified_context", "ssl._https_verify_certificates"), always),
+        Check(("ssl.wrap_socket",), negated(argument_named(3, "cert_reqs", "CERT_REQUIRED"))),
+        Check(
+            ("urllib3.PoolManager", "urllib3.HTTPSConnectionPool"),
+            either(argument_named(99, "cert_reqs", "CERT_NONE")),
+        ),
+        Check(
+            (".set_missing_host_key_policy",),
+            lambda _frame, site: any(
+                "AutoAddPolicy" in text_of(a) or "WarningPolicy" in text_of(a) for a in site.args
+            ),
+        ),
+    ),
+    assigns=(
+        AssignCheck(ending("check_hostname"), lambda _frame, _name, value: constant(value) is False),
+        AssignCheck(ending("verify_mode"), lambda _frame, _name, value: text_of(value).endswith("CERT_NONE")),
+        AssignCheck(
+            ending("_create_default_https_context"),
+            lambda _frame, _name, value: "unverified" in text_of(value),
+        ),
+        AssignCheck(ending("ession().verify"), lambda _frame, _name, value: constant(value) is False),
+    ),
+    bad="import requests\ndef load():\n"
+    "    return requests.get('https://example.org', verify=False, timeout=5)\n",
+    good="import requests\ndef load():\n"
+    "    return requests.get('https://example.org', verify=True, timeout=5)\n",
+)
+
+TLS_VERSION = Rule(
+    id="old-tls",
+    cwe=327,
+    title="old TLS version",
+    severity=Severity.MEDIUM,
+    what="SSL or TLS before 1.2 is allowed",
+    why="CWE-327: these versions have known attacks",
+    advice="use ssl.create_default_context()",
+    silent="PROTOCOL_TLS_CLIENT, TLS 1.2 and 1.3",
+    checks=(
+        Check(
+            ("ssl.SSLContext", "ssl.wrap_socket"),
+            lambda _frame, site: any(
+                re.search(r"PROTOCOL_(SSLv|TLSv1(_1)?$)", text_of(v))
+                for v in (*site.args, *site.kwargs.values())
+            ),
+        ),
+    ),
+    assigns=(
+        AssignCheck(
+            ending("minimum_version"),
+            lambda _frame, _name, value: re.search(r"(SSLv3|TLSv1|TLSv1_1)$", text_of(value)) is not None,
+        ),
+    ),
+    bad="import ssl\ncontext = ssl.SSLContext(ssl.PROTOCOL_TLSv1)\n",
+    good="import ssl\ncontext = ssl.create_default_context()\n",
+)
+
+JWT = Rule(
+    id="jwt-unverified",
+    cwe=347,
+    title="token signature not verified",
+    severity=Severity.HIGH,
+    what="a JSON web token is read without verifying its signature",
+    why="CWE-347: anybody writes their own token",
+    advice="jwt.decode(token, key, algorithms=['HS256'])",
+    silent="verified tokens with fixed algorithms",
+    fix_id="jwt-verify",
+    checks=(
+        Check(
+            ("jwt.decode", "jose.jwt.decode"),
+            lambda frame, site: (
+                constant(site.kwargs.get("verify")) is False
+                or dict_item(frame, site.arg(99, "options"), "verify_signature") is False
+                or _none_allowed(frame, site.kwargs.get("algorithms"))
+            ),
+        ),
+        Check(("jose.jwt.get_unverified_claims", "jwt.api_jws.decode_complete"), always),
+        Check(("jwt.encode",), keyword_is(2, "algorithm", "none", "None")),
+    ),
+    bad="import jwt\ndef user(token):\n"
+    "    return jwt.decode(token, options={'verify_signature': False})['sub']\n",
+    good="import jwt\ndef user(token, key):\n"
+    "    return jwt.decode(token, key, algorithms=['HS256'])['sub']\n",
+)
+
+
+def _none_allowed(frame: Frame, value: Value | None) -> bool:
+    held = frame.state.get(value) if isinstance(value, Ref) else None
+    return held is not None and any(constant(item) in ("none", "None") for item in children(held))
+
+
+TIMING = Rule(
+    id="timing-compare",
+    cwe=208,
+    title="secret compared in varying time",
+    severity=Severity.MEDIUM,
+    what="a secret is compared with ==",
+    why="CWE-208: the time taken tells how many characters are right",
+    advice="use hmac.compare_digest(a, b)",
+    silent="hmac.compare_digest, comparisons with constants",
+    fix_id="compare-digest",
+    bad="import hmac\ndef check(key, body, given):\n"
+    "    return hmac.new(key, body, 'sha256').hexdigest() == given\n",
+    good="import hmac\ndef check(key, body, given):\n"
+    "    return hmac.compare_digest(hmac.new(key, body, 'sha256').hexdigest(), given)\n",
+)
+
+SECRET_LOG = Rule(
+    id="secret-in-log",
+    cwe=532,
+    title="secret written to the log",
+    severity=Severity.MEDIUM,
+    what="a secret is written to the log",
+    why="CWE-532: logs are copied, kept and read by many",
+    advice="log that it was there, never what it was",
+    silent="names of settings, lengths, masked values",
+    checks=(
+        Check(
+            LOG_CALLS,
+            lambda _frame, site: logs_secret(site),
+        ),
+    ),
+    bad="import logging\ndef login(user, password):\n    logging.info('login %s %s', user, password)\n",
+    good="import logging\ndef login(user, password):\n    logging.info('login %s', user)\n",
+)
+
+_LOGGED = re.compile(
+    r"(?i)^(user_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
+)
+
+
+def logs_secret(site: CallSite) -> bool:
+    """Whether a name of a secret is an argument or stands in an f-string of the call."""
+    for argument in site.node.args:
+        parts = (
+            [argument]
+            if not isinstance(argument, ast.JoinedStr)
+            else [value.value for value in argument.values if isinstance(value, ast.FormattedValue)]
+        )
+        if isinstance(argument, ast.BinOp):
+            parts = [
+                argument.left,
+                argument.right,
+                *(argument.right.elts if isinstance(argument.right, ast.Tuple) else []),
+            ]
+        if (
+            isinstance(argument, ast.Call)
+            and isinstance(argument.func, ast.Attribute)
+            and argument.func.attr == "format"
+        ):
+            parts = list(argument.args)
+        for part in parts:
+            name = (
+                part.id
+                if isinstance(part, ast.Name)
+                else part.attr
+                if isinstance(part, ast.Attribute)
+                else ""
+            )
+            if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Constant):
+                name = str(part.slice.value)
+            if _LOGGED.match(name):
+                return True
+    return False
+
+
+RULES = (TLS, TLS_VERSION, JWT, TIMING, SECRET_LOG)
