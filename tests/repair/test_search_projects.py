@@ -1,4 +1,5 @@
 """Small broken projects of many kinds, repaired through the real workers behind a wall."""
+# ruff: noqa: E501, ISC004  (the table below reads one bug per row)
 
 import json
 import secrets

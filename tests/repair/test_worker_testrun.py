@@ -1,4 +1,5 @@
 """The test runner inside the sandbox: truthful whatever the tests do to their process."""
+# ruff: noqa: E501  (small files as one string)
 
 import json
 import subprocess

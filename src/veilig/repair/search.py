@@ -4,7 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from typing import Any, cast
@@ -12,7 +12,7 @@ from typing import Any, cast
 from veilig.core.limits import SANDBOX_MEMORY_BYTES
 from veilig.repair.candidates import Candidate
 from veilig.repair.detect import TestCommand
-from veilig.repair.edit import apply
+from veilig.repair.edit import Edit, LineMap, apply, parse
 from veilig.repair.families import Hints
 from veilig.repair.recipes.proposal import Confidence
 from veilig.repair.source import normal
@@ -217,46 +217,52 @@ def simplify(text: str, candidate: Candidate) -> Candidate:
     text: the file before the edit. Returns the candidate itself when there is nothing to simplify; a
     changed one must be proven again like any other.
     """
-    edits = tuple(
-        type(edit)(edit.path, edit.start, edit.end, _simpler(edit.replacement)) for edit in candidate.edits
-    )
-    if edits == candidate.edits:
+    if len(candidate.edits) != 1:
         return candidate
+    edit = candidate.edits[0]
+    after = apply(text, candidate.edits)
     try:
-        before, after = apply(text, candidate.edits), apply(text, edits)
-        same = ast.dump(ast.parse(before.removeprefix("\ufeff"))) == ast.dump(
-            ast.parse(after.removeprefix("\ufeff"))
-        )
-    except SyntaxError:
+        tree = parse(after)
+    except (SyntaxError, ValueError):
         return candidate
-    if same or normal(after) == normal(text):
-        return candidate
-    return Candidate(
-        candidate.path,
-        edits,
-        candidate.family,
-        candidate.cost,
-        candidate.title,
-        candidate.line,
-        candidate.unit,
-    )
+    lines = LineMap(after)
+    end = edit.start + len(edit.replacement)
+    for node in ast.walk(tree):
+        kept = _kept(node)
+        if kept is None:
+            continue
+        first, last = lines.span(node)
+        if not (first <= edit.start <= end <= last or edit.start <= first <= last <= end):
+            continue
+        shift = len(text) - len(after)
+        start, stop = min(first, edit.start), max(last, end)
+        written = after[start:first] + lines.source(kept) + after[last:stop]
+        simpler = Edit(edit.path, start, stop + shift, written)
+        if normal(apply(text, [simpler])) == normal(text):
+            return candidate
+        return replace(candidate, edits=(simpler,))
+    return candidate
 
 
-def _simpler(text: str) -> str:
-    operand = r"[A-Za-z_][\w.]*(?:\([^()]*\)|\[[^\[\]]*\])?"
-    rules = (
-        (rf"^0 \+ ({operand})$", r"\1"),
-        (rf"^({operand}) [+-] 0$", r"\1"),
-        (rf"^1 \* ({operand})$", r"\1"),
-        (rf"^({operand}) \* 1$", r"\1"),
-        (rf"^not not ({operand})$", r"\1"),
-        (rf"^({operand}) - -(\d+)$", r"\1 + \2"),
-        (rf"^({operand}) \+ -(\d+)$", r"\1 - \2"),
-        (rf"^not ({operand}) == ({operand})$", r"\1 != \2"),
-    )
-    for pattern, replacement in rules:
-        text = re.sub(pattern, replacement, text)
-    return text
+def _kept(node: ast.AST) -> ast.expr | None:
+    """The operand that is left when an operation does nothing, else None."""
+    match node:
+        case ast.BinOp(left=ast.Constant(value=0), op=ast.Add(), right=kept):
+            return kept if _tight(kept) else None
+        case ast.BinOp(left=kept, op=ast.Add() | ast.Sub(), right=ast.Constant(value=0)):
+            return kept if _tight(kept) else None
+        case ast.BinOp(left=ast.Constant(value=1), op=ast.Mult(), right=kept):
+            return kept if _tight(kept) else None
+        case ast.BinOp(left=kept, op=ast.Mult() | ast.FloorDiv() | ast.Pow(), right=ast.Constant(value=1)):
+            return kept if _tight(kept) else None
+        case ast.UnaryOp(op=ast.Not(), operand=ast.UnaryOp(op=ast.Not(), operand=kept)):
+            return kept if _tight(kept) else None
+        case _:
+            return None
+
+
+def _tight(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript | ast.Constant)
 
 
 def _hung(test: Test) -> bool:

@@ -75,6 +75,8 @@ def _with_variable(site: Site) -> Iterator[Draft]:
             continue
         for symbol, cost in (("+", 0.0), ("-", 0.3), ("*", 0.6)):
             yield site.put(node, f"{text} {symbol} {name}", ARITHMETIC, cost + 0.05 * place)
+        # Joining sequences is not commutative: what is missing may stand in front.
+        yield site.put(node, f"{name} + {text}", ARITHMETIC, 0.4 + 0.05 * place)
 
 
 def _with_constant(site: Site) -> Iterator[Draft]:
@@ -221,7 +223,9 @@ def _regex(site: Site) -> Iterator[Draft]:
 
 FAMILIES = (
     Family("off_by_one", 1.2, NUMERIC, _off_by_one, "off by one"),
-    Family("arith_var", 3.0, NUMERIC, _with_variable, "term missing"),
+    Family(
+        "arith_var", 3.0, (*NUMERIC, ast.List, ast.ListComp, ast.JoinedStr), _with_variable, "term missing"
+    ),
     Family("arith_const", 3.0, NUMERIC, _with_constant, "factor missing"),
     Family("const", 1.6, (ast.Constant,), _constant, "wrong constant"),
     Family("const_str", 2.4, (ast.Constant,), _string, "wrong text"),

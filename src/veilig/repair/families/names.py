@@ -73,6 +73,10 @@ def _target(site: Site) -> Iterator[Draft]:
                     yield site.put(target, f"self.{name}", ATOM, 0.0 if name == target.id else 0.8)
         elif isinstance(target, ast.Subscript | ast.Attribute):
             base = target.value
+            own = site.text(target)
+            for place, text in enumerate(site.scope.expressions):
+                if text != own and text.endswith("]") and text.count("[") == 1:
+                    yield site.put(target, text, ATOM, 0.2 + 0.04 * place)
             if isinstance(base, ast.Name):
                 for place, name in enumerate(site.scope.variables[:8]):
                     if name != base.id:

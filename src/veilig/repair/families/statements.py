@@ -169,6 +169,7 @@ def _returned(site: Site) -> Iterator[Draft]:
     for place, text in enumerate(RETURNED):
         if text != own:
             yield site.put(node.value, text, cost=0.4 + 0.06 * place)
+    yield site.put(node.value, f"[{own}]", cost=0.8)
     if isinstance(node.value, ast.Tuple):
         texts = [site.text(one) for one in node.value.elts]
         yield site.put(node.value, ", ".join(reversed(texts)), cost=0.0)
