@@ -139,6 +139,12 @@ def test_several_matching_rules_grant_if_one_grants_and_the_lowest_limit_holds()
     assert other.budgets[0].limit == 3
 
 
+def test_the_same_pattern_twice_is_one_group_with_the_lower_total():
+    more = '      - {name: "worker-*", max_restarts_per_hour: 1}\n    security_groups:'
+    keys = [(b.key, b.limit) for b in ruled(HEAL.replace("    security_groups:", more), RESTART).budgets]
+    assert keys == [("service.restart/service:worker-1", 1), ("service.restart/rule:worker-*", 3)]
+
+
 @pytest.mark.parametrize("limit", ["", ", max_restarts_per_hour: 0"])
 def test_an_absent_or_zero_limit_means_never(limit: str):
     assert ruled(HEAL.replace(", max_restarts_per_hour: 3", limit), RESTART).verdict == "deny"

@@ -1,5 +1,6 @@
 """Is a freeze window open at this moment? Cron or start/end, in the window's own time zone."""
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -52,26 +53,27 @@ class Freeze:
 
     def open_at(self, wall_s: float) -> bool:
         """Is it open at wall clock time `wall_s` (seconds since 1970)? An unreadable time counts as open."""
+        if not math.isfinite(wall_s):
+            return True
         if self.cron is None:
             return self.start_s <= wall_s < self.end_s
         try:
-            now = datetime.fromtimestamp(wall_s, self.zone)
-        except (OverflowError, ValueError, OSError):
+            return self._open_by_cron(self.cron, wall_s)
+        except (OverflowError, ValueError, OSError):  # outside what a calendar holds
             return True
-        first = (datetime.fromtimestamp(wall_s - self.hours * 3600, self.zone) - _DAY).replace(
-            hour=0, minute=0
+
+    def _open_by_cron(self, cron: Cron, wall_s: float) -> bool:
+        first = datetime.fromtimestamp(wall_s - self.hours * 3600, self.zone) - _DAY
+        day = datetime.fromtimestamp(wall_s, self.zone).replace(
+            hour=0, minute=0, second=0, microsecond=0, fold=0
         )
-        day = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-        while day >= first:
-            if self.cron.fits(day) and self._fired(day, wall_s):
+        while day >= first.replace(hour=0, minute=0):
+            if cron.fits(day) and self._fired(cron, day, wall_s):
                 return True
             day -= _DAY
         return False
 
-    def _fired(self, day: datetime, wall_s: float) -> bool:
-        cron = self.cron
-        if cron is None:
-            return False
+    def _fired(self, cron: Cron, day: datetime, wall_s: float) -> bool:
         for hour in cron.hours:
             for minute in cron.minutes:
                 at = day.replace(hour=hour, minute=minute)

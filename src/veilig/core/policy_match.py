@@ -14,28 +14,38 @@ _HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[1-9][0-9]{0,4}
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]*")
 HTTPS_PORT = "443"  # what a host without a port means
 
-PROTECTED_PATHS = (".git", "**/.git", "**/git~1", ".veilig", "**/.veilig", "veilig.yaml", "**/veilig.yaml")
+# Levels no patch may have, in any spelling; `git~1` is what Windows may call `.git`.
+PROTECTED_LEVELS = frozenset({".git", "git~1", ".veilig", "veilig.yaml"})
 
 
 @dataclass(frozen=True, slots=True)
 class NamePattern:
-    """A whole-name, case-sensitive pattern; `*` stands for any run of characters."""
+    """A whole-name, case-sensitive pattern; `*` stands for any run of characters.
+
+    Matching is linear in the name: no name from the world can make a decision slow.
+    """
 
     text: str
-    _exact: bool = field(init=False, repr=False, compare=False)
-    _prefix: str = field(init=False, repr=False, compare=False)
-    _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _parts: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_exact", "*" not in self.text)
-        object.__setattr__(self, "_prefix", self.text.split("*")[0])
-        runs = re.sub(r"\*+", "*", self.text).split("*")  # `**` would make the regex backtrack for nothing
-        object.__setattr__(self, "_regex", re.compile(".*".join(map(re.escape, runs)), re.DOTALL))
+        object.__setattr__(self, "_parts", tuple(self.text.split("*")))
 
     def matches(self, name: str) -> bool:
-        if self._exact:
-            return name == self.text
-        return name.startswith(self._prefix) and self._regex.fullmatch(name) is not None
+        parts = self._parts
+        first, last = parts[0], parts[-1]
+        if len(parts) == 1:
+            return name == first
+        end = len(name) - len(last)
+        if not name.startswith(first) or not name.endswith(last) or end < len(first):
+            return False
+        at = len(first)
+        for part in parts[1:-1]:  # leftmost fits are enough: what is left over is the next star's
+            at = name.find(part, at, end)
+            if at < 0:
+                return False
+            at += len(part)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +53,50 @@ class PathGlob:
     """A glob relative to the workspace: `*` within one folder level, `**` across levels."""
 
     text: str
-    _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _folded: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _levels: tuple[NamePattern | None, ...] = field(init=False, repr=False, compare=False)
+    _folded: tuple[NamePattern | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_regex", re.compile(_glob(self.text), re.DOTALL))
-        object.__setattr__(self, "_folded", re.compile(_glob(fold_path(self.text)), re.DOTALL))
+        object.__setattr__(self, "_levels", _levels(self.text))
+        object.__setattr__(self, "_folded", _levels(fold_path(self.text)))
 
     def matches(self, path: str) -> bool:
         """Exactly this spelling: for what is allowed."""
-        return self._regex.fullmatch(path) is not None
+        return self.text == "**" or _levels_match(self._levels, path.split("/"), inside=False)
 
     def matches_any_spelling(self, folded: str) -> bool:
         """Any spelling a file system may take for the same file (see `fold_path`): for what is refused.
 
         A file inside a refused folder is refused too.
         """
-        return self._folded.fullmatch(folded) is not None or any(
-            self._folded.fullmatch(folded[:i]) is not None for i, c in enumerate(folded) if c == "/"
-        )
+        return _levels_match(self._folded, folded.split("/"), inside=True)
 
 
-def _glob(text: str) -> str:
-    parts: list[str] = []
-    levels = re.sub(r"(\*\*/)+", "**/", text).split("/")
-    for i, level in enumerate(levels):
-        last = i == len(levels) - 1
-        if level == "**":
-            parts.append(".*" if last else "(?:.*/)?")
-        else:
-            name = "[^/]*".join(map(re.escape, re.sub(r"\*+", "*", level).split("*")))
-            parts.append(name if last else name + "/")
-    return "".join(parts)
+def _levels(text: str) -> tuple[NamePattern | None, ...]:
+    """Patterns of the levels; None stands for any number of levels, and a last `**` for at least one."""
+    found = [None if level == "**" else NamePattern(level) for level in text.split("/")]
+    return (*found, NamePattern("*")) if found[-1] is None else tuple(found)
+
+
+def _levels_match(pattern: tuple[NamePattern | None, ...], levels: list[str], *, inside: bool) -> bool:
+    """Greedy, going back to the last `**` only; `inside`: the first levels may be enough."""
+    i = j = 0
+    retry: tuple[int, int] | None = None
+    while True:
+        if i == len(pattern):
+            if j == len(levels) or inside:
+                return True
+        elif (part := pattern[i]) is None:
+            retry = (i + 1, j)
+            i += 1
+            continue
+        elif j < len(levels) and part.matches(levels[j]):
+            i, j = i + 1, j + 1
+            continue
+        if retry is None or retry[1] >= len(levels):
+            return False
+        i, j = retry[0], retry[1] + 1
+        retry = (i, j)
 
 
 def clean_path(path: str) -> str:
@@ -93,13 +115,9 @@ def fold_path(path: str) -> str:
     return "/".join(p for p in (level.rstrip(". ") if level.strip(".") else "" for level in levels) if p)
 
 
-PROTECTED = tuple(PathGlob(p) for p in PROTECTED_PATHS)
-
-
 def protected(path: str) -> bool:
     """May this path never be written, whatever the policy says? (The repository's own files and the law.)"""
-    folded = fold_path(path)
-    return any(glob.matches_any_spelling(folded) for glob in PROTECTED)
+    return not PROTECTED_LEVELS.isdisjoint(fold_path(path).split("/"))
 
 
 def argv_matches(pattern: Sequence[str], argv: Sequence[str]) -> bool:

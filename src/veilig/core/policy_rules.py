@@ -87,8 +87,6 @@ class Case:
         needs: tuple[ApprovalNeed, ...] = ()
         if verdict is Verdict.ASK:
             asked = {f.gateway or Gateway.CHANGES for f in self.findings if f.verdict is Verdict.ASK}
-            # A person of a gateway decides more than one of `changes`: one question is enough.
-            asked = asked - {Gateway.CHANGES} or asked
             needs = tuple(n for g in Gateway if g in asked for n in self.policy.approvers[g])
         return Decision(
             verdict=verdict,

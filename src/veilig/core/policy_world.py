@@ -69,11 +69,13 @@ def _restart(case: Case) -> None:
             lowest.rule, "max_restarts_per_hour is 0 or absent, and the lowest of all matching rules holds"
         )
     case.budgets.append(BudgetClaim(f"service.restart/service:{name}", lowest.restarts_per_hour, HOUR_S))
+    totals: dict[str, int] = {}
     for rule in rules:
         key, total = f"service.restart/rule:{rule.pattern.text}", rule.restarts_total_per_hour
         if total == 0:
             case.deny(rule.rule, "the rule's total of restarts per hour is 0")
-        case.budgets.append(BudgetClaim(key, total, HOUR_S))
+        totals[key] = min(total, totals.get(key, total))  # the same pattern twice is one group
+    case.budgets += [BudgetClaim(key, total, HOUR_S) for key, total in totals.items()]
     if facts.last_healthy:
         why = "takes the last healthy capacity, or nobody showed that it does not"
         case.ask(case.policy.gateway_rules[Gateway.DESTRUCTIVE], why, Gateway.DESTRUCTIVE)
