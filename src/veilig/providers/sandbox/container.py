@@ -18,7 +18,6 @@ import socket
 import struct
 import subprocess
 import tarfile
-import tempfile
 import time
 from pathlib import Path
 
@@ -82,8 +81,8 @@ async def _stand(
     uid = fresh_user() if os.geteuid() == 0 else None
     plan = workspace.protect(mounts.workspace, mounts.protected)
     starter.finish.append(plan.undo)
-    private = Path(tempfile.mkdtemp(prefix="veilig-control-"))
-    starter.finish.append(lambda: shutil.rmtree(private, ignore_errors=True))
+    private, remove = workspace.private_directory()
+    starter.finish.append(remove)
     if uid is not None:
         os.chown(private, uid, uid)
     (private / "etc").mkdir()

@@ -10,10 +10,8 @@ Source of the numbers: include/uapi/linux/landlock.h of Linux 6.12.
 
 import contextlib
 import os
-import shutil
 import socket
 import stat
-import tempfile
 from pathlib import Path
 
 from veilig.core.errors import SandboxUnavailable
@@ -82,8 +80,8 @@ async def _stand(
 ) -> tuple[Standing, workspace.Protection]:
     root = os.geteuid() == 0
     uid = fresh_user() if root else None
-    private = Path(tempfile.mkdtemp(prefix="veilig-box-"))
-    starter.finish.append(lambda: shutil.rmtree(private, ignore_errors=True))
+    private, remove = workspace.private_directory()
+    starter.finish.append(remove)
     if uid is not None:
         os.chown(private, uid, uid)
     group = cgroup.make()

@@ -10,8 +10,10 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -167,9 +169,28 @@ def _make(plan: Protection) -> None:
             ) from error
 
 
+def private_directory() -> tuple[Path, Callable[[], None]]:
+    """A directory of a box outside any workspace, and what removes it; noted, so `sweep` finds it."""
+    note = state_directory() / f"directory-{os.getpid()}-{secrets.token_hex(4)}.json"
+    path = Path(tempfile.mkdtemp(prefix="veilig-box-"))
+    note.write_text(json.dumps(str(path)))
+
+    def remove() -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        note.unlink(missing_ok=True)
+
+    return path, remove
+
+
 def sweep() -> None:
-    """Remove the placeholders of boxes whose maker was killed."""
+    """Remove the placeholders and directories of boxes whose maker was killed."""
     directory = state_directory()
+    for note in directory.glob("directory-*.json"):
+        maker = note.name.split("-")[1]
+        if maker.isdigit() and not Path(f"/proc/{maker}").exists():
+            with contextlib.suppress(OSError, ValueError):  # another box sweeps as well
+                shutil.rmtree(str(json.loads(note.read_text())), ignore_errors=True)
+                note.unlink(missing_ok=True)
     for note, paths in list(_notes(directory)):
         maker = note.name.split("-")[1]
         if maker.isdigit() and Path(f"/proc/{maker}").exists():
