@@ -26,9 +26,9 @@ RECIPE = "names"
 _BUILTIN_TYPES = (str, bytes, int, float, list, tuple, dict, set, frozenset, bytearray, object)
 # Importing these has no effect that a user could see; no other module is imported to look at its names.
 _HARMLESS = frozenset(
-    {"base64", "collections", "contextlib", "copy", "csv", "datetime", "enum", "functools", "hashlib", "heapq",
-     "html", "itertools", "json", "math", "operator", "os", "os.path", "pathlib", "random", "re", "secrets",
-     "shutil", "statistics", "string", "tempfile", "textwrap", "time", "typing", "uuid"}
+    {"base64", "collections", "contextlib", "copy", "csv", "datetime", "enum", "functools", "hashlib",
+     "heapq", "html", "itertools", "json", "math", "operator", "os", "os.path", "pathlib", "random", "re",
+     "secrets", "shutil", "statistics", "string", "tempfile", "textwrap", "time", "typing", "uuid"}
 )  # fmt: skip
 
 

@@ -1,0 +1,60 @@
+"""Which repairs do all recipes offer for a failure, and which defects does reading alone show?"""
+
+from collections.abc import Mapping
+
+from veilig.repair.edit import EditError
+from veilig.repair.recipes import (
+    config_keys,
+    config_syntax,
+    declared,
+    deployment,
+    imports,
+    moved_names,
+    names,
+    syntax,
+)
+from veilig.repair.recipes.proposal import Advice, Context, Defect, Proposal
+
+
+def propose(context: Context) -> list[Proposal | Advice]:
+    """Every proposal for the failure of a context, cheapest first, then the advice; each edit can be applied.
+
+    Without a failure: repairs of what `detect` finds.
+    """
+    found: list[Proposal | Advice] = [*syntax.propose(context)]
+    for path in sorted(context.files):
+        found += config_syntax.propose(path, context.files[path])
+    found += config_keys.propose(context)
+    found += deployment.propose(context.files)
+    if context.failure is not None:
+        found += moved_names.propose(context)
+        found += imports.propose(context)
+        found += names.propose(context)
+        found += declared.propose(context)
+    proposals = [item for item in found if isinstance(item, Proposal) and _applies(item, context.files)]
+    # The cheapest of equal edits stays: later entries of a dict replace earlier ones.
+    dearest_first = sorted(proposals, key=lambda item: -item.cost)
+    unique: dict[object, Proposal] = {(item.edits, item.removed): item for item in dearest_first}
+    advice = [item for item in found if isinstance(item, Advice)]
+    ranked: list[Proposal] = sorted(unique.values(), key=lambda item: item.cost)
+    return [*ranked, *dict.fromkeys(advice)]
+
+
+def detect(files: Mapping[str, str]) -> list[Defect]:
+    """Syntax errors and typos of code and configuration, found without running anything, in path order."""
+    found: list[Defect] = []
+    for path, text in files.items():
+        if path.endswith((".py", ".pyi")):
+            found += syntax.detect(path, text)
+        else:
+            found += config_syntax.detect(path, text)
+    found += config_keys.detect(files)
+    found += deployment.detect(files)
+    return sorted(set(found), key=lambda item: (item.path, item.line, item.message))
+
+
+def _applies(proposal: Proposal, files: Mapping[str, str]) -> bool:
+    try:
+        return proposal.patch().apply(files) != dict(files)
+    except EditError:
+        return False
