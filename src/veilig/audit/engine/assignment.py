@@ -3,7 +3,7 @@
 import ast
 
 from veilig.audit.engine.attributes import set_attribute
-from veilig.audit.engine.frame import Frame, opaque, short_source
+from veilig.audit.engine.frame import CallSite, Frame, opaque, short_source
 from veilig.audit.engine.origins import part_of
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import MISSING, as_values, constant, join_values
@@ -81,6 +81,10 @@ def _unpack(frame: Frame, targets: list[ast.expr], value: Value, node: ast.AST) 
 
 def _set_item(frame: Frame, thing: Value, key: Value, value: Value, node: ast.AST) -> None:
     known = constant(key)
+    if isinstance(thing, Opaque) and thing.qual and isinstance(node, ast.expr):
+        call = ast.copy_location(ast.Call(func=node, args=[], keywords=[]), node)
+        site = CallSite(call, f"{thing.qual}.__setitem__", "__setitem__", thing, [key, value], {})
+        frame.engine.listener.on_call(frame, site)
     if isinstance(known, str):
         owner = thing.qual if isinstance(thing, Opaque) else ""
         frame.engine.listener.on_assign(frame, f"{owner}[{known}]" if owner else known, value, node)

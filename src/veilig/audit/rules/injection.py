@@ -101,7 +101,7 @@ COMMAND = Rule(
         Sink(PROCESS_CALLS, (0, "args"), either(shell_true, shell_argv, plain_text)),
         Sink(("asyncio.create_subprocess_shell", "pty.spawn", "os.popen2", "os.popen3", "popen2.popen2")),
         Sink((".exec_command",), (0,)),
-        Sink(("os.execl", "os.execv", "os.execvp", "os.spawnl", "os.spawnv", "os.execlp"), (0, 1)),
+        Sink(("os.execl", "os.execv", "os.execvp", "os.execlp", "os.execve", "os.execvpe"), (0,)),
     ),
     bad="import os\nfrom flask import request\ndef ping():\n    host = request.args.get('host')\n"
     "    os.system('ping -c1 ' + host)\n",

@@ -2,15 +2,16 @@
 
 import re
 
-from veilig.audit.engine.frame import Frame
+from veilig.audit.engine.attributes import outer_bases
+from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import MISSING, constant
-from veilig.audit.engine.value import OriginKind, Value
+from veilig.audit.engine.value import Class, OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
-    argument_named,
     both,
     keyword_is,
     negated,
+    text_of,
 )
 from veilig.audit.rules.rule import Check, Rule, Sink
 
@@ -22,6 +23,28 @@ def error_answer(frame: Frame, value: Value) -> bool:
     del value
     return frame.func is not None and any(_ROUTE.search(name) for name in frame.func.decorators)
 
+
+def safe_loader(_frame: Frame, site: CallSite) -> bool:
+    """A loader that builds plain values only, or a class of the project derived from one."""
+    loader = site.arg(1, "Loader")
+    names = outer_bases(loader) if isinstance(loader, Class) else [text_of(loader)]
+    return any(name.endswith(("SafeLoader", "BaseLoader")) for name in names)
+
+
+TRUST = Rule(
+    id="trust-boundary",
+    cwe=501,
+    title="unchecked value in the session",
+    severity=Severity.LOW,
+    what="a session key is chosen by a request",
+    why="CWE-501: what lies in the session is trusted later; the sender chooses what is overwritten",
+    advice="use fixed session keys, and check values before they are stored",
+    silent="fixed keys",
+    kind="session",
+    sinks=(Sink(("flask.session.__setitem__",), (0,)),),
+    bad="from flask import request, session\ndef f():\n    session[request.args['k']] = 'yes'\n",
+    good="from flask import request, session\ndef f():\n    session['k'] = 'yes'\n",
+)
 
 PICKLE = Rule(
     id="unsafe-deserialization",
@@ -61,7 +84,7 @@ PICKLE = Rule(
         Check(
             ("yaml.load", "yaml.load_all", "ruamel.yaml.load"),
             both(
-                negated(argument_named(1, "Loader", "SafeLoader", "BaseLoader", "CSafeLoader")),
+                negated(safe_loader),
                 lambda _frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
             ),
         ),
@@ -150,4 +173,4 @@ MASS = Rule(
     "    user.name = request.form['name']\n",
 )
 
-RULES = (PICKLE, TRACEBACK, HEADER, MASS)
+RULES = (TRUST, PICKLE, TRACEBACK, HEADER, MASS)
