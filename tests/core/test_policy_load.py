@@ -243,3 +243,10 @@ def test_a_damaged_contract_is_a_policy_or_a_policy_error(words: list[str], at: 
 )
 def test_the_nearest_name_is_a_slip_of_the_hand_not_a_guess(word: str, near: str | None):
     assert nearest(word, ["scope", "services", "mode", "security_groups"]) == near
+
+
+def test_the_features_a_policy_may_require_are_those_the_walls_probe():
+    from veilig.core.policy_schema import FEATURES
+    from veilig.providers.sandbox.wall import Feature
+
+    assert set(FEATURES) == {str(f) for f in Feature}

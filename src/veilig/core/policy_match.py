@@ -55,10 +55,13 @@ class PathGlob:
     text: str
     _levels: tuple[NamePattern | None, ...] = field(init=False, repr=False, compare=False)
     _folded: tuple[NamePattern | None, ...] = field(init=False, repr=False, compare=False)
+    _hint: str = field(init=False, repr=False, compare=False)  # every match has it: a cheap first look
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_levels", _levels(self.text))
         object.__setattr__(self, "_folded", _levels(fold_path(self.text)))
+        literal = fold_path(self.text).replace("/", "*").split("*")
+        object.__setattr__(self, "_hint", max(literal, key=len))
 
     def matches(self, path: str) -> bool:
         """Exactly this spelling: for what is allowed."""
@@ -69,7 +72,7 @@ class PathGlob:
 
         A file inside a refused folder is refused too.
         """
-        return _levels_match(self._folded, folded.split("/"), inside=True)
+        return self._hint in folded and _levels_match(self._folded, folded.split("/"), inside=True)
 
 
 def _levels(text: str) -> tuple[NamePattern | None, ...]:
