@@ -145,11 +145,11 @@ BUGS: dict[str, tuple[str, str, str]] = {
         "power(x, 2)",
     ),
     "method_with_super": (
-        "class Base:\n    def area(self):\n        return 2\nclass Big(Base):\n    def area(self):\n"
-        "        return super().area() + 3\n",
-        "from m import Base, Big\ndef test_a():\n    assert Big().area() == 6\ndef test_b():\n"
+        "class Base:\n    def area(self):\n        return 2\nclass Big(Base):\n    def __init__(self, n):\n        self.n = n\n    def area(self):\n"
+        "        return super().area() + self.n\n",
+        "from m import Base, Big\ndef test_a():\n    assert Big(3).area() == 6\n    assert Big(5).area() == 10\ndef test_b():\n"
         "    assert Base().area() == 2\n",
-        "super().area() * 3",
+        "super().area() * self.n",
     ),
     "private_name": (
         "class Counter:\n    def __init__(self):\n        self.__n = 0\n    def up(self):\n        self.__n -= 1\n"
@@ -176,7 +176,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     "wrong_exception": (
         "def lookup(d, k):\n    try:\n        return d[k]\n    except IndexError:\n        return None\n",
         "from m import lookup\ndef test_a():\n    assert lookup({}, 'x') is None\n"
-        "def test_b():\n    assert lookup([], 0) is None\n",
+        "def test_b():\n    assert lookup([], 0) is None\n    assert lookup({1: 2}, 1) == 2\n",
         "KeyError",
     ),
     "endless_loop": (

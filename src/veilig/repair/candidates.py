@@ -15,6 +15,7 @@ TITLE_CHARS_MAX = 110
 LINE_COST = 3.0  # what separates the most from the least suspicious line
 RANK_COST = 0.06  # what one place further down the list costs: ties are broken, not decided
 RANK_COST_MAX = 2.0
+HEADER_COST, CONSTANT_COST = 0.8, 1.0  # these lines run at import, so no spectrum can accuse them
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,22 @@ def _places(files: Mapping[str, str], ranked: Sequence[Line]) -> Iterator[_Place
             continue
         cost = LINE_COST * (1 - line.score / best) + min(RANK_COST * rank, RANK_COST_MAX)
         for statement in at_line.get((line.path, line.line), ()):
-            if statement not in done and not isinstance(statement, ast.Import | ast.ImportFrom):
-                done.add(statement)
-                yield _Place(source, statement, cost)
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                continue
+            for near, more in ((statement, 0.0), *_behind(source, statement)):
+                if near not in done:
+                    done.add(near)
+                    yield _Place(source, near, cost + more)
+
+
+def _behind(source: Source, statement: ast.stmt) -> Iterator[tuple[ast.stmt, float]]:
+    """What a suspected statement leans on though no test runs it: defaults and module constants."""
+    function = source.function(statement)
+    if function is not None:
+        yield function, HEADER_COST
+    for node in source.own_nodes(statement):
+        if isinstance(node, ast.Name) and node.id in source.constants:
+            yield source.constants[node.id], CONSTANT_COST
 
 
 def _source(path: str, text: str | None) -> Source | None:

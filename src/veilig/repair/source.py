@@ -240,6 +240,15 @@ class Source:
         }
 
     @cached_property
+    def constants(self) -> dict[str, ast.stmt]:
+        """The last assignment of each name at the module's top level."""
+        found: dict[str, ast.stmt] = {}
+        for one in self.tree.body:
+            targets = one.targets if isinstance(one, ast.Assign) else [getattr(one, "target", None)]
+            found.update((target.id, one) for target in targets if isinstance(target, ast.Name))
+        return found
+
+    @cached_property
     def signatures(self) -> dict[str, Function]:
         """Every function and method of the module by its bare name; the last definition wins."""
         return {
