@@ -73,7 +73,7 @@ def detect(files: Mapping[str, str]) -> list[Defect]:
 
 
 def propose(context: Context) -> list[Proposal]:
-    """Misspelt keys and folders of the pytest configuration, an unregistered marker, a missing asyncio mode."""
+    """Misspelt keys and folders of pytest's configuration, unregistered markers, a missing asyncio mode."""
     found: list[Proposal] = []
     folders = {str(parent) for path in context.files for parent in PurePosixPath(path).parents} - {"."}
     for key in _keys(context.files):

@@ -12,17 +12,19 @@ from veilig.repair.recipes.proposal import Confidence, Context, Needs, Proposal
 RECIPE = "declared"
 # Import name -> distribution, where they differ and no installed metadata says so.
 _DISTRIBUTIONS: Mapping[str, str] = {
-    "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python", "sklearn": "scikit-learn", "bs4": "beautifulsoup4",
+    "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python", "sklearn": "scikit-learn",
+    "bs4": "beautifulsoup4",
     "dateutil": "python-dateutil", "dotenv": "python-dotenv", "jwt": "pyjwt", "Crypto": "pycryptodome",
     "OpenSSL": "pyopenssl", "MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "git": "gitpython",
     "serial": "pyserial", "attr": "attrs", "magic": "python-magic", "pkg_resources": "setuptools",
-    "markdown": "markdown", "docx": "python-docx", "slugify": "python-slugify", "pydantic_settings": "pydantic-settings",
+    "markdown": "markdown", "docx": "python-docx", "slugify": "python-slugify",
+    "pydantic_settings": "pydantic-settings",
     "flask_sqlalchemy": "flask-sqlalchemy", "rest_framework": "djangorestframework", "zmq": "pyzmq",
 }  # fmt: skip
 
 
 def propose(context: Context) -> list[Proposal]:
-    """Declares what the failing import needs, in the file that declares the rest; asks a person about the name.
+    """Declares what the failing import needs, beside the rest; a person decides about the name.
 
     A name that no metadata and no table knows is never guessed: a wrong distribution is somebody else's code.
     """

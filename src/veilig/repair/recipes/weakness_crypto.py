@@ -175,6 +175,28 @@ def _owner(site: Site, node: ast.Constant) -> str:
     return ""
 
 
+def long_key(site: Site) -> list[Proposal]:
+    """2048 bits for a shorter RSA, DSA or DH key."""
+    for call in site.nodes(ast.Call):
+        for node in [*call.args, *(item.value for item in call.keywords)]:
+            if isinstance(node, ast.Constant) and type(node.value) is int and 512 <= node.value < 2048:
+                title = f"key of {node.value} -> 2048 bits"
+                return [site.proposal(title, site.replace(node, "2048"), confidence=Confidence.MEDIUM)]
+    return []
+
+
+def escape_pattern(site: Site) -> list[Proposal]:
+    """re.escape() around text from outside used as a pattern; a bad constant pattern needs a person."""
+    for call in site.nodes(ast.Call):
+        if not site.name_of(call.func).startswith("re.") or not call.args:
+            continue
+        pattern = call.args[0]
+        if not isinstance(pattern, ast.Constant | ast.JoinedStr | ast.BinOp):
+            edits = [site.replace(pattern, f"re.escape({site.source(pattern)})"), *site.add_import("re")]
+            return [site.proposal("re.escape() around the text", *edits, confidence=Confidence.MEDIUM)]
+    return []
+
+
 def quote_in_log(site: Site) -> list[Proposal]:
     """repr() of the value: a line break from outside cannot start a line of its own in the log."""
     for call in site.calls(

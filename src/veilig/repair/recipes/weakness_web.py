@@ -27,6 +27,8 @@ def escape_html(site: Site) -> list[Proposal]:
     nodes: list[ast.expr] = []
     for call in site.nodes(ast.Call):
         name = site.name_of(call.func).rsplit(".", 1)[-1]
+        if name == "Environment" and not is_constant(keyword_of(call, "autoescape"), True):
+            return [site.proposal("autoescape=True", site.set_keyword(call, "autoescape", "True"))]
         if name in _MARKUP and len(call.args) == 1:
             source, _ = origin(site, call.args[0])
             if is_composed(pieces(source)):

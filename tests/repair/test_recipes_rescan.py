@@ -1,0 +1,32 @@
+"""Does the audit find nothing any more, and nothing new, where the first edit was applied?"""
+
+import pytest
+
+from veilig.audit.rules import RULES
+from veilig.audit.rules.rule import Rule
+from veilig.audit.scan import scan_sources
+from veilig.repair.recipes.proposal import Proposal
+from veilig.repair.recipes.weakness import propose
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_the_first_edit_for_a_rules_own_example_survives_the_re_scan(rule: Rule) -> None:
+    files = {"app.py": rule.bad}
+    before = scan_sources(files)
+    for finding in [item for item in before.findings if item.rule == rule.id][:1]:
+        first = propose(finding, files)[0]
+        if isinstance(first, Proposal):
+            after = scan_sources(first.patch().apply(files))
+            left = [item for item in after.findings if item.rule == rule.id]
+            assert len(left) < sum(item.rule == rule.id for item in before.findings), first
+            assert {item.rule for item in after.findings} <= {item.rule for item in before.findings}
+
+
+def test_most_rules_with_a_finding_have_an_edit() -> None:
+    edits = total = 0
+    for rule in RULES:
+        files = {"app.py": rule.bad}
+        for finding in [item for item in scan_sources(files).findings if item.rule == rule.id][:1]:
+            total += 1
+            edits += isinstance(propose(finding, files)[0], Proposal)
+    assert edits / total >= 0.6, f"{edits} of {total}"  # the audit's target for verified fixes
