@@ -3,9 +3,10 @@
 import ast
 
 from veilig.audit.engine.frame import Frame, opaque
-from veilig.audit.engine.origins import part_of
+from veilig.audit.engine.origins import facts_about, part_of
 from veilig.audit.engine.source import namespace
 from veilig.audit.engine.value import (
+    NO_FACTS,
     UNKNOWN,
     Class,
     Const,
@@ -60,7 +61,10 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
         return opaque(qual, frame.source_part(thing.qual, name, kind))
     if not thing.taints or name == "parents":  # `base in path.parents` is about the path itself
         return opaque(qual, thing.taints)
-    return opaque(qual, part_of(frame, thing.taints, f".{name}", GRANTS.get(name, frozenset())))
+    taints = part_of(frame, thing.taints, f".{name}", GRANTS.get(name, frozenset()))
+    if name in ("netloc", "hostname"):  # an address without a host stays on this site
+        return Opaque(qual, taints, "", NO_FACTS, facts_about(frame, thing.taints, HOST))
+    return opaque(qual, taints)
 
 
 def _of_module(frame: Frame, thing: Module, name: str) -> Value:

@@ -22,6 +22,7 @@ PROCESS_CALLS = (
     "subprocess.check_output",
     "subprocess.check_call",
 )
+LOGGERS = ("logging", "logging.getLogger()", "flask.current_app.logger", "flask.Flask().logger")
 shell_true = given_true(99, "shell")
 
 
@@ -150,6 +151,7 @@ REFLECTION = Rule(
     origins=REMOTE,
     sinks=(
         Sink(("__import__", "importlib.import_module", "compile", "builtins.__import__", "pydoc.locate")),
+        Sink(("getattr",), (1,)),
     ),
     bad="import importlib\nfrom flask import request\ndef load():\n"
     "    return importlib.import_module(request.args['m'])\n",
@@ -278,10 +280,11 @@ LOG = Rule(
         Sink(
             tuple(
                 f"{owner}.{level}"
-                for owner in ("logging", "logging.getLogger()", "flask.current_app.logger")
+                for owner in LOGGERS
                 for level in ("debug", "info", "warning", "warn", "error", "critical", "exception")
             ),
-            (0,),
+            ("*",),
+            lambda _frame, site: "%r" not in text_of(site.arg(0)),
         ),
     ),
     bad="import logging\nfrom flask import request\nlog = logging.getLogger(__name__)\ndef login():\n"

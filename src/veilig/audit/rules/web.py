@@ -137,7 +137,7 @@ ARCHIVE = Rule(
             lambda _frame, site: (
                 "tarfile." in text_of(site.receiver)
                 and site.arg(99, "filter") is None
-                and site.arg(1, "members") is None
+                and (site.name == "extract" or site.arg(1, "members") is None)
             ),
         ),
         Check(
