@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from veilig.agent.fix import FixPlanner
 from veilig.agent.fix_state import FixOptions
+from veilig.audit.advisories import ENVIRONMENT_NAME, AdvisoryError, locate
 from veilig.core.action import Action
 from veilig.core.action_json import JSON
 from veilig.core.actor import Actor, ActorKind
@@ -71,7 +72,7 @@ async def run_fix(
 
 
 async def resume(session: str, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
-    """Go on with a session that a crash, a question or a budget stopped. Raises SessionError when there is none."""
+    """Go on with a session that a crash, a question or a budget stopped; SessionError when there is none."""
     home = find_home(setting.environment)
     view = find_session(home, session)
     options = FixOptions.from_json(dict[str, Any](view.options))
@@ -107,13 +108,15 @@ class _Wired:
         self.ledger: Ledger = self.home.open_ledger(self.policy)
         self.workspace = Workspace(self.home.session(session), self.source)
         python = find_python(self.source, setting.python, setting.environment)
-        self.box = Box(self.workspace, python, terms(self.policy), self._stood, setting.hide)
+        advisories = find_advisories(self.home, setting.environment)
+        data = (advisories,) if advisories else ()
+        self.box = Box(self.workspace, python, terms(self.policy), self._stood, setting.hide, data)
         self.wall: Wall | None = None
-        self.work = WorkProvider(self.workspace, self.box, self.clock, setting.environment)
+        self.work = WorkProvider(self.workspace, self.box, self.clock, advisories)
         self.gate = Gate(
             session=session,
             ledger=self.ledger,
-            law=self.laws.law(self.clock, lambda action: Facts(root=str(self.source))),
+            law=self.laws.law(self.clock, lambda _: Facts(root=str(self.source))),
             providers=[
                 FilesProvider(self.workspace, self.clock, self.laws.in_copy, self.redactor.learn_text),
                 self.work,
@@ -171,6 +174,22 @@ class _Wired:
         }
         await self.ledger.submit(lambda tx: tx.append("wall.stood", self.session, body))
         self.watcher.wall(wall)
+
+
+def find_advisories(home: Home, environment: Mapping[str, str]) -> Path | None:
+    """The advisory data to show the reader; None when there is none (the scan then says how to get it).
+
+    Raises AdvisoryError when the environment names a file that is not there.
+    """
+    import veilig
+
+    checkout = Path(veilig.__file__).parents[2]
+    try:
+        return locate(environment, home.path, checkout).resolve()
+    except AdvisoryError:
+        if environment.get(ENVIRONMENT_NAME):
+            raise
+        return None
 
 
 def terms(policy: Policy) -> Terms:

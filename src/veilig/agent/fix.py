@@ -5,11 +5,13 @@ time, prove the whole in fresh processes, show the diff, bring it back when aske
 function of the recorded state and the last outcome.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from veilig.agent.fix_proof import Proof
 from veilig.agent.fix_state import (
     FIXED,
+    KINDS,
     OPEN,
     PROPOSED,
     UNFIXED,
@@ -38,14 +40,13 @@ from veilig.core.canonical import canonical_text
 from veilig.core.provider import Outcome, Status, Step
 
 EARLY = ("syntax", "config")  # what keeps the tests from running at all
-ORDER = ("syntax", "config", "import", "test", "weakness", "dependency")
 TRIES_MAX = 8  # proposals per problem: the eighth best is a guess
 SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
 SEARCH_SHARE = 0.5  # of the time left, for one search
 
 
-_KINDS = {
-    "": ORDER,
+_ONLY = {
+    "": KINDS,
     "tests": ("syntax", "import", "test"),
     "audit": ("weakness", "dependency"),
     "config": ("syntax", "config"),
@@ -65,26 +66,43 @@ class FixPlanner(Proof):
         now.used_s += seconds(dict(outcome.data))
         if outcome.status is Status.IN_DOUBT and now.stage not in ("apply", "branch"):
             return self._restart(now)
-        handler = getattr(self, f"_after_{now.stage}")
-        return cast(Step, handler(now, action, outcome))
+        if now.stage == "change":
+            return self._after_change(now, action, outcome)
+        handlers: dict[str, Callable[[State, Outcome], Step]] = {
+            "open": self._after_open,
+            "scan": self._after_scan,
+            "baseline": self._after_baseline,
+            "refresh": self._after_refresh,
+            "propose": self._after_propose,
+            "search": self._after_search,
+            "rescan": self._after_rescan,
+            "retest": self._after_retest,
+            "undo": self._after_undo,
+            "proof": self._after_proof,
+            "final_scan": self._after_final_scan,
+            "diff": self._after_diff,
+            "apply": self._after_delivery,
+            "branch": self._after_delivery,
+        }
+        return handlers[now.stage](now, outcome)
 
     # --- the stages, in the order they come ------------------------------------------------------
 
-    def _after_open(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_open(self, now: State, outcome: Outcome) -> Step:
         if not outcome.ok:
             return self._finish(now, ok=False, summary=outcome.detail)
         now.skipped = cast(list[JSON], outcome.data.get("skipped", []))
         now.stage = "scan"
         return self._step(now, ScanCode(repairs=True))
 
-    def _after_scan(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_scan(self, now: State, outcome: Outcome) -> Step:
         if outcome.ok:
             self._take_scan(now, outcome)
         else:
             now.notes.append(f"the code could not be audited: {outcome.detail}")
         return self._work(now)
 
-    def _after_baseline(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_baseline(self, now: State, outcome: Outcome) -> Step:
         now.late = True
         report = dict(outcome.data)
         if not outcome.ok:
@@ -93,7 +111,7 @@ class FixPlanner(Proof):
         now.problems += [problem_of(group) for group in cast(list[Json], report.get("groups", []))]
         return self._work(now)
 
-    def _after_refresh(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_refresh(self, now: State, outcome: Outcome) -> Step:
         """Proposals for a file that another fix has changed meanwhile."""
         problem = self._current(now)
         problem.stale = False
@@ -107,7 +125,7 @@ class FixPlanner(Proof):
             problem.proof.append("gone on re-scan")
         return self._work(now)
 
-    def _after_propose(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_propose(self, now: State, outcome: Outcome) -> Step:
         problem = self._current(now)
         problem.asked = True
         if outcome.ok:
@@ -116,7 +134,7 @@ class FixPlanner(Proof):
             now.notes.append(f"{problem.title}: no repairs could be proposed: {outcome.detail}")
         return self._work(now)
 
-    def _after_search(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_search(self, now: State, outcome: Outcome) -> Step:
         problem = self._current(now)
         problem.searched = True
         problem.proposals = cast(list[Json], outcome.data.get("proposals", []))
@@ -134,7 +152,7 @@ class FixPlanner(Proof):
             return self._step(now, from_json(trial.todo.pop(0)))
         return self._prove(now)
 
-    def _after_rescan(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_rescan(self, now: State, outcome: Outcome) -> Step:
         trial, problem = self._trial(now), self._current(now)
         if not outcome.ok:
             return self._give_up(now, f"the re-scan failed: {outcome.detail}")
@@ -150,7 +168,7 @@ class FixPlanner(Proof):
         problem.proof.append("gone on re-scan")
         return self._prove(now)
 
-    def _after_retest(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_retest(self, now: State, outcome: Outcome) -> Step:
         problem = self._current(now)
         report = {k: v for k, v in outcome.data.items() if k != "groups"}
         if not outcome.ok:
@@ -170,7 +188,7 @@ class FixPlanner(Proof):
             problem.proof.append("the test command succeeds")
         return self._accept(now)
 
-    def _after_undo(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_undo(self, now: State, outcome: Outcome) -> Step:
         trial = self._trial(now)
         if not outcome.ok:
             return self._finish(now, ok=False, summary=f"an edit could not be taken back: {outcome.detail}")
@@ -217,10 +235,10 @@ class FixPlanner(Proof):
         return self._work(now)
 
     def _pick(self, now: State) -> int | None:
-        kinds = _KINDS[self._options.only]
-        wanted = ORDER if now.late else EARLY
+        kinds = _ONLY[self._options.only]
+        wanted = KINDS if now.late else EARLY
         candidates = [
-            (ORDER.index(p.kind), i)
+            (KINDS.index(p.kind), i)
             for i, p in enumerate(now.problems)
             if p.status == OPEN and p.kind in wanted and p.kind in kinds
         ]
@@ -292,7 +310,7 @@ class FixPlanner(Proof):
         return self._step(now, self._tests())
 
     def _restart(self, now: State) -> Step:
-        """A crash left a change in doubt: make the copy anew and work again; nothing outside it was touched."""
+        """A crash left a change in doubt: make the copy anew; nothing outside of it was touched."""
         fresh = State(
             notes=[*now.notes, "a crash left an edit in doubt: the copy was made anew"], used_s=now.used_s
         )
@@ -327,11 +345,9 @@ class FixPlanner(Proof):
 
 def undo_of(action: Action, outcome: Outcome) -> Json:
     """The action that takes a change of the copy back, as JSON."""
-    if isinstance(action, DeleteFile):
-        raise AssertionError("fix never deletes files")
     after = str(outcome.data["after"])
     if isinstance(action, WriteFile) and not action.before:
         return to_json(DeleteFile(action.path, after))
     if isinstance(action, PatchFile | WriteFile):
         return {"kind": "file.patch", "path": action.path, "before": after, "edits": outcome.data["undo"]}
-    raise AssertionError(f"{action.kind} is no change of the copy")
+    raise AssertionError(f"{action.kind} cannot be taken back")  # fix never deletes what it did not make

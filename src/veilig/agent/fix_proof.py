@@ -1,9 +1,10 @@
-"""How does a fix session end? Everything is proven once more in fresh processes, shown, and brought back if asked."""
+"""How does a fix session end? Proven once more in fresh processes, shown, and brought back if asked."""
 
 from typing import cast
 
 from veilig.agent.fix_state import (
     FIXED,
+    KINDS,
     OPEN,
     PROPOSED,
     UNFIXED,
@@ -24,7 +25,7 @@ class Proof:
     def __init__(self, options: FixOptions) -> None:
         self._options = options
 
-    def _after_proof(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_proof(self, now: State, outcome: Outcome) -> Step:
         now.final = {k: v for k, v in outcome.data.items() if k != "groups"}
         worse = regressions(now.baseline, now.final) if outcome.ok else [outcome.detail]
         if worse and now.baseline.get("complete"):
@@ -38,7 +39,7 @@ class Proof:
         now.stage = "final_scan"
         return self._step(now, ScanCode())
 
-    def _after_final_scan(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_final_scan(self, now: State, outcome: Outcome) -> Step:
         if outcome.ok:
             data = dict(outcome.data)
             now.rescan = {k: v for k, v in data.items() if k != "problems"}
@@ -55,7 +56,7 @@ class Proof:
         now.stage = "diff"
         return self._step(now, ReadDiff())
 
-    def _after_diff(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_diff(self, now: State, outcome: Outcome) -> Step:
         now.diff = outcome.detail if outcome.ok else ""
         now.base = cast(list[JSON], outcome.data.get("base", []))
         now.files_changed = len(now.base)
@@ -75,13 +76,11 @@ class Proof:
             return self._step(now, CommitBranch(self._options.source, name, now.diff, text, base))
         return self._finish(now)
 
-    def _after_apply(self, now: State, action: Action, outcome: Outcome) -> Step:
+    def _after_delivery(self, now: State, outcome: Outcome) -> Step:
         now.applied = outcome.detail
         if not outcome.ok:
             return self._finish(now, ok=False, summary=f"the diff was not brought back: {outcome.detail}")
         return self._finish(now)
-
-    _after_branch = _after_apply
 
     def _tests(self, *, trace: bool = False) -> RunTests:
         timeout_s = max(60.0, min(1800.0, self._options.budget_s * 2))
@@ -94,6 +93,7 @@ class Proof:
                 problem.why = (
                     "the session ended before it" if summary else f"left out by --only {self._options.only}"
                 )
+        now.problems.sort(key=lambda p: (KINDS.index(p.kind), p.path, p.line))
         counts = {s: sum(p.status == s for p in now.problems) for s in (FIXED, PROPOSED, UNFIXED)}
         text = summary or f"{counts[FIXED]} fixed, {counts[PROPOSED]} proposed, {counts[UNFIXED]} not fixed"
         now.stage = "end"

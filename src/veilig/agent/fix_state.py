@@ -1,4 +1,4 @@
-"""What does a fix session know between two steps? Everything, as JSON: resuming starts from here and nothing else."""
+"""What does a fix session know between two steps? Everything, as JSON: resuming starts from here."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
@@ -9,6 +9,9 @@ STATE_VERSION = 1
 
 # How a problem can end.
 OPEN, FIXED, PROPOSED, UNFIXED = "open", "fixed", "proposed", "not fixed"
+
+# Kinds of problems, in the order in which they are worked on.
+KINDS = ("syntax", "config", "import", "test", "weakness", "dependency")
 
 type Json = dict[str, JSON]
 

@@ -82,6 +82,7 @@ def drive(given: argparse.Namespace, start: Any, delivers: bool) -> int:
         "events": ended.events,
         "wall": ended.wall.name if ended.wall else "",
         "law": progress.law,
+        "source": given.path if hasattr(given, "path") else "",
         **dict(ended.finish.data),
     }
     if given.markdown:

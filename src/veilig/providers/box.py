@@ -37,7 +37,9 @@ class Box:
         terms: Terms,
         stood: Callable[[Wall], Awaitable[None]],
         hide: frozenset[str] = frozenset(),
+        data: tuple[Path, ...] = (),
     ) -> None:
+        self._data = data
         self.workspace = workspace
         self.python = python
         self._terms = terms
@@ -85,7 +87,7 @@ class Box:
             raise ProviderError(
                 "there is no copy yet", why="a wall stands around one", fix="open the workspace first"
             )
-        readonly = covering([*toolchain_mounts(self.python), *own_code()])
+        readonly = covering([*toolchain_mounts(self.python), *own_code(), *self._data])
         mounts = Mounts(self.root, readonly)
         walls = self._terms.walls
         hide = self._hide | ({"bubblewrap", "landlock", "container"} - set(walls))

@@ -90,7 +90,9 @@ class FilesProvider:
         try:
             return await asyncio.to_thread(self._perform, _ours(action), permit)
         except OSError as error:
-            raise ProviderError(f"{action.kind} failed", why=str(error), fix="the copy may be incomplete") from error
+            raise ProviderError(
+                f"{action.kind} failed", why=str(error), fix="the copy may be incomplete"
+            ) from error
 
     async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
         """Reads the file again: what stands there is what was meant."""

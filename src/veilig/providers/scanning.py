@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
+from veilig.audit.advisories import ENVIRONMENT_NAME
 from veilig.core.action import ProposePatch, ScanCode
 from veilig.core.action_json import JSON
 from veilig.core.provider import Outcome, Permit, Status
@@ -20,10 +21,10 @@ PROPOSALS_MAX = 8  # per problem: what a planner tries before it gives up
 class Scanner:
     """Runs `python -m veilig.repair.worker` in the box and carries its edits over to what a planner sees."""
 
-    def __init__(self, workspace: Workspace, box: Box, environment: Mapping[str, str]) -> None:
+    def __init__(self, workspace: Workspace, box: Box, advisories: Path | None) -> None:
         self._workspace = workspace
         self._box = box
-        self._environment = environment
+        self._advisories = advisories
 
     async def scan(self, action: ScanCode, permit: Permit) -> Outcome:
         """Problems found by reading: weaknesses, vulnerable pins, syntax and configuration defects."""
@@ -53,7 +54,7 @@ class Scanner:
         """The worker's answer, or the failed Outcome that says why there is none."""
         task = {**task, "root": str(self._box.root)}
         argv = [sys.executable, "-m", MODULE]
-        env = {"VEILIG_ADVISORIES": found} if (found := self._environment.get("VEILIG_ADVISORIES")) else {}
+        env = {ENVIRONMENT_NAME: str(self._advisories)} if self._advisories else {}
         done = await self._box.run(argv, stdin=json.dumps(task).encode(), env=env, timeout_s=timeout_s)
         if not done.ok:
             return Outcome(False, f"the code could not be read: {told(done)}", Status.FAILED)

@@ -1,7 +1,7 @@
 """Who runs things behind the wall? Commands, tests, the audit, and the search for a patch."""
 
 import asyncio
-from collections.abc import Mapping
+from pathlib import Path
 
 from veilig.core.action import Action, ProposePatch, RunCommand, RunTests, ScanCode, SearchPatch
 from veilig.core.action_json import JSON, digest
@@ -23,11 +23,11 @@ class WorkProvider:
     nothing, what ran project code is in doubt.
     """
 
-    def __init__(self, workspace: Workspace, box: Box, clock: Clock, environment: Mapping[str, str]) -> None:
+    def __init__(self, workspace: Workspace, box: Box, clock: Clock, advisories: Path | None) -> None:
         self._clock = clock
         self._box = box
         tests = Tests(box)
-        scanner = Scanner(workspace, box, environment)
+        scanner = Scanner(workspace, box, advisories)
         searcher = Searcher(workspace, tests)
         self._tests, self._scanner, self._searcher = tests, scanner, searcher
         self.kinds = frozenset({"command.run", "tests.run", "audit.scan", "repair.propose", "repair.search"})

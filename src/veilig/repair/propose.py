@@ -6,24 +6,25 @@ from typing import Any
 
 from veilig.audit.advisories import VulnerablePin
 from veilig.audit.finding import Finding
-from veilig.repair.recipes import syntax, weakness
-from veilig.repair.recipes.proposal import Advice, Context, Defect, Failure, Frame, Proposal
+from veilig.repair.recipes import catalog, pins, weakness
+from veilig.repair.recipes.proposal import Advice, Context, Defect, Distribution, Failure, Frame, Proposal
 
 
 def defects(files: Mapping[str, str]) -> list[Defect]:
     """Syntax errors and configuration typos that reading alone finds, in the order of the files."""
-    found: list[Defect] = []
-    for path in sorted(files):
-        if path.endswith((".py", ".pyi")):
-            found += syntax.detect(path, files[path])
-    return found
+    return catalog.detect(files)
 
 
-def for_defect(defect: Defect, files: Mapping[str, str]) -> list[Proposal | Advice]:
-    """Edits for one defect, best first."""
-    if defect.kind == "syntax":
-        return [*syntax.repair_text(defect.path, files[defect.path])]
-    return []
+def for_defects(found: Sequence[Defect], files: Mapping[str, str]) -> list[list[Proposal | Advice]]:
+    """Edits for each defect, best first: those on its line, or for its file when it is alone there."""
+    offered = catalog.propose(Context(files)) if found else []
+    result: list[list[Proposal | Advice]] = []
+    for defect in found:
+        here = [o for o in offered if o.path == defect.path]
+        exact = [o for o in here if o.line == defect.line]
+        alone = sum(d.path == defect.path for d in found) == 1
+        result.append(exact or (here if alone else []))
+    return result
 
 
 def for_weakness(finding: Finding, files: Mapping[str, str]) -> list[Proposal | Advice]:
@@ -31,13 +32,14 @@ def for_weakness(finding: Finding, files: Mapping[str, str]) -> list[Proposal | 
     return weakness.propose(finding, files)
 
 
-def for_pin(pins: Sequence[VulnerablePin], files: Mapping[str, str]) -> list[Proposal | Advice]:
+def for_pin(found: Sequence[VulnerablePin], files: Mapping[str, str]) -> list[Proposal | Advice]:
     """The edit that moves a vulnerable pin to its lowest clean version."""
-    del pins, files
-    return []
+    return pins.propose(found, files)
 
 
-def for_failure(files: Mapping[str, str], failure: Mapping[str, Any]) -> list[Proposal]:
+def for_failure(
+    files: Mapping[str, str], failure: Mapping[str, Any], installed: Mapping[str, Distribution]
+) -> list[Proposal]:
     """Edits for one failing test or import, best first."""
     frames = tuple(Frame(str(p), int(n), str(f), str(t)) for p, n, f, t in failure.get("frames", []))
     told = Failure(
@@ -48,7 +50,5 @@ def for_failure(files: Mapping[str, str], failure: Mapping[str, Any]) -> list[Pr
         frames=frames,
         text=str(failure.get("text", "")),
     )
-    context = Context(files, told, python_version=sys.version_info[:2])
-    return (
-        syntax.propose(context) if told.exception in ("SyntaxError", "IndentationError", "TabError") else []
-    )
+    context = Context(files, told, installed, python_version=sys.version_info[:2])
+    return [o for o in catalog.propose(context) if isinstance(o, Proposal)]

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,23 @@ from veilig.audit.scan import scan_sources
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
 from veilig.core.errors import VeiligError
 from veilig.repair.collecting import collect_text
-from veilig.repair.propose import defects, for_defect, for_failure, for_pin, for_weakness
-from veilig.repair.recipes.proposal import Advice, Defect, Proposal
+from veilig.repair.propose import defects, for_defects, for_failure, for_pin, for_weakness
+from veilig.repair.recipes.proposal import Advice, Defect, Distribution, Proposal
 
 PROPOSALS_MAX = 12  # per problem, before they are carried over
 
 
 def scan(root: Path, paths: list[str], *, repairs: bool) -> dict[str, Any]:
-    """Every problem found by reading, those in `paths` only when given; what was not looked at beside them."""
+    """Every problem found by reading (only those in `paths` when given), and what was not looked at."""
     python = collect(root)
     text = collect_text(root)
     files = {**text.files, **python.files}
     report = scan_sources(python.files)
     found = [_weakness(f, files, repairs=repairs) for f in report.findings]
-    found += [_defect(d, files, repairs=repairs) for d in defects(files)]
+    broken = defects(files)
+    nothing: list[list[Proposal | Advice]] = [[] for _ in broken]
+    offered = for_defects(broken, files) if repairs else nothing
+    found += [_defect(d, o) for d, o in zip(broken, offered, strict=True)]
     pins, about = _pins(files, repairs=repairs)
     found += pins
     if paths:
@@ -56,10 +60,22 @@ def scan(root: Path, paths: list[str], *, repairs: bool) -> dict[str, Any]:
     }
 
 
-def propose(root: Path, failure: Mapping[str, Any]) -> dict[str, Any]:
+def propose(root: Path, failure: Mapping[str, Any], python: Path) -> dict[str, Any]:
     """Deterministic repairs for one failure, best first."""
     files = {**collect_text(root).files, **collect(root).files}
-    return {"proposals": [_json(p) for p in for_failure(files, failure)][:PROPOSALS_MAX]}
+    return {"proposals": [_json(p) for p in for_failure(files, failure, installed(python))][:PROPOSALS_MAX]}
+
+
+def installed(python: Path) -> dict[str, Distribution]:
+    """Import name -> distribution, from the metadata beside the project's interpreter."""
+    folders = [str(f) for f in python.parent.parent.glob("lib*/python*/site-packages")]
+    found: dict[str, Distribution] = {}
+    for one in distributions(path=folders):
+        known = Distribution(one.metadata["Name"] or "", one.version)
+        listed = (one.read_text("top_level.txt") or "").split()
+        names = listed or {f.parts[0].removesuffix(".py") for f in one.files or () if f.suffix == ".py"}
+        found.update(dict.fromkeys(names, known))
+    return found
 
 
 def _tests(report: Report) -> int:
@@ -84,7 +100,7 @@ def _weakness(finding: Finding, files: Mapping[str, str], *, repairs: bool) -> d
     }
 
 
-def _defect(defect: Defect, files: Mapping[str, str], *, repairs: bool) -> dict[str, Any]:
+def _defect(defect: Defect, offered: list[Proposal | Advice]) -> dict[str, Any]:
     kind = "syntax" if defect.kind == "syntax" else "config"
     return {
         "id": f"{defect.kind}:{defect.path}:{defect.message if kind == 'config' else ''}",
@@ -93,7 +109,7 @@ def _defect(defect: Defect, files: Mapping[str, str], *, repairs: bool) -> dict[
         "path": defect.path,
         "line": defect.line,
         "message": defect.message,
-        **_offers(for_defect(defect, files) if repairs else []),
+        **_offers(offered),
     }
 
 
@@ -162,7 +178,7 @@ def answer(task: Mapping[str, Any]) -> dict[str, Any]:
     root = Path(task["root"])
     if task["do"] == "scan":
         return scan(root, list(task["paths"]), repairs=bool(task["repairs"]))
-    return propose(root, task["failure"])
+    return propose(root, task["failure"], Path(task["python"]))
 
 
 def main() -> int:

@@ -56,7 +56,11 @@ def _frozen(value: Any) -> Any:
     try:
         return pickle.dumps(value, protocol=4)
     except Exception:  # noqa: BLE001  (anything may refuse to be pickled, in its own way)
+        pass
+    try:
         return _shallow(value, VALUE_DEPTH)
+    except Exception:  # noqa: BLE001  (a proxy such as flask.request fails at every attribute outside of its context)
+        return id(value)
 
 
 def _shallow(value: Any, depth: int) -> Any:
