@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veilig.repair.recipes import catalog, config_keys, config_syntax, declared, deployment
-from veilig.repair.recipes.proposal import Context, Distribution, Failure, Proposal
+from veilig.repair.recipes.proposal import Advice, Context, Distribution, Failure, Proposal
 
 SYNTAX: dict[str, tuple[str, str, str]] = {
     "JSON trailing comma": ("a.json", '{"a": [1, 2,],}\n', '{"a": [1, 2]}\n'),
@@ -164,3 +164,10 @@ def test_the_catalog_detects_without_a_failure_and_every_proposal_applies() -> N
         assert isinstance(item, Proposal)
         assert item.patch().apply(files) != files
     assert catalog.detect({"ok.py": "x = 1\n"}) == []
+
+
+def test_an_edit_of_a_test_file_is_told_and_not_proposed() -> None:
+    files = {"tests/test_a.py": "if x\n    y = 1\n"}
+    found = catalog.propose(Context(files))
+    assert found
+    assert all(isinstance(item, Advice) and "no repair may" in item.text for item in found)

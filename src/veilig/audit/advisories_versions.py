@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from packaging.version import InvalidVersion, Version
 
@@ -52,6 +53,7 @@ class Affected:
         return any(parsed == parsed_version(item) for item in self.versions)  # "1.0" may be listed as "1.0.0"
 
 
+@lru_cache(maxsize=1 << 15)  # parsing is most of the work of matching; a database names the same ones again
 def parsed_version(version: str) -> Version | None:
     """The version in PEP 440's order, None when it has no place there."""
     try:
@@ -83,7 +85,8 @@ def _in_range(version: Version, events: Sequence[Event]) -> bool:
 def lowest_clean(installed: str, advisories: Iterable[Affected], *, same_branch: bool = False) -> str | None:
     """The lowest named version above `installed` that no advisory covers; None when none is named.
 
-    Only versions that an advisory names (as `fixed`, or in a list) are candidates: none is invented.
+    Only versions that an advisory names as `fixed` are candidates: none is invented, and a version in a list
+    is covered by that very advisory.
     A pre-release is a candidate only when `installed` is one.
     same_branch: only versions with the same major and minor number.
     Source: OSV schema, affected[].ranges[].events "fixed".
@@ -95,7 +98,6 @@ def lowest_clean(installed: str, advisories: Iterable[Affected], *, same_branch:
     names = {
         event.version for item in every for events in item.ranges for event in events if event.kind == "fixed"
     }
-    names |= {version for item in every for version in item.versions}
     ordered = sorted((parsed, name) for name in names if (parsed := parsed_version(name)) is not None)
     for parsed, name in ordered:
         if parsed <= current or (parsed.is_prerelease and not current.is_prerelease):

@@ -107,8 +107,8 @@ def _deleted(
             continue
         last = name.rsplit(".", 1)[-1]
         public = not any(part.startswith("_") and not part.endswith("__") for part in name.split("."))
-        tested = re.search(rf"\b{re.escape(last)}\b", tests) is not None
         if name not in after.definitions:
+            tested = re.search(rf"\b{re.escape(last)}\b", tests) is not None
             moved = name in after.imported or name.split(".")[0] in after.imported
             if not after.definitions and not after.imported:
                 moved = any(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from veilig.repair.denials_paths import is_protected, is_test_path
 from veilig.repair.edit import EditError
 from veilig.repair.recipes import (
     config_keys,
@@ -32,10 +33,15 @@ def propose(context: Context) -> list[Proposal | Advice]:
         found += names.propose(context)
         found += declared.propose(context)
     proposals = [item for item in found if isinstance(item, Proposal) and _applies(item, context.files)]
+    advice = [item for item in found if isinstance(item, Advice)]
+    # The gate would refuse these; a person may still want to know the edit.
+    text = "the edit would change a test or a protected file, which no repair may do"
+    refused = [item for item in proposals if _refused(item)]
+    advice += [Advice(item.recipe, item.title, item.path, item.line, text) for item in refused]
+    proposals = [item for item in proposals if not _refused(item)]
     # The cheapest of equal edits stays: later entries of a dict replace earlier ones.
     dearest_first = sorted(proposals, key=lambda item: -item.cost)
     unique: dict[object, Proposal] = {(item.edits, item.removed): item for item in dearest_first}
-    advice = [item for item in found if isinstance(item, Advice)]
     ranked: list[Proposal] = sorted(unique.values(), key=lambda item: item.cost)
     return [*ranked, *dict.fromkeys(advice)]
 
@@ -51,6 +57,11 @@ def detect(files: Mapping[str, str]) -> list[Defect]:
     found += config_keys.detect(files)
     found += deployment.detect(files)
     return sorted(set(found), key=lambda item: (item.path, item.line, item.message))
+
+
+def _refused(proposal: Proposal) -> bool:
+    paths = {proposal.path, *(edit.path for edit in proposal.edits), *proposal.removed}
+    return any(is_test_path(path) or is_protected(path) for path in paths)
 
 
 def _applies(proposal: Proposal, files: Mapping[str, str]) -> bool:
