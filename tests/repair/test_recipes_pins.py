@@ -43,7 +43,7 @@ def test_locks_hashes_and_pins_without_a_clean_version_get_advice() -> None:
             "uv lock --upgrade-package a==1.1",
         ),
         ({"requirements.txt": "a==1.0 --hash=sha256:aa\n"}, "1.1", "hashes"),
-        ({"requirements.txt": "a==1.0\n"}, None, "no clean version"),
+        ({"requirements.txt": "a==1.0\n"}, None, "names a clean version"),
     ]
     for files, clean, part in cases:
         (item,) = of(files, clean)

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-from veilig.audit.dependencies import Found, Requirement, canonical
+from veilig.audit.dependencies_types import Found, Requirement, canonical
 
 
 def read_lock(path: str, text: str, found: Found) -> None:

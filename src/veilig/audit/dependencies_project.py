@@ -8,7 +8,7 @@ from typing import Any, cast
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as ParsedRequirement
 
-from veilig.audit.dependencies import Found, Requirement, canonical
+from veilig.audit.dependencies_types import Found, Requirement, canonical
 
 _PIN = re.compile(r"===?\s*([^\s,;*]+)$")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from posixpath import normpath
 
-from veilig.audit.dependencies import Found, Requirement, canonical, is_requirements_file
+from veilig.audit.dependencies_types import Found, Requirement, canonical, is_requirements_file
 
 _NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?P<extras>\[[^\]]*\])?\s*")
 _SPEC = re.compile(r"\(?\s*(?P<spec>(?:(?:===|~=|==|!=|<=|>=|<|>)\s*[^\s,;)#\\]+\s*,?\s*)+)\)?")
