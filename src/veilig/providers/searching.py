@@ -41,12 +41,17 @@ class Searcher:
         lines = [Line(path, line, score / 1000, "") for path, line, score in action.lines]
         files = await asyncio.to_thread(self._files, sorted({line.path for line in lines}))
         failing = [report.tests[t] for t in action.failing if t in report.tests]
-        found = generate(files, lines, search.hints(failing))
+        hints = search.hints(failing)
+        literals = frozenset((*hints.strings, *map(str, hints.integers)))
+        found = generate(files, lines, hints)
         keep = nearest(report.tests.values(), lines)
         plausible, tried = await self._rounds(found, command, failing, keep, action.budget_s, permit)
         simple = [search.simplify(files[c.path], c) for c in plausible]
-        covering = sum(any(t.lines.get(c.path, 0) >> c.line & 1 for c in simple[:1]) for t in report.green)
-        choice = search.choose(simple, search.Evidence(len(action.failing), covering))
+        choice = search.choose(simple, search.Evidence(len(failing), literals=literals))
+        if choice is not None:
+            best = choice.best
+            covering = sum(t.lines.get(best.path, 0) >> best.line & 1 for t in report.green)
+            choice = search.choose(simple, search.Evidence(len(failing), covering, literals))
         spent_s = round(time.monotonic() - started_s, 3)
         data: dict[str, JSON] = {"tried": tried, "wall_s": spent_s, "proposals": []}
         if choice is None:

@@ -105,12 +105,8 @@ PATH = Rule(
             ("self",),
         ),
         Sink((".save",), (0,), lambda _frame, site: bool(site.args) and "request" in text_of(site.receiver)),
-        Sink(("zipfile.ZipFile", "os.path.exists", "os.path.isfile", "os.stat", "os.path.getsize"), (0,)),
-        Sink(
-            (".exists", ".is_file", ".stat"),
-            ("self",),
-            lambda _frame, site: "athlib" in text_of(site.receiver),
-        ),
+        # Whether a file exists is no content: `exists`, `is_file` and `stat` are left to whoever opens it.
+        Sink(("zipfile.ZipFile",), (0,)),
     ),
     bad="import os\nfrom flask import request\ndef show():\n"
     "    return open(os.path.join('/srv/files', request.args['name'])).read()\n",

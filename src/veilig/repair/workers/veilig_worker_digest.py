@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -53,10 +54,8 @@ def _mutable(space: Any) -> list[Any]:
 
 
 def _frozen(value: Any) -> Any:
-    try:
+    with contextlib.suppress(Exception):  # anything may refuse to be pickled, in its own way
         return pickle.dumps(value, protocol=4)
-    except Exception:  # noqa: BLE001  (anything may refuse to be pickled, in its own way)
-        pass
     try:
         return _shallow(value, VALUE_DEPTH)
     except Exception:  # noqa: BLE001  (a proxy such as flask.request fails at every attribute outside of its context)

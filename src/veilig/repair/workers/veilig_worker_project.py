@@ -54,7 +54,16 @@ def enter_project(task: dict[str, Any]) -> None:
 def pytest_arguments(task: dict[str, Any]) -> list[str]:
     """The project's own options, with parallel runs, coverage, random order and early stops taken back."""
     cache = Path(tempfile.gettempdir(), "veilig-pytest-cache")
-    arguments = ["-o", f"cache_dir={cache}", "-p", "no:randomly", "-p", "no:random_order", "--maxfail=0"]
+    arguments = [
+        "--color=no",
+        "-o",
+        f"cache_dir={cache}",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:random_order",
+        "--maxfail=0",
+    ]
     if _installed("xdist"):
         arguments.append("-n0")
     if _installed("pytest_cov"):
