@@ -211,6 +211,9 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
 )
 
+# `in` before anything else is called: most texts hold no anchor, and every field of every action is looked at.
+_ANCHORED = tuple((anchor, pattern) for pattern in PATTERNS for anchor in pattern.anchors)
+
 
 def _matches(pattern: Pattern, text: str, anchor: str) -> Iterator[Span]:
     at = text.find(anchor)
@@ -233,5 +236,5 @@ def provider_spans(text: str) -> list[Span]:
     pattern.
     """
     return [
-        span for pattern in PATTERNS for anchor in pattern.anchors for span in _matches(pattern, text, anchor)
+        span for anchor, pattern in _ANCHORED if anchor in text for span in _matches(pattern, text, anchor)
     ]
