@@ -122,7 +122,8 @@ def main() -> int:
         folded_s, count = fold_s(Path(folder) / "l.db")
     print(f"python -c pass         {empty_s:7.3f} s CPU")
     print(
-        f"veilig --version       {version_s:7.3f} s CPU             (target <= {VERSION_CPU_S_MAX} s); wall {wall_s:.3f} s"
+        f"veilig --version       {version_s:7.3f} s CPU             "
+        f"(target <= {VERSION_CPU_S_MAX} s); wall {wall_s:.3f} s"
     )
     print(f"import veilig          {imported_ms:7.1f} ms CPU            (target <= {IMPORT_MS_MAX:.0f} ms)")
     print(f"resume {count:,} events  {folded_s:7.3f} s CPU             (target <= {FOLD_S_MAX} s)")
