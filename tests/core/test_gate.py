@@ -60,7 +60,7 @@ async def test_an_unreadable_policy_refuses_everything(world: World) -> None:
     def broken(action: Action, actor: Actor) -> Decision:
         raise PolicyError("veilig.yaml:3: unknown key 'scop'", fix="did you mean 'scope'?")
 
-    world.rules.decide = broken  # type: ignore[method-assign]  # the policy file became unreadable
+    world.rules.decide = broken  # the policy file became unreadable
     outcome = await world.gate().submit(RESTART, AGENT)
     assert outcome.status is Status.REFUSED
     assert "scop" in outcome.detail

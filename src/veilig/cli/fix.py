@@ -3,13 +3,26 @@
 import argparse
 import asyncio
 import json
+import os
 import shlex
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from veilig.core.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, UsageError
+from veilig.core.errors import (
+    EXIT_FINDINGS,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from veilig.app import Ended
+    from veilig.cli.progress import FlagApprover, Progress
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +74,15 @@ def run(given: argparse.Namespace) -> int:
         str(source.resolve()), tuple(shlex.split(given.test or "")), given.only, given.budget, deliver
     )
     setting = Setting(given.policy, given.python, hide=frozenset(given.hide_wall))
-    return drive(given, lambda watcher, approver: run_fix(options, setting, watcher, approver), bool(deliver))
+    return drive(
+        given, lambda watcher, approver: run_fix(options, setting, watcher, approver), delivers=bool(deliver)
+    )
 
 
-def drive(given: argparse.Namespace, start: Any, delivers: bool) -> int:
+type Start = Callable[[Progress, FlagApprover | None], Coroutine[Any, Any, Ended]]
+
+
+def drive(given: argparse.Namespace, start: "Start", *, delivers: bool) -> int:
     """Run a session with progress on the terminal, then print its report."""
     from veilig.cli.progress import FlagApprover, Progress
     from veilig.cli.report import exit_code, markdown, render
@@ -72,7 +90,12 @@ def drive(given: argparse.Namespace, start: Any, delivers: bool) -> int:
     quiet = given.json or getattr(given, "diff", False)
     progress = Progress(sys.stderr if quiet else sys.stdout, quiet=quiet)
     begun_s = time.monotonic()
-    ended = asyncio.run(start(progress, FlagApprover() if delivers else None))
+    try:
+        ended = asyncio.run(start(progress, FlagApprover() if delivers else None))
+    except KeyboardInterrupt:
+        progress.done()
+        print(_so_far(progress), file=sys.stderr)
+        return EXIT_INTERRUPTED
     progress.done()
     result = {
         "session": ended.session,
@@ -93,6 +116,19 @@ def drive(given: argparse.Namespace, start: Any, delivers: bool) -> int:
         sys.stdout.write(str(result.get("diff", "")))
     else:
         print(render(result, progress.style, explain=getattr(given, "explain", False)))
-    return {"ok": EXIT_OK, "left": EXIT_FINDINGS, "incomplete": EXIT_INCOMPLETE, "refused": EXIT_REFUSED}[
-        exit_code(result)
-    ]
+    codes = {"ok": EXIT_OK, "left": EXIT_FINDINGS, "incomplete": EXIT_INCOMPLETE, "refused": EXIT_REFUSED}
+    return codes[exit_code(result)]
+
+
+def _so_far(progress: "Progress") -> str:
+    """What an interrupted session has done: its problems so far, and how to go on."""
+    from veilig.app import find_session
+    from veilig.cli.report import render
+    from veilig.home import find_home
+
+    if not progress.session:
+        return "interrupted before the session began: nothing was done"
+    view = find_session(find_home(os.environ), progress.session)
+    steps = {"events": view.steps, "seconds": round(view.used_s, 1), "session": view.id}
+    text = render({**view.state, **steps, "ok": False, "summary": "interrupted"}, progress.style)
+    return f"{text}\nnext    veilig resume {view.id}"

@@ -31,6 +31,7 @@ class Progress:
         self.style = Style(stream)
         self.quiet = quiet
         self.law = ""
+        self.session = ""
         self._begun_s = time.monotonic()
         self._wall_shown = False
 
@@ -77,8 +78,7 @@ class Progress:
 
 
 class FlagApprover:
-    """The person at the terminal gave --apply or --branch: that is their vote for bringing the diff back, and for
-    nothing else."""
+    """The person at the terminal gave --apply or --branch: their vote for bringing the diff back, no more."""
 
     async def ask(self, request: Request) -> Vote | None:
         """A yes for the delivery, nothing for any other question."""

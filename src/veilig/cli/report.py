@@ -11,6 +11,10 @@ TITLE_WIDTH = 44
 PLACE_WIDTH = 26
 
 
+def _part(result: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return result.get(key) or {}
+
+
 def exit_code(result: Mapping[str, Any]) -> str:
     """ok, left, incomplete or refused."""
     problems = result.get("problems", [])
@@ -23,7 +27,7 @@ def exit_code(result: Mapping[str, Any]) -> str:
 
 def not_looked_at(result: Mapping[str, Any]) -> list[str]:
     """What the result does not cover, in words."""
-    scan = result.get("rescan") or result.get("scan") or {}
+    scan = _part(result, "rescan") or _part(result, "scan")
     said = [f"{path}: {reason}" for path, reason in scan.get("skipped", [])]
     said += [f"{path} {name}: {reason}" for path, name, reason in scan.get("incomplete", [])]
     error = scan.get("advisories", {}).get("error")
@@ -43,7 +47,7 @@ def render(result: Mapping[str, Any], style: Style, *, explain: bool = False) ->
 
 
 def _audited(result: Mapping[str, Any]) -> str:
-    scan = result.get("scan") or {}
+    scan = _part(result, "scan")
     problems = result.get("problems", [])
     weak = sum(p["kind"] == "weakness" for p in problems)
     pins = sum(p["kind"] == "dependency" for p in problems)
@@ -86,7 +90,7 @@ def _explained(problem: Mapping[str, Any]) -> list[str]:
 def _closing(result: Mapping[str, Any], style: Style) -> list[str]:
     lines = [f"note    {printable(note)[:220]}" for note in result.get("notes", [])]
     lines += [f"skipped {printable(text)[:200]}" for text in not_looked_at(result)]
-    warning = (result.get("scan") or {}).get("advisories", {}).get("warning", "")
+    warning = _part(result, "scan").get("advisories", {}).get("warning", "")
     if warning:
         lines.append(f"data    {warning}")
     proof = _proof(result)
@@ -100,7 +104,7 @@ def _closing(result: Mapping[str, Any], style: Style) -> list[str]:
 
 
 def _proof(result: Mapping[str, Any]) -> str:
-    final, rescan = result.get("final") or {}, result.get("rescan") or {}
+    final, rescan = _part(result, "final"), _part(result, "rescan")
     if not rescan:
         return ""
     parts: list[str] = []
@@ -134,7 +138,8 @@ def _next(result: Mapping[str, Any], style: Style) -> str:
 def markdown(result: Mapping[str, Any]) -> str:
     """The report as Markdown, with the diff."""
     rows = [
-        f"| {n} | {_cell(p['title'])} | `{p['path']}:{p['line']}` | {p['status']} | {_cell(p['fix'] or p['why'])} |"
+        f"| {n} | {_cell(p['title'])} | `{p['path']}:{p['line']}` | {p['status']} | "
+        f"{_cell(p['fix'] or p['why'])} |"
         for n, p in enumerate(result.get("problems", []), 1)
     ]
     proofs = [
