@@ -43,6 +43,7 @@ EARLY = ("syntax", "config")  # what keeps the tests from running at all
 TRIES_MAX = 8  # proposals per problem: the eighth best is a guess
 SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
 SEARCH_SHARE = 0.5  # of the time left, for one search
+RESTARTS_MAX = 3  # a crash or two is bad luck; a step that always ends in doubt never will end
 
 
 _ONLY = {
@@ -65,7 +66,9 @@ class FixPlanner(Proof):
         now = State.from_json(cast(dict[str, Any], state))
         now.used_s += seconds(dict(outcome.data))
         if outcome.status is Status.IN_DOUBT and now.stage not in ("apply", "branch"):
-            return self._restart(now)
+            return self._restart(now, outcome)
+        if now.stage == "change" and outcome.ok and "after" not in outcome.data:
+            return self._restart(now, outcome)  # it happened before a crash; how to take it back is lost
         if now.stage == "change":
             return self._after_change(now, action, outcome)
         handlers: dict[str, Callable[[State, Outcome], Step]] = {
@@ -145,6 +148,8 @@ class FixPlanner(Proof):
     def _after_change(self, now: State, action: Action, outcome: Outcome) -> Step:
         trial = self._trial(now)
         if not outcome.ok:
+            if "after" in outcome.data:  # written, and then not what was meant: it is taken back too
+                trial.undo.append(undo_of(action, outcome))
             word = "is refused" if outcome.status is Status.REFUSED else "cannot be made"
             return self._give_up(now, f"the edit {word}: {outcome.detail}")
         trial.undo.append(undo_of(action, outcome))
@@ -164,7 +169,6 @@ class FixPlanner(Proof):
         new = [p for key, p in found.items() if key not in now.findings and p["path"] in paths]
         if new:
             return self._give_up(now, f"the edit brings a new finding: {new[0]['title']}")
-        now.findings = [i for i in now.findings if i != problem.id]
         problem.proof.append("gone on re-scan")
         return self._prove(now)
 
@@ -189,30 +193,28 @@ class FixPlanner(Proof):
         return self._accept(now)
 
     def _after_undo(self, now: State, outcome: Outcome) -> Step:
-        trial = self._trial(now)
         if not outcome.ok:
             return self._finish(now, ok=False, summary=f"an edit could not be taken back: {outcome.detail}")
-        if trial.undo:
-            return self._step(now, from_json(trial.undo.pop()))
-        problem = self._current(now)
-        problem.why = trial.failed
-        problem.proof = []
-        now.trial = None
-        return self._work(now)
+        return self._take_back(now)
 
     # --- working through the problems ------------------------------------------------------------
 
     def _work(self, now: State) -> Step:
-        """The next open problem, or the next stage when there is none."""
-        index = self._pick(now)
-        if index is None:
-            return self._next_stage(now)
+        """The next step for an open problem, or the next stage when there is none."""
+        while (index := self._pick(now)) is not None:
+            step = self._work_on(now, index)
+            if step is not None:
+                return step
+        return self._next_stage(now)
+
+    def _work_on(self, now: State, index: int) -> Step | None:
+        """The next step for this problem; None when it was closed without one."""
         problem = now.problems[index]
         over = now.used_s >= self._options.budget_s
         if over or problem.tried >= TRIES_MAX:
             why = "the time budget is used up" if over else problem.why
             problem.status, problem.why = UNFIXED, why or "no repair was right"
-            return self._work(now)
+            return None
         if problem.stale:
             now.trial = Trial(index, {}, [])
             now.stage = "refresh"
@@ -232,7 +234,7 @@ class FixPlanner(Proof):
             )
         problem.status = UNFIXED
         problem.why = problem.why or "no repair is known for it"
-        return self._work(now)
+        return None
 
     def _pick(self, now: State) -> int | None:
         kinds = _ONLY[self._options.only]
@@ -244,15 +246,17 @@ class FixPlanner(Proof):
         ]
         return min(candidates)[1] if candidates else None
 
-    def _try(self, now: State, index: int) -> Step:
+    def _try(self, now: State, index: int) -> Step | None:
         problem = now.problems[index]
         proposal = problem.proposals.pop(0)
         problem.tried += 1
         if proposal.get("decision"):
             problem.status, problem.fix = PROPOSED, str(proposal["title"])
             problem.why = f"needs a decision: {proposal['decision']}"
-            return self._work(now)
+            return None
         changes = cast(list[Json], proposal["changes"])
+        if not changes:
+            return None
         now.trial = Trial(index, {k: v for k, v in proposal.items() if k != "changes"}, changes[1:])
         now.stage = "change"
         return self._step(now, from_json(changes[0]))
@@ -280,6 +284,7 @@ class FixPlanner(Proof):
         problem.fix = str(trial.proposal.get("title", ""))
         problem.confidence = str(trial.proposal.get("confidence", ""))
         problem.why = ""
+        now.findings = [i for i in now.findings if i != problem.id]
         touched = set(self._paths(trial))
         for other in now.problems:
             if other.status == OPEN and other.path in touched and other.kind not in ("test", "import"):
@@ -289,13 +294,18 @@ class FixPlanner(Proof):
 
     def _give_up(self, now: State, why: str) -> Step:
         """Take the trial's edits back; the next proposal comes after."""
-        trial = self._trial(now)
-        trial.failed = why
+        self._trial(now).failed = why
         now.stage = "undo"
-        if trial.undo:
-            return self._step(now, from_json(trial.undo.pop()))
+        return self._take_back(now)
+
+    def _take_back(self, now: State) -> Step:
+        trial = self._trial(now)
+        while trial.undo:
+            undo = trial.undo.pop()
+            if undo.get("edits", True):  # an edit that changed nothing has nothing to take back
+                return self._step(now, from_json(undo))
         problem = self._current(now)
-        problem.why, problem.proof, now.trial = why, [], None
+        problem.why, problem.proof, now.trial = trial.failed, [], None
         return self._work(now)
 
     def _next_stage(self, now: State) -> Step:
@@ -309,11 +319,12 @@ class FixPlanner(Proof):
         now.stage = "proof"
         return self._step(now, self._tests())
 
-    def _restart(self, now: State) -> Step:
-        """A crash left a change in doubt: make the copy anew; nothing outside of it was touched."""
-        fresh = State(
-            notes=[*now.notes, "a crash left an edit in doubt: the copy was made anew"], used_s=now.used_s
-        )
+    def _restart(self, now: State, outcome: Outcome) -> Step:
+        """Nobody can tell what became of a step: make the copy anew; nothing outside of it was touched."""
+        if now.restarts >= RESTARTS_MAX:
+            return self._finish(now, ok=False, summary=f"the same step stays in doubt: {outcome.detail}")
+        note = f"{now.stage} was left in doubt ({outcome.detail or 'a crash'}): the copy was made anew"
+        fresh = State(notes=[*now.notes, note], used_s=now.used_s, restarts=now.restarts + 1)
         return self._step(fresh, OpenWorkspace(self._options.source))
 
     # --- small parts -----------------------------------------------------------------------------
@@ -344,10 +355,12 @@ class FixPlanner(Proof):
 
 
 def undo_of(action: Action, outcome: Outcome) -> Json:
-    """The action that takes a change of the copy back, as JSON."""
-    after = str(outcome.data["after"])
+    """The action that takes a change of the copy back, as JSON; its `edits` are none when nothing changed."""
+    after, undo = str(outcome.data["after"]), cast(list[list[JSON]], outcome.data["undo"])
+    if isinstance(action, DeleteFile):
+        return to_json(WriteFile(action.path, "".join(str(text) for _, _, text in undo)))
     if isinstance(action, WriteFile) and not action.before:
         return to_json(DeleteFile(action.path, after))
     if isinstance(action, PatchFile | WriteFile):
-        return {"kind": "file.patch", "path": action.path, "before": after, "edits": outcome.data["undo"]}
-    raise AssertionError(f"{action.kind} cannot be taken back")  # fix never deletes what it did not make
+        return {"kind": "file.patch", "path": action.path, "before": after, "edits": cast(JSON, undo)}
+    raise AssertionError(f"{action.kind} is no change of the copy")

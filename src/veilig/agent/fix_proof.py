@@ -29,7 +29,8 @@ class Proof:
         now.final = {k: v for k, v in outcome.data.items() if k != "groups"}
         worse = regressions(now.baseline, now.final) if outcome.ok else [outcome.detail]
         if worse and now.baseline.get("complete"):
-            now.notes.append(f"the final test run is worse than the first: {worse[0]}")
+            now.unproven = f"the final test run is worse than the first: {worse[0]}"
+            now.notes.append(now.unproven)
             for problem in now.problems:
                 if problem.status == FIXED:
                     problem.status, problem.why = PROPOSED, "together, the fixes break a test"
@@ -60,6 +61,8 @@ class Proof:
         now.diff = outcome.detail if outcome.ok else ""
         now.base = cast(list[JSON], outcome.data.get("base", []))
         now.files_changed = len(now.base)
+        if now.diff and now.unproven and self._options.deliver:
+            return self._finish(now, ok=False, summary=f"nothing was brought back: {now.unproven}")
         base = tuple((str(p), str(h)) for p, h in cast(list[list[str]], now.base))
         if now.diff and self._options.deliver == "apply":
             now.stage = "apply"

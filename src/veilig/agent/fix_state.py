@@ -111,6 +111,8 @@ class State:
     files_changed: int = 0
     applied: str = ""
     used_s: float = 0.0
+    restarts: int = 0  # how often a step in doubt made us begin again
+    unproven: str = ""  # why the whole may not be brought back
     v: int = STATE_VERSION
 
     def to_json(self) -> dict[str, JSON]:

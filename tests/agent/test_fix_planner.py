@@ -1,0 +1,312 @@
+"""The fix planner as a pure function: it always ends, and what was not proven is taken back.
+
+Out of scope here: whether repairs are right (tests/repair) and the real world (test_fix_shop).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from veilig.agent.fix import RESTARTS_MAX, FixPlanner
+from veilig.agent.fix_state import FIXED, KINDS, UNFIXED, FixOptions, Problem, State, Trial
+from veilig.core.action import (
+    Action,
+    ApplyPatch,
+    CommitBranch,
+    DeleteFile,
+    OpenWorkspace,
+    PatchFile,
+    ProposePatch,
+    ReadDiff,
+    RunTests,
+    ScanCode,
+    SearchPatch,
+    WriteFile,
+)
+from veilig.core.action_json import JSON, to_json
+from veilig.core.provider import Finish, Outcome, Status, Step
+
+STEPS_MAX = 600  # far above what any run of these worlds takes: an endless loop fails here
+SHA = "0" * 64
+
+
+def patch(path: str, tag: str, before: str = SHA) -> dict[str, JSON]:
+    return {"kind": "file.patch", "path": path, "before": before, "edits": [[0, 0, tag]]}
+
+
+def proposal(tag: str, path: str = "a.py", changes: int = 1, decision: str = "") -> dict[str, JSON]:
+    ready: list[JSON] = [cast(JSON, patch(path, f"{tag}.{n}")) for n in range(changes)]
+    return {"title": tag, "changes": ready, "confidence": "high", "decision": decision}
+
+
+def problem(name: str, kind: str = "weakness", *, proposals: int = 1, path: str = "a.py") -> dict[str, JSON]:
+    found: list[JSON] = [cast(JSON, proposal(f"{name}-{n}", path)) for n in range(proposals)]
+    tests: list[JSON] = [name] if kind == "test" else []
+    lines: list[JSON] = [["a.py", 1, 900]] if kind == "test" else []
+    return {
+        "id": name, "kind": kind, "title": name, "path": path, "line": 1,
+        "proposals": found, "tests": tests, "lines": lines, "failure": {"text": name},
+    }  # fmt: skip
+
+
+def report(passed: int = 5, failing: tuple[str, ...] = (), *, complete: bool = True) -> dict[str, JSON]:
+    groups: list[JSON] = [cast(JSON, {**problem(t, "test"), "proposals": []}) for t in failing]
+    return {
+        "total": passed + len(failing), "passed": passed, "nonpassing": dict.fromkeys(failing, "failed"),
+        "complete": complete, "problem": "" if complete else "killed", "wall_s": 1.0, "exit_code": 0,
+        "groups": groups,
+    }  # fmt: skip
+
+
+@dataclass
+class Copy:
+    """The copy as a stack of edits per file; an undo must name the newest state of its file."""
+
+    edits: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def sha(self, path: str) -> str:
+        return hashlib.sha256("|".join(self.edits.get(path, [])).encode()).hexdigest()
+
+    def perform(self, action: PatchFile) -> Outcome:
+        tag, stack = action.edits[0].replacement, self.edits.setdefault(action.path, [])
+        if tag == "undo":
+            assert action.before == self.sha(action.path), "an undo names what stands there"
+            stack.pop()
+            return Outcome(True, data={"after": self.sha(action.path), "undo": []})
+        stack.append(tag)
+        return Outcome(True, data={"after": self.sha(action.path), "undo": [[0, 0, "undo"]]})
+
+    @property
+    def tags(self) -> set[str]:
+        return {tag.partition(".")[0] for stack in self.edits.values() for tag in stack}
+
+
+def run(planner: FixPlanner, answer: Any) -> tuple[Finish, list[Action]]:
+    """Drive the planner; every state goes through JSON as it does in the ledger."""
+    step: Step = planner.first()
+    proposed: list[Action] = []
+    for _ in range(STEPS_MAX):
+        if isinstance(step.propose, Finish):
+            return step.propose, proposed
+        proposed.append(step.propose)
+        state = json.loads(json.dumps(step.state))
+        step = planner.next(state, step.propose, answer(step.propose))
+    raise AssertionError("it never finished")
+
+
+def problems_of(finish: Finish) -> dict[str, dict[str, Any]]:
+    return {p["id"]: p for p in cast(list[dict[str, Any]], finish.data["problems"])}
+
+
+PROBLEMS = st.builds(
+    problem,
+    st.sampled_from(["p1", "p2", "p3", "p4"]),
+    st.sampled_from(KINDS),
+    proposals=st.integers(0, 3),
+    path=st.sampled_from(["a.py", "b.py"]),
+)
+REPORTS = st.builds(
+    report, st.integers(0, 6), st.sampled_from([(), ("t1",), ("t1", "t2")]), complete=st.booleans()
+)
+TROUBLE = st.sampled_from([Status.FAILED, Status.REFUSED, Status.IN_DOUBT])
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Any:
+    """A world that answers every action somehow: well, badly, or so that nobody can tell."""
+    copy = Copy()
+    data = draw(st.data())
+
+    def answer(action: Action) -> Outcome:
+        if isinstance(action, OpenWorkspace):
+            copy.edits.clear()
+        undoing = isinstance(action, PatchFile) and action.edits[0].replacement == "undo"
+        if not undoing and data.draw(st.integers(0, 7)) == 0:
+            status = data.draw(TROUBLE)
+            if status is Status.FAILED and isinstance(action, PatchFile):
+                return Outcome(False, "written, and not what was meant", status, copy.perform(action).data)
+            return Outcome(False, "trouble", status)
+        return well(action)
+
+    def well(action: Action) -> Outcome:
+        match action:
+            case PatchFile():
+                return copy.perform(action)
+            case ScanCode():
+                return Outcome(True, data={"problems": cast(JSON, data.draw(st.lists(PROBLEMS, max_size=3)))})
+            case RunTests():
+                return Outcome(True, data=data.draw(REPORTS))
+            case ProposePatch() | SearchPatch():
+                tags = data.draw(st.lists(st.sampled_from(["x", "y"]), max_size=2))
+                found: list[JSON] = [
+                    cast(JSON, proposal(f"{t}{data.draw(st.integers(0, 9**9))}")) for t in tags
+                ]
+                return Outcome(True, data={"proposals": found})
+            case ReadDiff():
+                return Outcome(True, "diff" if copy.tags else "", data={"base": []})
+            case _:
+                return Outcome(True)
+
+    return answer, copy
+
+
+@settings(max_examples=120, deadline=None)
+@given(answers(), st.sampled_from(["", "apply", "branch:fix/x"]), st.sampled_from(["", "tests", "audit"]))
+def test_whatever_the_outcomes_are_it_ends_and_only_accepted_edits_stay(
+    world: Any, deliver: str, only: str
+) -> None:
+    answer, copy = world
+    finish, _ = run(FixPlanner(FixOptions("/s", only=only, deliver=deliver)), answer)
+    json.dumps(finish.data)
+    if "stays in doubt" in finish.summary:
+        return  # it gave up in the middle of a trial: the copy is thrown away
+    accepted = {p["fix"] for p in problems_of(finish).values() if p["fix"]}
+    assert copy.tags <= accepted
+
+
+TEXTS = st.text(max_size=8)
+STATES = st.builds(
+    State,
+    stage=st.sampled_from(["open", "scan", "change"]),
+    late=st.booleans(),
+    problems=st.lists(
+        st.builds(Problem, TEXTS, st.sampled_from(KINDS), TEXTS, TEXTS, st.integers(0, 9)), max_size=3
+    ),
+    trial=st.none() | st.builds(Trial, st.just(0), st.just({}), st.just([patch("a.py", "t")])),
+    notes=st.lists(TEXTS, max_size=2),
+    used_s=st.floats(0, 1e6),
+)  # fmt: skip
+
+
+@given(STATES)
+def test_a_state_comes_back_whole_from_its_json(state: State) -> None:
+    assert State.from_json(json.loads(json.dumps(state.to_json()))) == state
+
+
+@given(st.builds(FixOptions, TEXTS, st.lists(TEXTS, max_size=2).map(tuple), st.sampled_from(["", "audit"])))
+def test_options_come_back_whole_from_their_json(options: FixOptions) -> None:
+    assert FixOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+
+
+def world(scan: list[dict[str, JSON]], tests: list[dict[str, JSON]], *, standing: list[int]) -> Any:
+    """Test runs in order (the last repeats); `standing`: the scans (1-based) that find everything."""
+    copy, scans, runs = Copy(), [0], [0]
+
+    def answer(action: Action) -> Outcome:
+        match action:
+            case PatchFile():
+                return copy.perform(action)
+            case ScanCode():
+                scans[0] += 1
+                return Outcome(True, data={"problems": cast(JSON, scan if scans[0] in standing else [])})
+            case RunTests():
+                runs[0] += 1
+                return Outcome(True, data=tests[min(runs[0], len(tests)) - 1])
+            case ReadDiff():
+                return Outcome(True, "the diff" if copy.tags else "", data={"base": [["a.py", SHA]]})
+            case _:
+                return Outcome(True)
+
+    return answer, copy
+
+
+def test_an_edit_that_breaks_a_test_is_taken_back_and_the_next_is_tried() -> None:
+    answer, copy = world(
+        [problem("w", proposals=2)], [report(), report(4, ("t1",)), report(), report()], standing=[1]
+    )
+    finish, proposed = run(FixPlanner(FixOptions("/s")), answer)
+    assert problems_of(finish)["w"]["status"] == FIXED
+    assert copy.edits == {"a.py": ["w-1.0"]}
+    assert sum(isinstance(a, PatchFile) for a in proposed) == 3, "the edit, its undo, the other edit"
+
+
+def test_a_diff_that_makes_the_tests_worse_is_shown_and_never_brought_back() -> None:
+    answer, _ = world([problem("w")], [report(), report(), report(4, ("t1",))], standing=[1])
+    finish, proposed = run(FixPlanner(FixOptions("/s", deliver="apply")), answer)
+    assert not any(isinstance(a, ApplyPatch | CommitBranch) for a in proposed)
+    assert (finish.ok, finish.data["diff"]) == (False, "the diff")
+    assert "worse" in finish.summary
+
+
+def test_a_proven_diff_is_brought_back() -> None:
+    answer, _ = world([problem("w")], [report()], standing=[1])
+    finish, proposed = run(FixPlanner(FixOptions("/s", deliver="apply")), answer)
+    assert finish.ok
+    assert ApplyPatch("/s", "the diff", (("a.py", SHA),)) in proposed
+
+
+def test_a_thousand_problems_without_a_repair_are_reported_not_recursed_into() -> None:
+    many = [problem(f"w{n}", proposals=0) for n in range(1500)]
+    answer, _ = world(many, [report()], standing=[1, 2])
+    finish, _ = run(FixPlanner(FixOptions("/s")), answer)
+    assert [p["status"] for p in problems_of(finish).values()].count(UNFIXED) == 1500
+
+
+def test_a_step_that_always_ends_in_doubt_ends_the_session() -> None:
+    finish, proposed = run(
+        FixPlanner(FixOptions("/s")), lambda _: Outcome(False, "no answer", Status.IN_DOUBT)
+    )
+    assert (finish.ok, len(proposed)) == (False, RESTARTS_MAX + 1)
+
+
+def test_an_edit_that_happened_before_a_crash_starts_the_copy_anew() -> None:
+    """The crash lost how the edit is taken back, so it may not stay in the copy."""
+    answer, copy = world([problem("w")], [report()], standing=[1, 2])
+    crashed: list[Action] = []
+
+    def once(action: Action) -> Outcome:
+        outcome = answer(action)
+        if isinstance(action, PatchFile) and not crashed:
+            crashed.append(action)
+            return Outcome(True, "had happened before the crash")
+        if isinstance(action, OpenWorkspace):
+            copy.edits.clear()
+        return outcome
+
+    finish, proposed = run(FixPlanner(FixOptions("/s")), once)
+    assert sum(isinstance(a, OpenWorkspace) for a in proposed) == 2
+    assert (finish.ok, copy.edits) == (True, {"a.py": ["w-0.0"]})
+
+
+def test_a_finding_that_an_undo_brought_back_does_not_speak_against_the_next_fix() -> None:
+    """Two findings in one file; the first fix is gone on re-scan and then breaks a test."""
+    first, second = problem("w1"), problem("w2")
+    copy = Copy()
+
+    def answer(action: Action) -> Outcome:
+        match action:
+            case PatchFile():
+                return copy.perform(action)
+            case ScanCode():
+                gone = {"w1"} if "w1-0" in copy.tags else {"w2"} if "w2-0" in copy.tags else set[str]()
+                left = [p for p in (first, second) if p["id"] not in gone]
+                return Outcome(True, data={"problems": cast(JSON, left)})
+            case RunTests():
+                broken = report(4, ("t1",)) if "w1-0" in copy.tags else report()
+                return Outcome(True, data=broken)
+            case _:
+                return Outcome(True)
+
+    finish, _ = run(FixPlanner(FixOptions("/s")), answer)
+    assert {k: p["status"] for k, p in problems_of(finish).items()} == {"w1": UNFIXED, "w2": FIXED}
+
+
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        (WriteFile("n.py", "x"), {"kind": "file.delete", "path": "n.py", "before": SHA}),
+        (WriteFile("n.py", "x", "1" * 64), {**patch("n.py", "undo"), "edits": [[0, 1, "old"]]}),
+        (DeleteFile("n.py", "1" * 64), to_json(WriteFile("n.py", "old"))),
+    ],
+    ids=["a new file is deleted", "a replaced file is patched back", "a deleted file is written again"],
+)
+def test_every_kind_of_change_can_be_taken_back(change: Action, undo: dict[str, JSON]) -> None:
+    from veilig.agent.fix import undo_of
+
+    outcome = Outcome(True, data={"after": SHA, "undo": [[0, 1, "old"]]})
+    assert undo_of(change, outcome) == undo
