@@ -2,32 +2,38 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from veilig.agent.fix import FixPlanner
+from veilig.agent.audit_plan import AuditOptions
 from veilig.agent.fix_state import FixOptions
+from veilig.agent.job import JOBS, Job, audit_job, fix_job
 from veilig.audit.advisories import ENVIRONMENT_NAME, AdvisoryError, locate
 from veilig.core.action import Action
 from veilig.core.action_json import JSON
 from veilig.core.actor import Actor, ActorKind
+from veilig.core.approval import Approval
 from veilig.core.clock import SystemClock
 from veilig.core.errors import SessionError
-from veilig.core.gate import Gate
+from veilig.core.gate import Gate, cast_vote, give_grant, revoke_grant
+from veilig.core.grant import Grant
 from veilig.core.ledger import Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.policy import Facts, Policy
-from veilig.core.provider import Approver, Finish, Outcome
+from veilig.core.provider import Approver, Finish, Outcome, Vote
 from veilig.core.redact import Redactor
 from veilig.core.session import Budget, Session, View, fold
-from veilig.home import Home, find_home
+from veilig.home import Home, find_home, local_person
 from veilig.law import find_laws
 from veilig.providers.box import Box, Terms, find_python
 from veilig.providers.deliver import DeliverProvider
 from veilig.providers.files import FilesProvider, Workspace
 from veilig.providers.guarding import RepairGuard
+from veilig.providers.sandbox.ladder import preflight
+from veilig.providers.sandbox.probe import Probe
 from veilig.providers.sandbox.wall import Bounds, Feature, Wall
 from veilig.providers.work import WorkProvider
 
@@ -66,59 +72,127 @@ async def run_fix(
     options: FixOptions, setting: Setting, watcher: Watcher, approver: Approver | None
 ) -> Ended:
     """Start a fix session and see it to its end (or to a question)."""
-    session = f"fix-{os.urandom(4).hex()}"
-    wired = _Wired(session, options, setting, watcher, approver)
-    return await wired.go(resume=False)
+    return await _start(fix_job(options), setting, watcher, approver)
+
+
+async def run_audit(options: AuditOptions, setting: Setting, watcher: Watcher) -> Ended:
+    """Read one folder behind the wall and report. Its copy goes at the end, whatever happens."""
+    return await _start(audit_job(options), setting, watcher, None)
 
 
 async def resume(session: str, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
-    """Go on with a session that a crash, a question or a budget stopped; SessionError when there is none."""
-    home = find_home(setting.environment)
-    view = find_session(home, session)
-    options = FixOptions.from_json(dict[str, Any](view.options))
-    wired = _Wired(view.id, options, setting, watcher, approver)
-    return await wired.go(resume=True)
+    """Go on with a session that a crash, a question or a budget stopped. Raises SessionError."""
+    view = find_session(find_home(setting.environment), session, setting)
+    if view.kind not in JOBS:
+        raise SessionError(
+            f"session {view.id!r} is of kind {view.kind!r}", why=f"this veilig resumes {', '.join(JOBS)}"
+        )
+    job = JOBS[view.kind](dict[str, Any](view.options))
+    return await _Wired(view.id, job, setting, watcher, approver).go(resume=True)
 
 
-def find_session(home: Home, prefix: str) -> View:
+def find_session(home: Home, prefix: str, setting: Setting | None = None) -> View:
     """The one session whose id starts with `prefix`. Raises SessionError for none or several."""
-    with home.open_ledger(create=False) as ledger:
-        found = [s.session for s in ledger.sessions() if s.session.startswith(prefix)]
+    policy = operator_policy(home, setting) if setting else None
+    with home.open_ledger(policy, create=False) as ledger:
+        started = {e.session for e in ledger.events(names=("session.started",))}
+        found = sorted(s for s in started if prefix and s.startswith(prefix))
+        if prefix in found:
+            found = [prefix]
         if len(found) != 1:
             known = "no" if not found else "more than one"
             raise SessionError(f"{known} session starts with {prefix!r}", fix="see `veilig sessions`")
         return fold(found[0], ledger.events(session=found[0]))
 
 
+@contextmanager
+def _desk(setting: Setting) -> Generator[tuple[Ledger, Actor, Callable[[str], str]]]:
+    """The ledger, the person at this machine, and what hides secrets in what they type."""
+    home = find_home(setting.environment)
+    policy = operator_policy(home, setting)
+    with home.open_ledger(policy, create=False) as ledger:
+        yield ledger, local_person(policy), home.redactor(setting.environment).seal
+
+
+async def vote(prefix: str, approve: bool, reason: str, setting: Setting) -> Approval:
+    """Record the vote of the person at this machine. Raises ApprovalError when it may not count."""
+    with _desk(setting) as (ledger, person, seal):
+        return await cast_vote(ledger, prefix, Vote(person, approve, "command line", seal(reason)))
+
+
+async def grant(wanted: Grant, seconds: float, setting: Setting) -> Grant:
+    """Give a standing permission in the name of the person at this machine. Raises ApprovalError."""
+    with _desk(setting) as (ledger, person, seal):
+        return await give_grant(ledger, replace(wanted, actor=person.id, reason=seal(wanted.reason)), seconds)
+
+
+async def revoke(prefix: str, reason: str, setting: Setting) -> Grant:
+    """Take a standing permission back. Raises ApprovalError when there is none."""
+    with _desk(setting) as (ledger, person, seal):
+        return await revoke_grant(ledger, prefix, person, seal(reason))
+
+
+def ledger_now(ledger: Ledger) -> tuple[int, str]:
+    """Ledger time in ms and the boot it belongs to: what decides whether an approval still counts."""
+    return ledger.transact(lambda tx: (tx.now_ms(), tx.boot), durable=False)
+
+
+async def walls(policy: Policy, hide: frozenset[str] = frozenset()) -> tuple[tuple[Probe, str], ...]:
+    """Every wall as tried on this machine, and why the policy would not take it (empty: it would)."""
+    wanted = terms(policy)
+    prefer = wanted.walls[0] if wanted.walls else None
+    probes = await preflight(require=wanted.require, prefer=prefer, hide=hide)
+    return tuple((probe, _why_not(probe, wanted)) for probe in probes)
+
+
+def _why_not(probe: Probe, wanted: Terms) -> str:
+    if probe.wall is None:
+        return probe.why_not or "it does not stand"
+    if wanted.walls and probe.rung.removesuffix("-strict") not in wanted.walls:
+        return "the policy does not name it"
+    return "; ".join(f"lacks {feature}: {why}" for feature, why in probe.wall.lacks(wanted.require))
+
+
+def operator_policy(home: Home, setting: Setting) -> Policy:
+    """The operator's policy alone, where no project is involved. Raises PolicyError."""
+    return find_laws(home.path, setting.policy, setting.environment).operator
+
+
+async def _start(job: Job, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
+    session = f"{job.kind}-{os.urandom(4).hex()}"
+    return await _Wired(session, job, setting, watcher, approver).go(resume=False)
+
+
 class _Wired:
-    """One fix session with everything around it; closed at the end whatever happens."""
+    """One session with everything around it; closed at the end whatever happens."""
 
     def __init__(
-        self, session: str, options: FixOptions, setting: Setting, watcher: Watcher, approver: Approver | None
+        self, session: str, job: Job, setting: Setting, watcher: Watcher, approver: Approver | None
     ) -> None:
         self.session = session
-        self.options = options
+        self.job = job
         self.watcher = watcher
         self.clock = SystemClock()
         self.home = find_home(setting.environment)
-        self.source = Path(options.source)
+        self.source = job.source
         self.laws = find_laws(self.source, setting.policy, setting.environment)
         self.policy = self.laws.operator
         self.redactor: Redactor = self.home.redactor(setting.environment)
         self.ledger: Ledger = self.home.open_ledger(self.policy)
         self.workspace = Workspace(self.home.session(session), self.source)
-        python = find_python(self.source, setting.python, setting.environment)
+        python = find_python(self.source, job.python or setting.python, setting.environment)
         advisories = find_advisories(self.home, setting.environment)
         data = (advisories,) if advisories else ()
         self.box = Box(self.workspace, python, terms(self.policy), self._stood, setting.hide, data)
         self.wall: Wall | None = None
         self.work = WorkProvider(self.workspace, self.box, self.clock, advisories)
+        self.files = FilesProvider(self.workspace, self.clock, self.laws.in_copy, self.redactor.learn_text)
         self.gate = Gate(
             session=session,
             ledger=self.ledger,
             law=self.laws.law(self.clock, lambda _: Facts(root=str(self.source))),
             providers=[
-                FilesProvider(self.workspace, self.clock, self.laws.in_copy, self.redactor.learn_text),
+                self.files,
                 self.work,
                 DeliverProvider(self.source, self.clock),
             ],
@@ -130,7 +204,7 @@ class _Wired:
         )
 
     async def go(self, *, resume: bool) -> Ended:
-        """Run or resume, then take everything down. The copy goes when the session has ended for good."""
+        """Run or resume, then take everything down."""
         from veilig import __version__
 
         try:
@@ -138,14 +212,18 @@ class _Wired:
                 self.watcher.began(self.session, self.laws.names())
                 engine = self._engine()
                 if resume:
+                    await asyncio.to_thread(self.files.learn)
                     finish = await engine.resume(__version__)
                 else:
-                    options: dict[str, JSON] = self.options.to_json()
-                    finish = await engine.run("fix", str(self.source), options, __version__)
+                    job = self.job
+                    finish = await engine.run(job.kind, str(job.source), job.options, __version__)
                 await asyncio.to_thread(self.ledger.checkpoint)
                 events = await asyncio.to_thread(
                     lambda: sum(1 for _ in self.ledger.events(session=self.session))
                 )
+                if finish.ok or not self.job.keeps_copy:  # what is worth keeping stands in the ledger
+                    await self.work.close()
+                    await asyncio.to_thread(self.home.remove_session, self.session)
                 return Ended(self.session, finish, events, self.wall)
         finally:
             await self.work.close()
@@ -157,8 +235,8 @@ class _Wired:
             self.session,
             gate=self.gate,
             ledger=self.ledger,
-            planner=FixPlanner(self.options),
-            actor=Actor("agent:fix", ActorKind.AGENT),
+            planner=self.job.planner,
+            actor=Actor(f"agent:{self.job.kind}", ActorKind.AGENT),
             budget=Budget(budgets.steps, budgets.wall_s, budgets.tokens, budgets.cost_usd),
             policy=self.laws.digest,
             watcher=self.watcher,

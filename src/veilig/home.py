@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,21 @@ class Home:
     def session(self, session: str) -> Path:
         """The folder of one session: its copy and what it changed."""
         return self.path / "sessions" / session
+
+    def remove_session(self, session: str) -> None:
+        """Remove the folder of one session; what the ledger holds of it stays. Raises LedgerError."""
+        folder = self.session(session)
+        try:
+            for inner, names, _ in os.walk(folder):
+                for name in names:  # a project may make its own folders read-only
+                    if not (inside := Path(inner, name)).is_symlink():
+                        inside.chmod(0o700)
+            if folder.exists():
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise LedgerError(
+                f"cannot remove {folder}", why=str(error), fix="remove it as the user who owns it"
+            ) from error
 
     def open_ledger(self, policy: Policy | None = None, *, create: bool = True) -> Ledger:
         """The ledger, where the policy puts it if it says so. Raises LedgerError when it cannot be used."""
@@ -83,7 +99,7 @@ def find_home(environment: Mapping[str, str]) -> Home:
 
 
 def local_person(policy: Policy) -> Actor:
-    """Who sits at this machine: the operating system's user, owner of their sessions, with the policy's roles."""
+    """Who sits at this machine: the operating system's user, owner, with the policy's roles."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -222,10 +222,15 @@ class RunTests(InWall):
 
 @dataclass(frozen=True, slots=True)
 class ScanCode(InWall):
-    """Audit the copy: parsed, never imported or run. `repairs`: also propose an edit for each weakness."""
+    """Audit the copy: parsed, never imported or run. `repairs`: also propose an edit for each weakness.
+
+    report: also the whole audit report. pattern: in it, also what only looks like a weakness.
+    """
 
     paths: tuple[str, ...] = ()  # empty: everything
     repairs: bool = False
+    report: bool = False
+    pattern: bool = False
     kind: Literal["audit.scan"] = "audit.scan"
     effects: ClassVar[Effects] = READ
 

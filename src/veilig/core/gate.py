@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from veilig.core import approval as approvals
 from veilig.core import grant as grants
@@ -20,7 +20,7 @@ from veilig.core.action_json import JSON, digest, from_json, to_json
 from veilig.core.actor import Actor
 from veilig.core.approval import Approval, State
 from veilig.core.clock import Clock
-from veilig.core.errors import PolicyError, ProviderError, VeiligError
+from veilig.core.errors import InvalidAction, PolicyError, ProviderError, VeiligError
 from veilig.core.gate_case import Case, Decided, Law, judge, refusal
 from veilig.core.ledger import Ledger, Tx
 from veilig.core.limits import APPROVAL_POLL_S, COMMAND_TIMEOUT_S_MAX
@@ -53,9 +53,10 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """The intent is durable: the act may start."""
+    """The intent is durable: the act may start within `life_s` of its record, under this policy."""
 
     policy: str
+    life_s: float
 
 
 class Gate:
@@ -94,7 +95,10 @@ class Gate:
         is an Outcome; only a ledger that cannot be written raises (LedgerError), and then
         nothing was done.
         """
-        case = self._propose(action, actor)
+        try:
+            case = self._propose(action, actor)
+        except InvalidAction as error:
+            return await self._unspeakable(error)
         begun = await self._ledger.submit(lambda tx: self._begin(tx, case, note))
         if isinstance(begun, _Asked):
             begun = await self._await_people(case, begun.approval)
@@ -134,6 +138,13 @@ class Gate:
             action = from_json(sealed)
         return Case(os.urandom(6).hex(), action, digest(action), actor, self._providers.get(action.kind))
 
+    async def _unspeakable(self, error: InvalidAction) -> Outcome:
+        """The refusal of an action whose secrets stand where no handle can: recorded without the action."""
+        why = self._redactor.seal(f"a secret stands where it cannot be hidden: {error}")
+        body: dict[str, JSON] = {"ref": os.urandom(6).hex(), "rule": "redact", "why": why}
+        await self._ledger.submit(lambda tx: tx.append("action.refused", self.session, body))
+        return Outcome(False, why, Status.REFUSED, {"rule": "redact"})
+
     def _decide(self, case: Case) -> Decided:
         try:
             decision = self._law.decide(case.action, case.actor)
@@ -166,13 +177,15 @@ class Gate:
             approval = found
         now = tx.now_ms()
         for budget in decided.budgets:
-            if tx.count(budget.key, now - round(budget.window_s * 1000) + 1) >= budget.limit:
+            # Ledger time is cut to milliseconds: what seems exactly one window ago may be a little less.
+            if tx.count(budget.key, now - round(budget.window_s * 1000)) >= budget.limit:
                 why = f"budget {budget.key} is spent: {budget.limit} in {budget.window_s:.0f} s"
                 return self._refuse(tx, case, decided.rule, why)
         if approval is not None and not tx.claim(f"approval:{approval.id}"):
             return self._refuse(tx, case, decided.rule, f"approval {approval.id} is already spent")
         tx.append("action.started", self.session, case.started(decided, approval))
-        return _Begun(decided.policy)
+        life_s = min(case.timeout_s + GRACE_S, COMMAND_TIMEOUT_S_MAX)
+        return _Begun(decided.policy, life_s if approval is None else min(life_s, approval.left_s(now)))
 
     def _approved(self, tx: Tx, case: Case, decided: Decided) -> Approval | _Asked | Outcome:
         """The approval this act may spend; else the question that was asked, or the refusal that stands."""
@@ -238,7 +251,7 @@ class Gate:
         permit = Permit(
             ref=case.ref,
             digest=case.digest,
-            deadline_s=self._clock.boottime_s() + min(timeout_s, COMMAND_TIMEOUT_S_MAX),
+            deadline_s=self._clock.boottime_s() + begun.life_s,
             policy=begun.policy,
             session=self.session,
             expand=lambda text: self._redactor.expand(
@@ -253,6 +266,7 @@ class Gate:
         token = ACTING.set(True)
         try:
             async with asyncio.timeout(timeout_s):
+                self._must_still_hold(begun)
                 outcome = await provider.perform(case.action, permit)
                 outcome = await provider.verify(case.action, outcome, permit)
         except VeiligError as error:
@@ -271,6 +285,15 @@ class Gate:
             data if isinstance(data, dict) else {},
         )
 
+    def _must_still_hold(self, begun: _Begun) -> None:
+        """The last look before the act. Raises PolicyError; nothing has happened then."""
+        if self._law.digest() != begun.policy:
+            raise PolicyError(
+                "the policy changed between the decision and the act",
+                why="nothing was done under the old one",
+                fix="propose it again",
+            )
+
     async def _record(self, case: Case, outcome: Outcome, wall_s: float) -> None:
         name = "action.verified" if outcome.ok else "action.failed"
         body: dict[str, JSON] = {
@@ -284,12 +307,43 @@ class Gate:
 
 
 def doubted(found: Found, detail: str) -> Outcome:
-    """The outcome of an intent that a crash left open."""
+    """The outcome of an intent that a crash left open; its data says what was `found`."""
+    data: dict[str, JSON] = {"found": found.value}
     if found is Found.DONE:
-        return Outcome(True, detail or "had happened before the crash", Status.DONE)
+        return Outcome(True, detail or "had happened before the crash", Status.DONE, data)
     if found is Found.NOT_DONE:
-        return Outcome(False, detail or "had not happened before the crash", Status.FAILED)
-    return Outcome(False, detail or "nobody can tell whether it happened before the crash", Status.IN_DOUBT)
+        return Outcome(False, detail or "had not happened before the crash", Status.FAILED, data)
+    why = detail or "nobody can tell whether it happened before the crash"
+    return Outcome(False, why, Status.IN_DOUBT, data)
+
+
+async def give_grant(ledger: Ledger, given: grants.Grant, seconds: float) -> grants.Grant:
+    """Record a standing permission for `seconds` of ledger time; its id and end are set here.
+
+    Raises ApprovalError for a class that is asked each time, or a grant too broad or too long.
+    """
+    grants.need_low_risk(given.kind, given.pattern)
+    grants.need_grant(given.kind, given.pattern, seconds)
+
+    def record(tx: Tx) -> grants.Grant:
+        expires_ms = tx.now_ms() + round(seconds * 1000)
+        grant = replace(given, id=os.urandom(4).hex(), expires_ms=expires_ms, boot=tx.boot)
+        tx.append("grant.given", grant.session, grants.given(grant))
+        return grant
+
+    return await ledger.submit(record)
+
+
+async def revoke_grant(ledger: Ledger, prefix: str, actor: Actor, reason: str) -> grants.Grant:
+    """End a standing permission now. Raises ApprovalError when none or several start with `prefix`."""
+
+    def record(tx: Tx) -> grants.Grant:
+        grant = grants.need_known(grants.fold(tx.events(names=grants.GRANT_EVENTS)), prefix)
+        body: dict[str, JSON] = {"grant": grant.id, "actor": actor.id, "reason": reason}
+        tx.append("grant.revoked", grant.session, body)
+        return grant
+
+    return await ledger.submit(record)
 
 
 async def cast_vote(ledger: Ledger, approval_id: str, vote: Vote) -> Approval:

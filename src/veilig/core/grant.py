@@ -5,12 +5,14 @@ guards (database, security, destructive, spend) nor anything outside the throw-a
 tree, and it ends with the session or the day.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Any
 
-from veilig.core.action import Action, Effect, RunCommand, Scope
+from veilig.core.action import KINDS, Action, Effect, RunCommand, Scope
 from veilig.core.approval import Recorded
 from veilig.core.errors import ApprovalError
 from veilig.core.limits import GRANT_EXPIRY_S_MAX
@@ -62,9 +64,7 @@ def argv_fits(pattern: tuple[str, ...], argv: tuple[str, ...]) -> bool:
     if pattern and pattern[-1] == "**":
         head = pattern[:-1]
         return len(argv) >= len(head) and argv_fits(head, argv[: len(head)])
-    return len(pattern) == len(argv) and all(
-        p in ("*", a) for p, a in zip(pattern, argv, strict=True)
-    )
+    return len(pattern) == len(argv) and all(p in ("*", a) for p, a in zip(pattern, argv, strict=True))
 
 
 def fold(events: Iterable[Recorded]) -> dict[str, Grant]:
@@ -88,6 +88,64 @@ def fold(events: Iterable[Recorded]) -> dict[str, Grant]:
         elif event.name == "grant.revoked":
             found.pop(body["grant"], None)
     return found
+
+
+def given(grant: Grant) -> dict[str, Any]:
+    """The body of `grant.given`."""
+    return {
+        "grant": grant.id,
+        "actor": grant.actor,
+        "kind": grant.kind,
+        "pattern": list(grant.pattern),
+        "directory": grant.directory,
+        "session_only": grant.session_only,
+        "expires_ms": grant.expires_ms,
+        "reason": grant.reason,
+    }
+
+
+def need_known(found: dict[str, Grant], prefix: str) -> Grant:
+    """The grant whose id starts with `prefix`. Raises ApprovalError when none or several do."""
+    fit = [g for g in found.values() if prefix and g.id.startswith(prefix)]
+    if len(fit) != 1:
+        raise ApprovalError(
+            f"{'no' if not fit else 'more than one'} standing permission starts with {prefix!r}",
+            why="only one that was given and not revoked can be revoked",
+            fix="see `veilig grants list`",
+        )
+    return fit[0]
+
+
+def need_low_risk(kind: str, pattern: tuple[str, ...]) -> None:
+    """Raises ApprovalError for a kind that is asked each time, or a pattern that could never be a grant's."""
+    cls = KINDS.get(kind)
+    if cls is None:
+        raise ApprovalError(
+            f"unknown kind of action {kind!r}",
+            why=f"known kinds are {', '.join(sorted(KINDS))}",
+            fix="use one of them",
+        )
+    effects = cls.effects if isinstance(cls.effects, frozenset) else frozenset[Effect]()
+    if cls.scope is Scope.WORLD or effects & NEVER:
+        classes = ", ".join(sorted(effects & NEVER)) or "it reaches beyond the copy and your own tree"
+        raise ApprovalError(
+            f"no standing permission covers {kind}",
+            why=f"it is asked each time: {classes}",
+            fix="approve each act: `veilig approvals list`",
+        )
+    if kind == "command.run":
+        if pattern and not pattern[0].strip("*"):
+            raise ApprovalError(
+                f"the pattern {' '.join(pattern)!r} names no program",
+                why="whatever is installed could run",
+                fix="name the program first, such as 'git status **'",
+            )
+    elif len(pattern) != 1 or not re.sub(r"[*?]|\[[^]]*\]", "", pattern[0]).strip("./"):
+        raise ApprovalError(
+            f"a grant for {kind} takes one pattern that names something, not {' '.join(pattern)!r}",
+            why="it is compared with the one target of the action",
+            fix="give a path or name, with `*` for a part of it, such as 'docs/*.md'",
+        )
 
 
 def need_grant(kind: str, pattern: tuple[str, ...], seconds: float) -> None:

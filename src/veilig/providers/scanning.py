@@ -1,4 +1,4 @@
-"""How is the copy audited, and who proposes repairs? Our own reader, behind the same wall as everything else."""
+"""How is the copy audited, and who proposes repairs? Our own reader, behind the same wall."""
 
 import json
 import sys
@@ -29,6 +29,7 @@ class Scanner:
     async def scan(self, action: ScanCode, permit: Permit) -> Outcome:
         """Problems found by reading: weaknesses, vulnerable pins, syntax and configuration defects."""
         task: dict[str, JSON] = {"do": "scan", "paths": list(action.paths), "repairs": action.repairs}
+        task |= {"report": action.report, "pattern": action.pattern}
         answer = await self._ask(task, action.timeout_s)
         if isinstance(answer, Outcome):
             return answer

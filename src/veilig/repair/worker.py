@@ -2,7 +2,8 @@
 
     python -m veilig.repair.worker < task.json
 
-Task: {"do": "scan", "root", "paths", "repairs"} or {"do": "propose", "root", "failure", "python"}.
+Task: {"do": "scan", "root", "paths", "repairs", "report", "pattern"}, or {"do": "propose", "root", "failure",
+"python"}.
 Prints one JSON object. Nothing of the project is imported or executed, nothing is written.
 """
 
@@ -11,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,7 +22,7 @@ from veilig.audit.advisories import AdvisoryDatabase, VulnerablePin, locate
 from veilig.audit.collect import collect
 from veilig.audit.dependencies import is_dependency_file, read_dependencies
 from veilig.audit.finding import Finding, Report
-from veilig.audit.scan import scan_sources
+from veilig.audit.scan import ScanConfig, scan_sources
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
 from veilig.core.errors import VeiligError
 from veilig.repair.collecting import collect_text
@@ -31,12 +32,19 @@ from veilig.repair.recipes.proposal import Advice, Defect, Distribution, Proposa
 PROPOSALS_MAX = 12  # per problem, before they are carried over
 
 
-def scan(root: Path, paths: list[str], *, repairs: bool) -> dict[str, Any]:
-    """Every problem found by reading (only those in `paths` when given), and what was not looked at."""
+def scan(
+    root: Path, paths: list[str], *, repairs: bool, whole: bool = False, pattern: bool = False
+) -> dict[str, Any]:
+    """Every problem found by reading (only those in `paths` when given), and what was not looked at.
+
+    whole: with the audit report as JSON under "report". pattern: also what only looks like a weakness.
+    """
     python = collect(root)
     text = collect_text(root)
     files = {**text.files, **python.files}
-    report = scan_sources(python.files)
+    report = scan_sources(python.files, ScanConfig(include_pattern=pattern))
+    unread = [s for s in text.skipped if is_dependency_file(s.path)]
+    report = replace(report, skipped=(*python.skipped, *report.skipped))
     found = [_weakness(f, files, repairs=repairs) for f in report.findings]
     broken = defects(files)
     nothing: list[list[Proposal | Advice]] = [[] for _ in broken]
@@ -50,13 +58,14 @@ def scan(root: Path, paths: list[str], *, repairs: bool) -> dict[str, Any]:
         "files": report.files,
         "lines": report.lines,
         "wall_s": round(report.seconds, 3),
-        "skipped": [[s.path, s.reason] for s in (*python.skipped, *report.skipped, *text.skipped)],
+        "skipped": [[s.path, s.reason] for s in (*report.skipped, *text.skipped)],
         "incomplete": [[i.path, i.function, i.reason] for i in report.incomplete],
         "suppressed": [[s.finding.path, s.finding.line, s.finding.rule, s.reason] for s in report.suppressed],
         "notices": [[n.path, n.line, n.message] for n in report.notices],
         "not_reported": _tests(report),
         "advisories": about,
         "problems": found,
+        **({"report": asdict(replace(report, skipped=(*report.skipped, *unread)))} if whole else {}),
     }
 
 
@@ -177,7 +186,13 @@ def answer(task: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to one task."""
     root = Path(task["root"])
     if task["do"] == "scan":
-        return scan(root, list(task["paths"]), repairs=bool(task["repairs"]))
+        return scan(
+            root,
+            list(task["paths"]),
+            repairs=bool(task["repairs"]),
+            whole=bool(task.get("report")),
+            pattern=bool(task.get("pattern")),
+        )
     return propose(root, task["failure"], Path(task["python"]))
 
 

@@ -1,0 +1,61 @@
+"""What is done to audit a folder? Copy it, read the copy, report: two looks and no change."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from veilig.core.action import Action, OpenWorkspace, ScanCode
+from veilig.core.action_json import JSON
+from veilig.core.provider import Finish, Outcome, Status, Step
+
+SCAN_TIMEOUT_S = 900.0  # half a million lines take a few minutes on a small machine
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """What the user asked for. pattern: also what only looks like a weakness."""
+
+    source: str
+    pattern: bool = False
+
+    def to_json(self) -> dict[str, JSON]:
+        """The options as `session.started` records them."""
+        return {"source": self.source, "pattern": self.pattern}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "AuditOptions":
+        """The inverse of `to_json`."""
+        return cls(str(value["source"]), bool(value["pattern"]))
+
+
+class AuditPlanner:
+    """The planner of `veilig audit`. State: what the copy left out, once it is made."""
+
+    def __init__(self, options: AuditOptions) -> None:
+        self._options = options
+
+    def first(self) -> Step:
+        """Start with the copy."""
+        return Step({}, OpenWorkspace(self._options.source))
+
+    def next(self, state: dict[str, JSON], action: Action, outcome: Outcome) -> Step:
+        """After the copy the scan, after the scan the end."""
+        if isinstance(action, OpenWorkspace):
+            if outcome.status is Status.IN_DOUBT:
+                return self.first()  # a crash came into the copying: making it anew harms nothing
+            if not outcome.ok:
+                return Step(state, Finish(False, outcome.detail))
+            return Step({**state, "left_out": outcome.data.get("skipped", [])}, self._scan())
+        if not outcome.ok and outcome.status is Status.FAILED and not state.get("again"):
+            # After a resume the copy may be gone: one fresh start, and the second failure is final.
+            return Step({"again": True}, OpenWorkspace(self._options.source))
+        if not outcome.ok:
+            return Step(state, Finish(False, outcome.detail))
+        data: dict[str, JSON] = {**outcome.data, "left_out": state.get("left_out", [])}
+        problems = cast(list[dict[str, JSON]], data.pop("problems", []))
+        data["problems"] = [
+            {k: v for k, v in p.items() if k != "proposals"} for p in problems if p["kind"] != "weakness"
+        ]  # the report holds the weaknesses, with more
+        return Step(state, Finish(True, outcome.detail, data))
+
+    def _scan(self) -> ScanCode:
+        return ScanCode(report=True, pattern=self._options.pattern, timeout_s=SCAN_TIMEOUT_S)

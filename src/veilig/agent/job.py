@@ -1,0 +1,42 @@
+"""Which kinds of session are there, and who plans each? One entry per kind: starting and resuming read it."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from veilig.agent.audit_plan import AuditOptions, AuditPlanner
+from veilig.agent.fix import FixPlanner
+from veilig.agent.fix_state import FixOptions
+from veilig.core.canonical import JSON
+from veilig.core.provider import Planner
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One kind of work on one folder: what is recorded of it, and who plans it."""
+
+    kind: str
+    source: Path
+    options: dict[str, JSON]
+    planner: Planner
+    python: str | None = None  # the interpreter, where the project's own is never needed
+    keeps_copy: bool = True
+
+
+def fix_job(options: FixOptions) -> Job:
+    """Find what is broken, mend it, prove it."""
+    return Job("fix", Path(options.source), options.to_json(), FixPlanner(options))
+
+
+def audit_job(options: AuditOptions) -> Job:
+    """Read and report. The audited project's interpreter has no part in it."""
+    planner = AuditPlanner(options)
+    return Job("audit", Path(options.source), options.to_json(), planner, sys.executable, keeps_copy=False)
+
+
+JOBS: Mapping[str, Callable[[dict[str, Any]], Job]] = {
+    "fix": lambda options: fix_job(FixOptions.from_json(options)),
+    "audit": lambda options: audit_job(AuditOptions.from_json(options)),
+}

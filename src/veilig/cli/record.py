@@ -1,0 +1,113 @@
+"""Which ledger does a command read, and how are its ids and times shown?"""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from veilig.core.errors import LedgerError, UsageError
+
+if TYPE_CHECKING:
+    from veilig.core.ledger import Ledger
+    from veilig.core.policy import Policy
+    from veilig.home import Home
+
+_DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def ledger_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that reads the ledger takes."""
+    parser.add_argument("--policy", metavar="FILE", help="the operator's policy, which may place the ledger")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Home, the operator's policy, and where that policy puts the ledger and its anchors."""
+
+    home: "Home"
+    policy: "Policy"
+    ledger: Path
+    anchors: Path
+
+
+def find_places(given: argparse.Namespace) -> Places:
+    """Raises PolicyError for a policy that does not validate, LedgerError for a home that cannot be used."""
+    from veilig.home import find_home
+    from veilig.law import find_laws
+
+    home = find_home(os.environ)
+    policy = find_laws(home.path, given.policy, os.environ).operator
+    elsewhere = policy.elsewhere
+    ledger = Path(elsewhere.ledger_path).expanduser() if elsewhere.ledger_path else home.ledger
+    anchors = Path(elsewhere.ledger_anchor_dir).expanduser() if elsewhere.ledger_anchor_dir else home.anchors
+    return Places(home, policy, ledger, anchors)
+
+
+@contextmanager
+def opened(places: Places) -> "Generator[Ledger]":
+    """The ledger, for reading. Raises LedgerError when there is none or it is not what was written."""
+    need_ledger(places)
+    with places.home.open_ledger(places.policy, create=False) as ledger:
+        yield ledger
+
+
+def need_ledger(places: Places) -> None:
+    """Raises LedgerError when there is no ledger; says whether there was one."""
+    if places.ledger.exists():
+        return
+    left = sorted(places.anchors.glob("*.head")) if places.anchors.is_dir() else []
+    if left:
+        why = f"{places.anchors} vouches for one: it was moved or deleted"
+        raise LedgerError(f"there is no ledger at {places.ledger}", why=why, fix="restore it from a backup")
+    raise LedgerError(
+        f"there is no ledger at {places.ledger}",
+        why="no session has run here yet, or it is kept elsewhere",
+        fix="start with `veilig fix PATH`, or set VEILIG_HOME (or --policy) to where it is",
+    )
+
+
+def local_time(wall_ms: int) -> str:
+    """A recorded wall-clock time, for people."""
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of '90s', '30m', '2h' or '1d'. Raises UsageError for anything else."""
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise UsageError(
+            f"{text!r} is not a duration",
+            why="a number and a unit are needed",
+            fix="write for example 90s, 30m, 2h or 1d",
+        )
+    return float(int(match[1]) * _UNIT_S[match[2]])
+
+
+def duration(seconds: float) -> str:
+    """A time span in the largest unit that says enough: '45 s', '12 min', '3 h', '5 d'."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def print_json(value: Any) -> None:
+    """One JSON document for a script."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell; the last one is left as it is."""
+    if not rows:
+        return ""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
