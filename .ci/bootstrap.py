@@ -104,7 +104,10 @@ def install(root: Path, group: str) -> None:
     python = root / ".venv/bin/python"
     uv = find_uv()
     if uv:
-        pip: list[str | Path] = [uv, "pip", "install", "--quiet", "--no-config", "--compile-bytecode", "--python", python]
+        pip: list[str | Path] = [uv, "pip", "install", "--quiet", "--no-config", "--python", python]
+        pip.append(
+            "--compile-bytecode"
+        )  # behind the wall the packages are read-only: nobody compiles them later
     else:
         if not any((root / ".venv/bin").glob("pip3*")):  # made by uv, and uv is gone
             call([python, "-I", "-m", "ensurepip"], "`python -m ensurepip`", "delete .venv and start again")

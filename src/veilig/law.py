@@ -116,7 +116,7 @@ def strictest(first: Decision, second: Decision) -> Decision:
 
 
 def find_laws(source: Path, given: str | None, environment: Mapping[str, str]) -> Laws:
-    """Operator: --policy, $VEILIG_POLICY, ~/.config/veilig/veilig.yaml, /etc/veilig/veilig.yaml, else built-in.
+    """Operator: --policy, $VEILIG_POLICY, ~/.config/veilig/veilig.yaml, /etc/veilig/veilig.yaml, or built-in.
 
     Raises PolicyError at once when one of the files does not validate.
     """

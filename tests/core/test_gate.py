@@ -3,14 +3,15 @@
 Out of scope here: what a policy says (test_policy), how the ledger keeps it (test_ledger).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel import AGENT, ANN, BEN, World
 
+from kernel import AGENT, ANN, BEN, World
 from veilig.core.action import Action, RestartService, StopService
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.errors import ApprovalError, PolicyError
@@ -23,8 +24,10 @@ RESTART = RestartService("web", "1")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.ledger.close()
 
 
 async def test_an_allowed_act_happens_and_leaves_proposal_decision_intent_output_and_result(

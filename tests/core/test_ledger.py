@@ -268,6 +268,7 @@ def test_several_event_loops_and_threads_write_one_chain(ledger: Ledger):
 
 
 async def test_closing_ends_the_running_commit_refuses_the_rest_and_leaves_no_thread(tmp_path: Path):
+    before = set(threading.enumerate())
     ledger = Ledger.open(tmp_path / "l.db", anchor_dir=tmp_path / "anchors")
     running, may_end = threading.Event(), threading.Event()
 
@@ -288,7 +289,7 @@ async def test_closing_ends_the_running_commit_refuses_the_rest_and_leaves_no_th
     await closing
     assert await first == 1
     assert [type(r) for r in refused] == [LedgerError] * 3
-    assert not [t for t in threading.enumerate() if t.name == "veilig-ledger"]
+    assert not {t for t in threading.enumerate() if t.name == "veilig-ledger"} - before
     for use in (
         lambda: ledger.append([note(1)]),
         ledger.size,

@@ -7,13 +7,7 @@ from veilig.core.limits import ACTION_BYTES_MAX, ARGV_ITEMS_MAX, COMMAND_TIMEOUT
 def need_path(path: str) -> None:
     """One file below the workspace root, or InvalidAction."""
     parts = path.split("/")
-    if (
-        not path
-        or path.startswith("/")
-        or ".." in parts
-        or "\0" in path
-        or "" in parts[:-1]
-    ):
+    if not path or path.startswith("/") or ".." in parts or "\0" in path or "" in parts[:-1]:
         raise InvalidAction(
             f"path {path!r} is empty, absolute or leaves the workspace",
             why="an action names one file below the workspace root",
@@ -33,11 +27,7 @@ def need_absolute(path: str) -> None:
 
 def need_name(name: str, kind: str) -> None:
     """One concrete target, never a pattern, or InvalidAction."""
-    if (
-        not name
-        or not name.isprintable()
-        or any(c in "*?[" or c.isspace() for c in name)
-    ):
+    if not name or not name.isprintable() or any(c in "*?[" or c.isspace() for c in name):
         raise InvalidAction(
             f"cannot act on {name!r} ({kind})",
             why="an action names one concrete target, never a pattern",
@@ -64,11 +54,7 @@ def need_branch(name: str) -> None:
         or "//" in name
         or name.endswith((".lock", "/", "."))
     )
-    if (
-        bad
-        or any(c in " ~^:?*[\\" or not c.isprintable() for c in name)
-        or "@{" in name
-    ):
+    if bad or any(c in " ~^:?*[\\" or not c.isprintable() for c in name) or "@{" in name:
         raise InvalidAction(
             f"{name!r} is no branch name",
             why="git would refuse it",
@@ -78,12 +64,7 @@ def need_branch(name: str) -> None:
 
 def need_argv(argv: tuple[str, ...]) -> None:
     """An argv the kernel can execute, or InvalidAction."""
-    if (
-        not argv
-        or not argv[0]
-        or len(argv) > ARGV_ITEMS_MAX
-        or any("\0" in a for a in argv)
-    ):
+    if not argv or not argv[0] or len(argv) > ARGV_ITEMS_MAX or any("\0" in a for a in argv):
         raise InvalidAction(
             f"argv {argv[:4]!r} cannot be executed",
             why=f"it is empty, has more than {ARGV_ITEMS_MAX} items, or a NUL",

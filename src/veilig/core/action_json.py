@@ -17,7 +17,6 @@ from veilig.core.action import KINDS, Action, TextEdit
 from veilig.core.canonical import JSON
 from veilig.core.errors import InvalidAction
 
-
 __all__ = ["JSON", "digest", "from_json", "to_json"]
 
 

@@ -97,9 +97,13 @@ class Approval:
             return State.EXPIRED
         if self.missing():
             return State.EXPIRED if now_ms - self.asked_ms > PROPOSAL_EXPIRY_S * 1000 else State.OPEN
+        return State.EXPIRED if self.left_s(now_ms) < 0 else State.APPROVED
+
+    def left_s(self, now_ms: int) -> float:
+        """How long an approved act may still wait before it starts; negative when it is too late."""
         last = max((b.t_ms for b in self.ballots), default=self.asked_ms)
         expiry_s = min((need.expiry_s for need in self.needs), default=APPROVAL_EXPIRY_S)
-        return State.EXPIRED if now_ms - last > expiry_s * 1000 else State.APPROVED
+        return expiry_s - (now_ms - last) / 1000
 
 
 APPROVAL_EVENTS = (

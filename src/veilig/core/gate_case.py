@@ -143,6 +143,9 @@ def judge(case: Case, decision: Decision, guards: Sequence[Guard], policy: str) 
             verdict, rule = opinion.verdict, f"guard {opinion.guard}"
     asked = decision.needs or (decision.otherwise if verdict is Verdict.ASK else ())
     needs = tuple(Need(str(n.gateway), n.roles, n.quorum, n.expiry_s) for n in asked)
+    if verdict is Verdict.ASK and not (needs and all(n.quorum > 0 for n in needs)):
+        verdict, rule = Verdict.DENY, "nobody to ask"  # a question that nobody must answer is no question
+        reasons.append("the policy asks, and names nobody who may answer")
     grantable = decision.grantable and not opinions
     return Decided(
         verdict, rule, tuple(reasons), policy, needs, tuple(decision.budgets), tuple(opinions), grantable

@@ -1,4 +1,4 @@
-"""How does output reach the ledger while an action runs? Redacted, in chunks, without waiting for the disk."""
+"""How does output reach the ledger while an action runs? Redacted, in chunks, not waiting for the disk."""
 
 import asyncio
 import codecs

@@ -153,7 +153,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One move of a planner: its new state (JSON, enough to go on from after a crash) and what it proposes."""
+    """One move of a planner: its new state (JSON, enough to go on from) and what it proposes."""
 
     state: dict[str, JSON]
     propose: Action | Finish

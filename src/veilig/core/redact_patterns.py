@@ -211,7 +211,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
 )
 
-# `in` before anything else is called: most texts hold no anchor, and every field of every action is looked at.
+# `in` before anything else is called: most texts hold no anchor, and all of every action is looked at.
 _ANCHORED = tuple((anchor, pattern) for pattern in PATTERNS for anchor in pattern.anchors)
 
 

@@ -24,12 +24,12 @@ from veilig.core.provider import Finish, Found, Outcome, Planner, Status, Step
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a session may use before it ends in a clear state. Tokens and cost count what model outcomes report."""
+    """What a session may use before it ends in a clear state; 0 tokens or 0 cost: not counted."""
 
     steps: int = SESSION_STEPS_MAX
     wall_s: float = SESSION_WALL_S_MAX
     tokens: int = 0  # 0: no model may be asked
-    cost_eur: float = 0.0
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class View:
     last: Turn | None = None
     steps: int = 0
     tokens: int = 0
-    cost_eur: float = 0.0
+    cost_usd: float = 0.0
     used_s: float = 0.0
     repeats: int = 0
     ended: str = ""
@@ -75,7 +75,7 @@ class _Folding:
         self.started = False
         self.outcome: Outcome | None = None
         self.steps = self.tokens = self.repeats = 0
-        self.cost_eur = 0.0
+        self.cost_usd = 0.0
         self.refused_digest = self.digest = ""
         self.first_ms: int | None = None
         self.used_ms = 0
@@ -110,9 +110,9 @@ class _Folding:
         again = outcome.status is Status.REFUSED and self.digest == self.refused_digest
         self.repeats = self.repeats + 1 if again else int(outcome.status is Status.REFUSED)
         self.refused_digest = self.digest if outcome.status is Status.REFUSED else ""
-        tokens, cost = outcome.data.get("tokens"), outcome.data.get("cost_eur")
+        tokens, cost = outcome.data.get("tokens"), outcome.data.get("cost_usd")
         self.tokens += tokens if isinstance(tokens, int) else 0
-        self.cost_eur += float(cost) if isinstance(cost, int | float) else 0.0
+        self.cost_usd += float(cost) if isinstance(cost, int | float) else 0.0
 
     def done(self) -> View:
         last = None
@@ -123,7 +123,7 @@ class _Folding:
             last=last,
             steps=self.steps,
             tokens=self.tokens,
-            cost_eur=self.cost_eur,
+            cost_usd=self.cost_usd,
             used_s=self.used_ms / 1000,
             repeats=self.repeats,
         )
@@ -221,14 +221,15 @@ class Session:
         outcome = turn.outcome
         if in_doubt:
             outcome = await self._gate.settle(turn.ref, turn.action)
-        if outcome is None or outcome.status is Status.HELD:  # asked or only proposed: it never started
+        # Asked, only proposed, or found not done: it never happened, so it goes to the gate again.
+        if outcome is None or outcome.status is Status.HELD or outcome.data.get("found") == Found.NOT_DONE:
             return await self._loop(view, Step(view.state, turn.action))
         return await self._loop(view, self._planner.next(view.state, turn.action, outcome))
 
     async def _loop(self, view: View, step: Step) -> Finish:
-        steps, tokens, cost_eur, repeats, refused = view.steps, view.tokens, view.cost_eur, view.repeats, ""
+        steps, tokens, cost_usd, repeats, refused = view.steps, view.tokens, view.cost_usd, view.repeats, ""
         while not isinstance(step.propose, Finish):
-            if over := self._over(steps, view.used_s, tokens, cost_eur):
+            if over := self._over(steps, view.used_s, tokens, cost_usd):
                 return await self._end("over_budget", Finish(False, over, step.state))
             action = step.propose
             if self._watcher:
@@ -236,7 +237,7 @@ class Session:
             outcome = await self._gate.submit(action, self._actor, note=step.state)
             steps += 1
             tokens += _count(outcome, "tokens")
-            cost_eur += _count(outcome, "cost_eur")
+            cost_usd += _count(outcome, "cost_usd")
             if self._watcher:
                 self._watcher.observed(action, outcome)
             if outcome.status is Status.HELD:
@@ -250,7 +251,7 @@ class Session:
             step = self._planner.next(step.state, action, outcome)
         return await self._end("done" if step.propose.ok else "failed", step.propose)
 
-    def _over(self, steps: int, used_before_s: float, tokens: int, cost_eur: float) -> str:
+    def _over(self, steps: int, used_before_s: float, tokens: int, cost_usd: float) -> str:
         """Which budget is used up, in one line; empty when none is."""
         used_s = used_before_s + time.monotonic() - self._begun_s
         if steps >= self._budget.steps:
@@ -259,8 +260,8 @@ class Session:
             return f"time budget used: {used_s:.0f} s of {self._budget.wall_s:.0f} s"
         if self._budget.tokens and tokens >= self._budget.tokens:
             return f"token budget used: {tokens} of {self._budget.tokens}"
-        if self._budget.cost_eur and cost_eur >= self._budget.cost_eur:
-            return f"cost budget used: {cost_eur:.2f} of {self._budget.cost_eur:.2f} EUR"
+        if self._budget.cost_usd and cost_usd >= self._budget.cost_usd:
+            return f"cost budget used: {cost_usd:.2f} of {self._budget.cost_usd:.2f} USD"
         return ""
 
     async def _end(self, state: str, finish: Finish) -> Finish:

@@ -1,4 +1,4 @@
-"""When does the session's wall stand, and what does it see? Stood up at the first command, taken down at the end."""
+"""When does the session's wall stand, and what does it see? From the first command to the end."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ ANSWER_BYTES = 24 << 20  # a worker answers on its output; what people see of a 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the policy says about walls. `walls`: names allowed, in order; `require`: features a wall must hold."""
+    """What the policy says about walls: names allowed, in order; features that must hold; bounds."""
 
     walls: tuple[str, ...]
     require: frozenset[Feature]
@@ -63,7 +63,7 @@ class Box:
         timeout_s: float,
         on_output: OnOutput | None = None,
     ) -> CommandResult:
-        """Run one command behind the wall, which is stood up when it is not yet. Raises as Sandbox.run and stand do."""
+        """Run one command behind the wall, which is stood up first if need be; raises as Sandbox.run."""
         sandbox = await self._standing()
         given = self._environment() | dict(env or {})
         return await sandbox.run(

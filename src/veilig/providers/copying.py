@@ -3,12 +3,13 @@
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from veilig.core.errors import ProviderError
 from veilig.core.limits import WORKSPACE_BYTES_MAX, WORKSPACE_FILES_MAX
+from veilig.providers.tree import Tree
 
 # Not part of the project's own text: made anew by tools, or another tool's state.
 LEFT_BEHIND = {
@@ -28,6 +29,26 @@ LEFT_BEHIND = {
 }
 
 
+# Where people write passwords: code, settings, notes.
+SECRET_SUFFIXES = frozenset(
+    {
+        ".py",
+        ".env",
+        ".toml",
+        ".yaml",
+        ".yml",
+        ".json",
+        ".ini",
+        ".cfg",
+        ".conf",
+        ".txt",
+        ".sh",
+        ".properties",
+        ".pem",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """What stands in the copy: files and bytes; `skipped` holds (path, reason) of what does not."""
@@ -40,7 +61,7 @@ class Copied:
 def copy_tree(
     source: Path,
     target: Path,
-    in_copy: Callable[[str], bool] = lambda path: True,
+    in_copy: Callable[[str], bool] = lambda _: True,
     owner: tuple[int, int] | None = None,
 ) -> Copied:
     """Copy `source` into `target`, which is emptied first; `in_copy`: what the policy lets in.
@@ -74,7 +95,7 @@ def copy_tree(
 
 
 def empty_tree(target: Path) -> None:
-    """Remove what is in `target`, read-only folders included; the folder itself stays (a wall may have it mounted)."""
+    """Remove what is in `target`; the folder itself stays, since a wall may have it mounted."""
     target.mkdir(parents=True, mode=0o700, exist_ok=True)
     for folder, names, _ in os.walk(target):
         for name in names:
@@ -89,6 +110,22 @@ def empty_tree(target: Path) -> None:
                 entry.unlink()
     except OSError as error:
         raise ProviderError(f"cannot empty {target}", why=str(error), fix="remove it by hand") from error
+
+
+def text_files(tree: Tree) -> Iterator[tuple[str, str]]:
+    """The text files of a copy that may hold secrets, with their paths."""
+    for folder, _, files in os.walk(tree.root):
+        for name in sorted(files):
+            path = Path(folder, name)
+            if path.suffix not in SECRET_SUFFIXES and not name.startswith((".env", "Dockerfile")):
+                continue
+            shown = path.relative_to(tree.root).as_posix()
+            try:
+                text = tree.read(shown)
+            except ProviderError:
+                continue  # a link, a device, not UTF-8, or generated: never read by a planner either
+            if text is not None:
+                yield shown, text
 
 
 class _Copy:

@@ -17,9 +17,9 @@ from veilig.core.action import (
 )
 from veilig.core.action_json import JSON, digest
 from veilig.core.clock import Clock
-from veilig.core.errors import ProviderError
+from veilig.core.errors import ProviderError, UsageError
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
-from veilig.providers.copying import copy_tree
+from veilig.providers.copying import copy_tree, text_files
 from veilig.providers.sandbox.wall import PROTECTED_PATHS
 from veilig.providers.tree import Tree, sha256
 from veilig.repair.edit import Edit, apply, edits_between, unified
@@ -83,6 +83,21 @@ class FilesProvider:
         self._clock = clock
         self._in_copy = in_copy
         self._learn = learn
+
+    def learn(self) -> None:
+        """Know the secrets of the copy before anything of it is shown: when it is made, and on a resume.
+
+        Raises ProviderError when there are more than a redactor can know.
+        """
+        for path, text in text_files(self._workspace.tree):
+            try:
+                self._learn(path, text)
+            except UsageError as error:
+                raise ProviderError(
+                    f"{path}: more secrets than can be kept out of the record",
+                    why=error.what,
+                    fix="keep such files out of the copy: `agent.paths.deny` in veilig.yaml",
+                ) from error
 
     async def perform(self, action: Action, permit: Permit) -> Outcome:
         """The read text, the new and old digest of a change, or what was copied."""
@@ -209,6 +224,7 @@ class FilesProvider:
             )
         copied = copy_tree(source, self._workspace.tree.root, self._in_copy, self._workspace.tree.owner)
         self._workspace.forget()
+        self.learn()
         skipped: list[JSON] = [[path, reason] for path, reason in copied.skipped]
         data: dict[str, JSON] = {"files": copied.files, "size_bytes": copied.size_bytes, "skipped": skipped}
         return Outcome(True, f"copied {copied.files} files", data=data)

@@ -1,14 +1,20 @@
-"""Who stops a repair that cheats? The hard denials of repair, as a guard in front of every edit of the copy."""
+"""Who stops a repair that cheats? The hard denials of repair, as a guard before every edit."""
 
+import contextlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from veilig.core.action import Action, DeleteFile, PatchFile, WriteFile
 from veilig.core.actor import Actor
-from veilig.core.errors import VeiligError
+from veilig.core.errors import ProviderError, VeiligError
 from veilig.core.provider import Opinion, Verdict
 from veilig.providers.tree import Tree
 from veilig.repair.denials import judge_patch
+from veilig.repair.denials_paths import is_test_path
 from veilig.repair.edit import Edit, apply
+
+TEST_FILES_MAX = 500  # a larger suite names the same features again
 
 
 class RepairGuard:
@@ -20,6 +26,7 @@ class RepairGuard:
     def __init__(self, tree: Tree, seal: Callable[[str], str]) -> None:
         self._tree = tree
         self._seal = seal
+        self._tests: dict[str, str] | None = None
 
     def judge(self, action: Action, actor: Actor) -> Opinion | None:
         """Deny with the first reason, or no opinion."""
@@ -32,11 +39,30 @@ class RepairGuard:
             after = self._after(action, before.get(action.path, ""))
         except VeiligError as error:
             return Opinion("repair", Verdict.DENY, f"the edit cannot be judged: {error}")
-        denials = judge_patch(before, after)
+        tests = self._test_files()
+        denials = judge_patch({**tests, **before}, {**tests, **after})
         if not denials:
             return None
         first = denials[0]
         return Opinion("repair", Verdict.DENY, f"{first.rule} {first.path}:{first.line}: {first.why}")
+
+    def _test_files(self) -> dict[str, str]:
+        """What the tests say, read once: they tell which functions are features."""
+        if self._tests is None:
+            self._tests = {}
+            for folder, names, files in os.walk(self._tree.root):
+                names[:] = [n for n in names if not n.startswith(".")]
+                for name in files:
+                    path = Path(folder, name).relative_to(self._tree.root).as_posix()
+                    if is_test_path(path) and path.endswith(".py") and len(self._tests) < TEST_FILES_MAX:
+                        self._keep(path)
+        return self._tests
+
+    def _keep(self, path: str) -> None:
+        with contextlib.suppress(ProviderError):  # not text, or too large: it names no feature
+            text = self._tree.read(path)
+            if text is not None and self._tests is not None:
+                self._tests[path] = text
 
     @staticmethod
     def _after(action: WriteFile | PatchFile | DeleteFile, text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How is an edit searched for that makes failing tests pass? Candidates are made here and run behind the wall."""
+"""How is an edit found that makes failing tests pass? Candidates are made here and run behind the wall."""
 
 import asyncio
 import os

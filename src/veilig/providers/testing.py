@@ -57,7 +57,7 @@ class Tests:
     ) -> TestReport:
         """The full report of one run. Raises ProviderError when the worker did not answer."""
         nonce = os.urandom(16).hex()
-        place = f"/tmp/veilig-{nonce[:8]}.json"  # inside the wall's own /tmp
+        place = f"/tmp/veilig-{nonce[:8]}.json"  # noqa: S108  # the wall's own /tmp
         task: dict[str, Any] = {
             "root": str(self._box.root),
             "result": place,
@@ -80,7 +80,7 @@ class Tests:
         return read(got.stdout.decode("utf-8", "replace"), nonce)
 
     async def search_worker(self, task: str, timeout_s: float, permit: Permit) -> str:
-        """What workers/search.py printed for this task; a search that was stopped has printed what it found so far."""
+        """What workers/search.py printed for this task; when it was stopped, what it had found so far."""
         done = await self._worker("search.py", task, timeout_s, permit, quiet=True)
         return done.stdout.decode("utf-8", "replace")
 
@@ -227,7 +227,7 @@ def _collect_error(name: str, failure: Failure) -> dict[str, JSON]:
 
 
 def project_files(root: Path) -> dict[str, str]:
-    """Relative path -> text of what tells how tests are run: configuration files, and names of Python files."""
+    """Relative path -> text of what tells how tests are run: configuration and Python files."""
     wanted = {"pyproject.toml", "pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "setup.py"}
     found: dict[str, str] = {}
     for base, folders, files in os.walk(root):

@@ -17,7 +17,7 @@ from veilig.providers.testing import Tests, emitting, told
 
 
 class WorkProvider:
-    """Performs `command.run`, `tests.run`, `audit.scan`, `repair.propose` and `repair.search` in the session's box.
+    """Performs commands, tests, the audit, known repairs and the search for one, in the session's box.
 
     After a crash the box is gone with everything in it: a look (scan, propose) has changed
     nothing, what ran project code is in doubt.

@@ -65,6 +65,7 @@ def _lay_out(area: Path) -> tuple[Path, Path]:
     space, outside = area / "workspace", area / "outside"
     (space / ".git" / "hooks").mkdir(parents=True)
     outside.mkdir(mode=0o777)
+    # veilig: ignore[CWE-732] reason=open to anybody on purpose: only a wall may hold a command back here
     outside.chmod(0o777)
     canary = outside / "canary"
     canary.write_text("canary")
@@ -106,6 +107,7 @@ def _unix(address: str) -> socket.socket:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(address)
     if not address.startswith("\0"):
+        # veilig: ignore[CWE-732] reason=open to anybody on purpose: only a wall may hold a command back here
         Path(address).chmod(0o777)
     server.listen()
     return server

@@ -9,7 +9,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 
-class NotSwappable(Exception):  # noqa: N818
+class NotSwappable(Exception):
     """This edit needs its module executed again."""
 
 
