@@ -22,10 +22,12 @@ _DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def ledger_options(parser: argparse.ArgumentParser) -> None:
-    """What every command that reads the ledger takes."""
-    parser.add_argument("--policy", metavar="FILE", help="the operator's policy, which may place the ledger")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def ledger_options(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
+    """What every command that reads the ledger takes; `inner`: after the name of an action as well."""
+    absent: Any = argparse.SUPPRESS if inner else None  # what stood before the action's name stays
+    said = "the operator's policy, which may place the ledger"
+    parser.add_argument("--policy", metavar="FILE", default=absent, help=said)
+    parser.add_argument("--json", action="store_true", default=absent or False, help="print JSON")
 
 
 @dataclass(frozen=True, slots=True)
