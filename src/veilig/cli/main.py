@@ -20,6 +20,7 @@ COMMANDS = {
     "grants": ("veilig.cli.grants", "see, give and revoke standing permissions"),
     "ledger": ("veilig.cli.ledger", "verify, show, follow, export and prove the record"),
     "doctor": ("veilig.cli.doctor", "say which walls stand here and what they hold"),
+    "redact": ("veilig.cli.redact_cmd", "copy text with its secrets replaced by handles"),
 }
 
 
