@@ -8,6 +8,7 @@ function of the recorded state and the last outcome.
 from collections.abc import Callable
 from typing import Any, cast
 
+from veilig.agent.fix_match import brought, matching, seen, still_there
 from veilig.agent.fix_proof import Proof
 from veilig.agent.fix_state import (
     FIXED,
@@ -118,11 +119,13 @@ class FixPlanner(Proof):
         """Proposals for a file that another fix has changed meanwhile."""
         problem = self._current(now)
         problem.stale = False
-        found = {str(p["id"]): p for p in cast(list[Json], outcome.data.get("problems", []))}
+        found = cast(list[Json], outcome.data.get("problems", []))
+        item = matching(problem, found, now.problems)
         if not outcome.ok:
             problem.proposals, problem.why = [], f"the file could not be read again: {outcome.detail}"
-        elif problem.id in found:
-            problem.proposals = cast(list[Json], found[problem.id].get("proposals", []))
+        elif item is not None:
+            problem.id = str(item["id"])
+            problem.proposals = cast(list[Json], item.get("proposals", []))
         else:
             problem.status, problem.fix = FIXED, "went away with another fix"
             problem.proof.append("gone on re-scan")
@@ -162,13 +165,12 @@ class FixPlanner(Proof):
         if not outcome.ok:
             return self._give_up(now, f"the re-scan failed: {outcome.detail}")
         trial.rescanned = True
-        paths = set(self._paths(trial))
-        found = {str(p["id"]): p for p in cast(list[Json], outcome.data.get("problems", []))}
-        if problem.id in found:
+        found = cast(list[Json], outcome.data.get("problems", []))
+        if still_there(problem, found, now.findings):
             return self._give_up(now, "the finding is still there after the edit")
-        new = [p for key, p in found.items() if key not in now.findings and p["path"] in paths]
-        if new:
-            return self._give_up(now, f"the edit brings a new finding: {new[0]['title']}")
+        if new := brought(found, now.findings, self._paths(trial)):
+            return self._give_up(now, f"the edit brings a new finding: {new['title']}")
+        trial.seen = seen(found)
         problem.proof.append("gone on re-scan")
         return self._prove(now)
 
@@ -284,8 +286,9 @@ class FixPlanner(Proof):
         problem.fix = str(trial.proposal.get("title", ""))
         problem.confidence = str(trial.proposal.get("confidence", ""))
         problem.why = ""
-        now.findings = [i for i in now.findings if i != problem.id]
         touched = set(self._paths(trial))
+        if trial.rescanned:
+            now.findings = [one for one in now.findings if one[2] not in touched] + trial.seen
         for other in now.problems:
             if other.status == OPEN and other.path in touched and other.kind not in ("test", "import"):
                 other.stale = True
@@ -333,7 +336,7 @@ class FixPlanner(Proof):
         data = dict(outcome.data)
         found = {str(item["id"]): item for item in cast(list[Json], data.pop("problems", []))}
         now.scan = data
-        now.findings = list(found)
+        now.findings = seen(found.values())
         for problem in now.problems:
             if problem.status == OPEN and problem.id in found:
                 problem.proposals = cast(list[Json], found[problem.id].get("proposals", []))

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from veilig.agent.fix_match import matching
 from veilig.agent.fix_state import (
     FIXED,
     KINDS,
@@ -44,12 +45,13 @@ class Proof:
         if outcome.ok:
             data = dict(outcome.data)
             now.rescan = {k: v for k, v in data.items() if k != "problems"}
-            standing = {str(p["id"]) for p in cast(list[Json], data.get("problems", []))}
+            found = cast(list[Json], data.get("problems", []))
+            standing = {str(item["id"]) for item in found}
             for problem in now.problems:
                 if problem.status == FIXED and problem.id in standing:
                     problem.status, problem.why = UNFIXED, "the finding came back"
                 scanned = problem.kind in ("weakness", "dependency", "syntax", "config")
-                if problem.status == UNFIXED and scanned and problem.id not in standing:
+                if problem.status == UNFIXED and scanned and matching(problem, found, now.problems) is None:
                     problem.status, problem.fix, problem.why = FIXED, "went away with another fix", ""
                     problem.proof = ["gone on re-scan"]
         else:

@@ -86,6 +86,7 @@ class Trial:
     todo: list[Json]
     undo: list[Json] = field(default_factory=list[Json])
     rescanned: bool = False
+    seen: list[list[str]] = field(default_factory=list[list[str]])  # the findings of that re-scan
     failed: str = ""  # why it is being undone
 
 
@@ -98,7 +99,7 @@ class State:
     late: bool = False  # the baseline is known: every kind of problem may be worked on
     problems: list[Problem] = field(default_factory=list[Problem])
     trial: Trial | None = None
-    findings: list[str] = field(default_factory=list[str])  # ids that stand now
+    findings: list[list[str]] = field(default_factory=list[list[str]])  # id, kind and path of what stands
     tests: Json = field(default_factory=dict[str, JSON])  # the last accepted test report
     baseline: Json = field(default_factory=dict[str, JSON])
     final: Json = field(default_factory=dict[str, JSON])

@@ -47,7 +47,7 @@ class Progress:
         if self.quiet:
             return
         self._clear()
-        lacks = f", without {', '.join(str(f) for f, _ in missing)}" if missing else ""
+        lacks = f", not held: {', '.join(str(f) for f, _ in missing)}" if missing else ""
         print(f"wall    {name}, no network{lacks}      law  {self.law}", file=self.stream)
 
     def proposed(self, action: Action) -> None:
