@@ -9,8 +9,9 @@ from time import process_time
 import pytest
 
 from veilig.audit.advisories import AdvisoryDatabase, locate
+from veilig.audit.advisories_severity import Severity, cvss3_base_score, rating
 from veilig.audit.advisories_source import AdvisoryError
-from veilig.audit.advisories_versions import Affected, Event, Severity, cvss3_base_score, lowest_clean, rating
+from veilig.audit.advisories_versions import Affected, Event, lowest_clean
 from veilig.audit.dependencies import Requirement, read_dependencies
 
 SNAPSHOT = Path(__file__).parents[2] / "data" / "advisories" / "pypi-advisories.jsonl.gz"

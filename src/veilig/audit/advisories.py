@@ -9,8 +9,9 @@ from json import loads
 from pathlib import Path
 from typing import Any, Self
 
+from veilig.audit.advisories_severity import Severity, base_score, rank, rating, worded
 from veilig.audit.advisories_source import MEMORY, AdvisoryError, fill, read_advisories
-from veilig.audit.advisories_versions import Affected, Event, Severity, cvss3_base_score, lowest_clean, rating
+from veilig.audit.advisories_versions import Affected, Event, lowest_clean
 from veilig.audit.dependencies import Requirement
 
 AGE_WARNING_DAYS = 7  # advisories appear daily; a week is what a careful team syncs
@@ -23,7 +24,8 @@ ENVIRONMENT_NAME = "VEILIG_ADVISORIES"
 class VulnerablePin:
     """One vulnerability of one pinned version; advisories that are aliases of each other are one row.
 
-    id: the CVE name where there is one. score: CVSS 3 base score, None when unrated.
+    id: the CVE name where there is one. score: CVSS base score, None when no vector is given; then
+    `severity` is the publisher's own word where there is one.
     lowest_clean: clean of all advisories of the package, None when no clean version is known.
     """
 
@@ -55,6 +57,7 @@ class _Row:
     cwes: tuple[str, ...]
     summary: str
     score: float | None
+    word: Severity
     published: str
     affected: Affected
 
@@ -74,21 +77,23 @@ class AdvisoryDatabase:
             raise _unreadable(name, "it holds no advisories")
 
     @classmethod
-    def build(cls, source: Path, target: Path) -> Self:
-        """Make the database file from a .jsonl or .jsonl.gz of OSV records; `target` changes only on success.
+    def build(cls, source: Path, target: Path, *more: Path, facts: Mapping[str, str] | None = None) -> Self:
+        """Make the database file from files, zips or folders; `target` changes only on success.
 
-        Raises AdvisoryError when the source is missing, empty or malformed (with the line number).
+        facts: what else to keep in `meta`. The file is read-only. Raises AdvisoryError when a source is
+        missing, empty or malformed (with file and line).
         """
-        meta, advisories = read_advisories(source)
+        meta, advisories = read_advisories(source, *more)
         fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             fresh.unlink(missing_ok=True)
             connection = sqlite3.connect(fresh)
             try:
-                fill(connection, meta, advisories)
+                fill(connection, {**meta, **(facts or {})}, advisories)
             finally:
                 connection.close()
+            fresh.chmod(0o444)
             fresh.replace(target)
         except (OSError, sqlite3.Error) as error:
             fresh.unlink(missing_ok=True)
@@ -107,7 +112,7 @@ class AdvisoryDatabase:
         """
         if not path.is_file():
             raise _unreadable(str(path), "there is no such file")
-        if path.name.endswith((".jsonl", ".jsonl.gz")):
+        if path.name.endswith((".jsonl", ".jsonl.gz", ".zip")):
             meta, advisories = read_advisories(path)
             connection = sqlite3.connect(MEMORY)
             fill(connection, meta, advisories)
@@ -171,6 +176,14 @@ class AdvisoryDatabase:
         """Whether any advisory covers this version of a package (canonical name)."""
         return any(row.affected.covers(version) for row in self._rows(name))
 
+    def names(self) -> frozenset[str]:
+        """Every package (canonical name) that some advisory is about."""
+        try:
+            rows = self._connection.execute("SELECT DISTINCT package FROM affected").fetchall()
+        except sqlite3.Error as error:
+            raise _unreadable(self.name, str(error)) from error
+        return frozenset(str(row[0]) for row in rows)
+
     def _rows(self, package: str) -> tuple[_Row, ...]:
         try:
             rows = self._connection.execute(
@@ -184,13 +197,15 @@ class AdvisoryDatabase:
 
 
 def _row(row: Sequence[Any]) -> _Row:
-    scores = [score for vector in loads(row[4]) if (score := cvss3_base_score(vector)) is not None]
+    severity = loads(row[4])
+    scores = [score for vector in severity if (score := base_score(vector)) is not None]
     ranges = tuple(tuple(Event(kind, version) for kind, version in events) for events in loads(row[6]))
     return _Row(
         names=frozenset((row[0], *loads(row[1]))),
         cwes=tuple(loads(row[2])),
         summary=row[3],
         score=max(scores, default=None),
+        word=worded(severity),
         published=row[5],
         affected=Affected(ranges, frozenset(loads(row[7]))),
     )
@@ -226,7 +241,7 @@ def _pin(requirement: Requirement, rows: list[_Row], clean: str | None, branch: 
         aliases=tuple(names[1:]),
         cwes=tuple(sorted({cwe for row in rows for cwe in row.cwes})),
         summary=rows[0].summary,
-        severity=rating(score),
+        severity=rating(score) if score is not None else max((r.word for r in rows), key=rank),
         score=score,
         published=min(row.published for row in rows),
         lowest_clean=clean,
@@ -257,7 +272,8 @@ def locate(environ: Mapping[str, str], state_dir: Path | None = None, checkout: 
         "no advisory data: dependencies were not assessed",
         why="looked at "
         + (", ".join(map(str, places)) or "nothing: no state folder and no checkout was given"),
-        fix=f"set {ENVIRONMENT_NAME} to a .jsonl, .jsonl.gz or .sqlite file of advisories",
+        fix="`veilig advisories sync --from DIR|ZIP|FILE` makes it from the PyPA advisory-database or "
+        f"OSV's PyPI zip; or set {ENVIRONMENT_NAME} to a .jsonl, .jsonl.gz or .sqlite file",
     )
 
 

@@ -1,20 +1,30 @@
 """How do OSV records become a database of advisories?"""
 
-import gzip
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from veilig.audit.advisories_files import AdvisoryError, bad, records
+from veilig.audit.advisories_ghsa import osv_of
 from veilig.audit.dependencies import canonical
-from veilig.core.errors import EXIT_INCOMPLETE, VeiligError
+
+__all__ = ["MEMORY", "Advisory", "AdvisoryError", "fill", "read_advisories"]
 
 MEMORY = ":memory:"
-SOURCE_BYTES_MAX = 1 << 29  # 512 MiB unpacked: all of OSV's PyPI records many times over; more is a bomb
 _RANGE_KINDS = frozenset({"ECOSYSTEM", "SEMVER"})
 _EVENT_KINDS = ("introduced", "fixed", "last_affected")
+_WORDS = frozenset({"LOW", "MODERATE", "MEDIUM", "HIGH", "CRITICAL"})
+# Who publishes records of this prefix, and under which terms; attribution is a duty of CC BY.
+_PUBLISHERS = {
+    "PYSEC": ("Python Packaging Advisory Database (PyPA)", "CC-BY-4.0"),
+    "GHSA": ("GitHub Advisory Database", "CC-BY-4.0"),
+    "OSV": ("OSV", "CC-BY-4.0"),
+    "MAL": ("OpenSSF malicious-packages", "Apache-2.0"),
+}
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE advisory (
@@ -24,12 +34,6 @@ CREATE TABLE affected (
     package TEXT NOT NULL, advisory TEXT NOT NULL REFERENCES advisory(id),
     ranges TEXT NOT NULL, versions TEXT NOT NULL);
 """
-
-
-class AdvisoryError(VeiligError):
-    """The advisory data is missing, damaged or empty: dependencies were not assessed."""
-
-    exit_code = EXIT_INCOMPLETE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,66 +49,91 @@ class Advisory:
     affected: tuple[tuple[str, tuple[tuple[tuple[str, str], ...], ...], tuple[str, ...]], ...]
 
 
-def read_advisories(path: Path) -> tuple[dict[str, str], list[Advisory]]:
-    """(the `_meta` line, the advisories) of a .jsonl or .jsonl.gz; withdrawn ones are only counted.
+def read_advisories(path: Path, *more: Path) -> tuple[dict[str, str], list[Advisory]]:
+    """(facts about the source, its PyPI advisories) of files, zips or folders; see advisories_files.records.
 
-    Raises AdvisoryError with the line number when a line is not an OSV record, and when there is none.
+    Withdrawn records and records of other ecosystems are only counted. The facts: sha256 of what was read,
+    newest change (`date`), licence and attribution, and whatever a `_meta` record says.
+    Raises AdvisoryError with file and line when a record is malformed, and when there is none.
     """
     meta: dict[str, str] = {}
     advisories: list[Advisory] = []
-    withdrawn = size = 0
-    opener = gzip.open if path.name.endswith(".gz") else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                size += len(line)
-                if size > SOURCE_BYTES_MAX:
-                    raise _bad(path, number, f"more than {SOURCE_BYTES_MAX} characters unpacked")
-                if not line.strip():
-                    continue
-                record = _record(path, number, line)
-                if "_meta" in record:
-                    meta |= {str(key): str(value) for key, value in record["_meta"].items()}
-                elif record.get("withdrawn"):
-                    withdrawn += 1
-                else:
-                    advisories.append(_advisory(path, number, record))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise _bad(path, 0, str(error)) from error
+    withdrawn = other = 0
+    newest = ""
+    digest = hashlib.sha256()
+    for source in (path, *more):
+        for where, record in records(source, digest):
+            if "_meta" in record:
+                meta |= {str(key): str(value) for key, value in _object(where, record["_meta"]).items()}
+                continue
+            advisory, modified, gone = _read(where, record)
+            newest = max(newest, modified)
+            withdrawn += gone
+            other += not gone and not advisory.affected
+            if not gone and advisory.affected:
+                advisories.append(advisory)
     if not advisories:
-        raise _bad(path, 0, "it holds no advisories")
-    return meta | {"withdrawn": str(withdrawn), "advisories": str(len(advisories))}, advisories
+        raise bad(str(path), "it holds no advisories for Python packages")
+    facts = {
+        "source": ", ".join(str(source.absolute()) for source in (path, *more)),
+        "sha256": digest.hexdigest(),
+        "withdrawn": str(withdrawn),
+        "other_ecosystems": str(other),
+        "advisories": str(len(advisories)),
+        "date": newest[:10],
+        **_terms(advisories),
+    }
+    return facts | meta, advisories
 
 
-def _record(path: Path, number: int, line: str) -> dict[str, Any]:
+def _terms(advisories: Iterable[Advisory]) -> dict[str, str]:
+    prefixes = sorted({item.id.partition("-")[0] for item in advisories})
+    unknown = [prefix for prefix in prefixes if prefix not in _PUBLISHERS]
+    known = [_PUBLISHERS[prefix] for prefix in prefixes if prefix in _PUBLISHERS]
+    licences = sorted({licence for _, licence in known}) + (["unknown"] if unknown else [])
+    return {
+        "attribution": ", ".join([*(name for name, _ in known), *unknown]),
+        "license": ", ".join(licences),
+    }
+
+
+def _object(where: str, value: object) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise bad(where, "_meta is not an object")
+    return value  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+
+def _read(where: str, record: dict[str, Any]) -> tuple[Advisory, str, bool]:
+    """(the advisory, when it was changed, whether it was withdrawn)."""
     try:
-        record: object = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _bad(path, number, f"not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise _bad(path, number, "not a JSON object")
-    return cast("dict[str, Any]", record)
-
-
-def _advisory(path: Path, number: int, record: dict[str, Any]) -> Advisory:
-    try:
-        affected = tuple(
-            (canonical(_package(entry)), _ranges(entry), tuple(map(str, entry.get("versions") or ())))
-            for entry in record["affected"]
-            if _ecosystem(entry) == "PyPI"
-        )
-        specific: dict[str, Any] = record.get("database_specific") or {}
-        return Advisory(
-            id=str(record["id"]),
-            aliases=tuple(map(str, record.get("aliases") or ())),
-            cwes=tuple(map(str, specific.get("cwe_ids") or ())),
-            summary=str(record.get("summary") or record.get("details") or "")[:280],
-            severity=tuple(str(entry["score"]) for entry in record.get("severity") or ()),
-            published=str(record.get("published") or ""),
-            affected=affected,
-        )
+        osv = osv_of(record) if "ghsa_id" in record else record
+        gone = str(osv.get("withdrawn") or "") not in ("", "null", "~")
+        modified = str(osv.get("modified") or "").replace(" ", "T")
+        return _advisory(osv, gone=gone), modified, gone
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _bad(path, number, f"not an OSV record: {type(error).__name__} {error}") from error
+        raise bad(where, f"not an OSV record: {type(error).__name__} {error}") from error
+
+
+def _advisory(record: dict[str, Any], *, gone: bool) -> Advisory:
+    affected = tuple(
+        (canonical(_package(entry)), _ranges(entry), tuple(map(str, entry.get("versions") or ())))
+        for entry in ((record.get("affected") or ()) if gone else record["affected"])
+        if _ecosystem(entry) == "PyPI"
+    )
+    specific: dict[str, Any] = record.get("database_specific") or {}
+    word = str(specific.get("severity") or "").upper()
+    return Advisory(
+        id=str(record["id"]),
+        aliases=tuple(map(str, record.get("aliases") or ())),
+        cwes=tuple(map(str, specific.get("cwe_ids") or ())),
+        summary=str(record.get("summary") or record.get("details") or "")[:280],
+        severity=(
+            *(str(entry["score"]) for entry in record.get("severity") or ()),
+            *([f"word:{word}"] if word in _WORDS else []),
+        ),
+        published=str(record.get("published") or ""),
+        affected=affected,
+    )
 
 
 def _package(entry: dict[str, Any]) -> str:
@@ -146,12 +175,3 @@ def fill(connection: sqlite3.Connection, meta: dict[str, str], advisories: Itera
         )
     connection.execute("CREATE INDEX affected_package ON affected(package)")
     connection.commit()
-
-
-def _bad(path: Path, number: int, why: str) -> AdvisoryError:
-    where = f"{path}:{number}" if number else str(path)
-    return AdvisoryError(
-        f"{where}: not usable as advisory data; dependencies were not assessed",
-        why=why,
-        fix="get the snapshot again, or point VEILIG_ADVISORIES at another file",
-    )

@@ -1,0 +1,103 @@
+"""`veilig advisories`: make the offline database of known vulnerabilities, and say what it holds."""
+
+import argparse
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK, UsageError
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What `advisories` takes."""
+    parser.description = (
+        "The advisory database is a read-only file in the state folder, made from data you fetched yourself: "
+        "nothing is downloaded, and no list of dependencies leaves this machine."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    sync = verbs.add_parser("sync", help="make the database from a checkout, a zip or a file")
+    sync.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="a checkout of pypa/advisory-database or github/advisory-database, OSV's PyPI zip, "
+        "GHSA JSON, or .jsonl(.gz) of OSV records; may be repeated",
+    )
+    status = verbs.add_parser("status", help="which data is in use, and how old it is")
+    for verb in (sync, status):
+        verb.add_argument("--json", action="store_true", help="for scripts")
+
+
+def run(given: argparse.Namespace) -> int:
+    """0 done; 3 when there is no usable data (`status`) or the source is not usable (`sync`)."""
+    return _sync(given) if given.verb == "sync" else _status(given)
+
+
+def _sync(given: argparse.Namespace) -> int:
+    from veilig.audit.advisories import DATABASE_NAME, ENVIRONMENT_NAME, AdvisoryDatabase
+    from veilig.home import find_home
+
+    for source in given.sources:
+        if "://" in source:
+            raise UsageError(
+                f"{source!r} is an address",
+                why="veilig does not download anything by itself",
+                fix="fetch it first, for example `curl -fLO "
+                "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip`, and give the file",
+            )
+    target = find_home(os.environ).path / DATABASE_NAME
+    first, *more = [Path(source).expanduser() for source in given.sources]
+    synced = {"synced_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    database = AdvisoryDatabase.build(first, target, *more, facts=synced)
+    _show(given, database, target)
+    if os.environ.get(ENVIRONMENT_NAME):
+        print(f"note    ${ENVIRONMENT_NAME} is set and goes before this database", file=sys.stderr)
+    return EXIT_OK
+
+
+def _status(given: argparse.Namespace) -> int:
+    from veilig.app import find_advisories
+    from veilig.audit.advisories import AdvisoryDatabase, locate
+    from veilig.home import find_home
+
+    home = find_home(os.environ)
+    place = find_advisories(home, os.environ)
+    if place is None:
+        place = locate(os.environ, home.path)  # raises, and says how to get one
+    return _show(given, AdvisoryDatabase.open(place), place)
+
+
+def _show(given: argparse.Namespace, database: Any, place: Path) -> int:
+    today = datetime.now(UTC).date()
+    warning, age = database.warning(today), database.age_days(today)
+    if given.json:
+        facts = {
+            "path": str(place),
+            "advisories": database.advisories,
+            "packages": len(database.names()),
+            "as_of": str(database.as_of() or ""),
+            "age_days": age,
+            "warning": warning,
+            "meta": database.meta,
+        }
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
+    else:
+        known = ("source", "commit", "sha256", "synced_at", "license", "attribution")
+        print(f"data    {place}")
+        print(f"holds   {database.advisories} advisories for {len(database.names())} packages")
+        print(f"as of   {database.as_of() or 'unknown'}" + ("" if age is None else f", {age} days old"))
+        for key in known:
+            if database.meta.get(key):
+                print(f"{key:<11} {database.meta[key]}")
+        counts = {key: database.meta.get(key, "0") for key in ("withdrawn", "other_ecosystems")}
+        print(
+            f"left out    {counts['withdrawn']} withdrawn, {counts['other_ecosystems']} of other ecosystems"
+        )
+        if warning:
+            print(f"warning {warning}")
+    return EXIT_OK if database.advisories else EXIT_INCOMPLETE
