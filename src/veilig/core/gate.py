@@ -53,10 +53,10 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """The intent is durable: the act may start within `life_s` of its record, under this policy."""
+    """The intent is durable: the act may start under this policy until `deadline_s` of the boot clock."""
 
     policy: str
-    life_s: float
+    deadline_s: float
 
 
 class Gate:
@@ -185,7 +185,9 @@ class Gate:
             return self._refuse(tx, case, decided.rule, f"approval {approval.id} is already spent")
         tx.append("action.started", self.session, case.started(decided, approval))
         life_s = min(case.timeout_s + GRACE_S, COMMAND_TIMEOUT_S_MAX)
-        return _Begun(decided.policy, life_s if approval is None else min(life_s, approval.left_s(now)))
+        if approval is not None:
+            life_s = min(life_s, approval.left_s(now))
+        return _Begun(decided.policy, self._clock.boottime_s() + life_s)
 
     def _approved(self, tx: Tx, case: Case, decided: Decided) -> Approval | _Asked | Outcome:
         """The approval this act may spend; else the question that was asked, or the refusal that stands."""
@@ -251,7 +253,7 @@ class Gate:
         permit = Permit(
             ref=case.ref,
             digest=case.digest,
-            deadline_s=self._clock.boottime_s() + begun.life_s,
+            deadline_s=begun.deadline_s,
             policy=begun.policy,
             session=self.session,
             expand=lambda text: self._redactor.expand(
