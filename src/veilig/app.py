@@ -194,7 +194,7 @@ class _Wired:
             providers=[
                 self.files,
                 self.work,
-                DeliverProvider(self.source, self.clock),
+                DeliverProvider(self.source, self.clock, self.redactor.seal),
             ],
             redactor=self.redactor,
             clock=self.clock,

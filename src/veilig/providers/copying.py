@@ -128,6 +128,16 @@ def text_files(tree: Tree) -> Iterator[tuple[str, str]]:
                 yield shown, text
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed would be left out in silence."""
+    raise error
+
+
+def _shown(path: str) -> str:
+    """A path as the record can hold it: bytes that are no UTF-8 are written as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 class _Copy:
     def __init__(
         self, source: Path, target: Path, in_copy: Callable[[str], bool], owner: tuple[int, int] | None
@@ -142,13 +152,13 @@ class _Copy:
 
     def run(self) -> Copied:
         self._own(self.target)
-        for folder, names, files in os.walk(self.source):
+        for folder, names, files in os.walk(self.source, onerror=_refuse):
             here = Path(folder)
             rel = here.relative_to(self.source)
             self._folders(here, rel, names)
             for name in sorted(files):
                 self._file(here / name, rel / name)
-        return Copied(self.files, self.size_bytes, tuple(self.skipped))
+        return Copied(self.files, self.size_bytes, tuple((_shown(path), why) for path, why in self.skipped))
 
     def _folders(self, here: Path, rel: Path, names: list[str]) -> None:
         keep: list[str] = []
@@ -192,7 +202,11 @@ class _Copy:
 
     def _link(self, path: Path, rel: Path) -> None:
         aim = path.readlink()
-        inside = (path.parent / aim).resolve().is_relative_to(self.source)
+        try:
+            inside = (path.parent / aim).resolve().is_relative_to(self.source)
+        except RuntimeError:  # Python 3.12 for links that lead to each other
+            self.skipped.append((rel.as_posix(), "a link that leads to itself"))
+            return
         if aim.is_absolute() or not inside:
             self.skipped.append((rel.as_posix(), "a link that leaves the project"))
             return

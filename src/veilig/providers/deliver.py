@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from veilig.core.action import Action, ApplyPatch, CommitBranch
@@ -23,9 +23,10 @@ class DeliverProvider:
 
     kinds = frozenset({"workspace.apply", "git.branch"})
 
-    def __init__(self, source: Path, clock: Clock) -> None:
+    def __init__(self, source: Path, clock: Clock, seal: Callable[[str], str]) -> None:
         self._source = source
         self._clock = clock
+        self._seal = seal  # what a planner sees of a text: the base of a diff is told in those words
 
     async def perform(self, action: Action, permit: Permit) -> Outcome:
         """The files changed, or the commit made. On failure the tree is put back as it was."""
@@ -56,11 +57,16 @@ class DeliverProvider:
             )
             return Found.DONE if made.returncode == 0 else Found.NOT_DONE
         if isinstance(action, ApplyPatch):
-            tree = Tree(Path(action.root))
-            now = [await asyncio.to_thread(tree.read, path) for path, _ in action.base]
-            fits = [_sha(text) == sha for text, (_, sha) in zip(now, action.base, strict=True)]
-            return Found.NOT_DONE if all(fits) else Found.DONE if not any(fits) else Found.UNKNOWN
+            return await asyncio.to_thread(self._inspect_apply, action)
         return Found.UNKNOWN
+
+    def _inspect_apply(self, action: ApplyPatch) -> Found:
+        tree = Tree(Path(action.root))
+        fits: list[bool] = []
+        for path, sha in action.base:
+            text = tree.read(path)
+            fits.append(_sha(None if text is None else self._seal(text)) == sha)
+        return Found.NOT_DONE if all(fits) else Found.DONE if not any(fits) else Found.UNKNOWN
 
     def _texts(
         self, root: str, base: tuple[tuple[str, str], ...], diff: str, permit: Permit
@@ -102,11 +108,12 @@ class DeliverProvider:
             for path, text in after.items():
                 done.append(path)
                 _put(tree, path, text)
-        except ProviderError:
+        except (ProviderError, OSError) as error:
             for path in done:
-                if tree.read(path) != before[path]:
-                    _put(tree, path, before[path])
-            raise
+                _put_back(tree, path, before[path])
+            raise ProviderError(
+                f"cannot write {done[-1]}", why=str(error), fix="your tree was put back as it was"
+            ) from error
         files: list[JSON] = [*sorted(after)]
         return Outcome(True, f"{len(files)} files changed in {self._source}", data={"files": files})
 
@@ -174,6 +181,15 @@ def _put(tree: Tree, path: str, text: str | None) -> None:
         tree.write(path, text)
 
 
+def _put_back(tree: Tree, path: str, text: str | None) -> None:
+    try:
+        if tree.read(path) != text:
+            _put(tree, path, text)
+    except ProviderError:
+        if text is not None:
+            raise  # a file that never was there could not be made: nothing to take away
+
+
 def _owner(root: Path) -> tuple[int, int] | None:
     """New files belong to whom the folder belongs, when we may give them away."""
     info = root.stat()
@@ -203,15 +219,16 @@ def _git(
     name |= {"GIT_COMMITTER_NAME": "veilig", "GIT_COMMITTER_EMAIL": "veilig@localhost"}
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
     try:
-        return subprocess.run(
+        done = subprocess.run(
             ["git", "--no-pager", *safe, "-C", str(folder), *arguments],
             env=kept | name | {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"} | dict(env or {}),
-            input=stdin,
+            input=None if stdin is None else stdin.encode("utf-8", "surrogateescape"),
             capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
             timeout=GIT_TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ProviderError("git cannot be run", why=str(error), fix="install git, or use --apply") from error
+    # Decoded here, for text mode would turn the line ends of a file into others.
+    out, said = (text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, out, said)

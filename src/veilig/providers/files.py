@@ -126,7 +126,10 @@ class FilesProvider:
                 return Found.NOT_DONE
             case WriteFile():
                 text = await asyncio.to_thread(self._workspace.tree.read, action.path)
-                return Found.DONE if text == action.content else Found.NOT_DONE
+                if text == action.content:
+                    return Found.DONE
+                before = "" if text is None else sha256(text)
+                return Found.NOT_DONE if before == action.before else Found.UNKNOWN
             case DeleteFile():
                 text = await asyncio.to_thread(self._workspace.tree.read, action.path)
                 return Found.DONE if text is None else Found.NOT_DONE
@@ -200,16 +203,17 @@ class FilesProvider:
                 fix="edit it by hand",
             )
         self._workspace.keep(path, real)
+        shown = ""  # the new text as a planner will see it: an edit may complete the shape of a secret
         if after is None:
             self._workspace.tree.delete(path)
         else:
-            self._workspace.tree.write(path, permit.expand(after))
-        undo: list[JSON] = [
-            [e.start, e.end, e.replacement] for e in edits_between(path, after or "", seen or "")
-        ]
+            written = permit.expand(after)
+            self._workspace.tree.write(path, written)
+            shown = permit.seal(written)
+        undo: list[JSON] = [[e.start, e.end, e.replacement] for e in edits_between(path, shown, seen or "")]
         data: dict[str, JSON] = {
             "before": found,
-            "after": "" if after is None else sha256(after),
+            "after": "" if after is None else sha256(shown),
             "undo": undo,
         }
         return Outcome(True, f"{path} changed", data=data)

@@ -12,6 +12,7 @@ from veilig.core.errors import ProviderError
 from veilig.core.provider import Outcome, Permit, Status
 from veilig.providers.box import Box
 from veilig.providers.sandbox.wall import CommandResult, OnOutput, Reason
+from veilig.providers.tree import Tree
 from veilig.repair.detect import TestCommand, test_command
 from veilig.repair.locate import Group, groups, suspicious
 from veilig.repair.recipes.proposal import Failure
@@ -230,13 +231,15 @@ def project_files(root: Path) -> dict[str, str]:
     """Relative path -> text of what tells how tests are run: configuration and Python files."""
     wanted = {"pyproject.toml", "pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "setup.py"}
     found: dict[str, str] = {}
+    tree = Tree(root)
     for base, folders, files in os.walk(root):
         folders[:] = [f for f in folders if not f.startswith(".")]
         for name in files:
-            path = Path(base, name)
-            if name.endswith(".py") or name in wanted:
-                readable = not path.is_symlink() and path.stat().st_size < 1 << 20
-                found[path.relative_to(root).as_posix()] = (
-                    path.read_text("utf-8", "replace") if readable else ""
-                )
+            if not name.endswith(".py") and name not in wanted:
+                continue
+            path = Path(base, name).relative_to(root).as_posix()
+            try:
+                found[path] = tree.read(path) or ""
+            except ProviderError:
+                found[path] = ""  # a pipe, a link, no text: project code may have put anything there
     return found

@@ -46,14 +46,10 @@ class Tree:
         with self._folder(path, create=True) as (folder, name):
             if folder is None:
                 raise ProviderError(f"{path}: its folder cannot be made")
+            mode, owner = self._standing(folder, name, path)
+            fresh = f".veilig-{os.urandom(8).hex()}"
             try:
-                mode = stat.S_IMODE(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-            except FileNotFoundError:
-                mode = 0o644
-            self._refuse_link(folder, name, path)
-            fresh = f".{name}.veilig-{os.urandom(4).hex()}"
-            try:
-                self._write_in(folder, fresh, text, mode)
+                self._write_in(folder, fresh, text, mode, owner)
                 os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
             except OSError as error:
                 with contextlib.suppress(OSError):
@@ -95,28 +91,41 @@ class Tree:
                 f"{path}: not UTF-8 text", why=str(error), fix="it is left as it is"
             ) from error
 
-    def _write_in(self, folder: int, name: str, text: str, mode: int) -> None:
+    @staticmethod
+    def _write_in(folder: int, name: str, text: str, mode: int, owner: tuple[int, int] | None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, mode, dir_fd=folder)
         with os.fdopen(fd, "wb") as file:
             file.write(text.encode("utf-8"))
             file.flush()
-            os.fchmod(file.fileno(), mode)
-            if self.owner:
-                os.fchown(file.fileno(), *self.owner)
+            if owner:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)  # after the owner, whose change clears set-user-id
             os.fsync(file.fileno())
 
-    def _refuse_link(self, folder: int, name: str, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                raise ProviderError(
-                    f"{path}: a symbolic link", why="links are never written through", fix="name its target"
-                )
+    def _standing(self, folder: int, name: str, path: str) -> tuple[int, tuple[int, int] | None]:
+        """Mode and owner for what replaces `name`: those of the file that stands there."""
+        try:
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return 0o644, self.owner
+        except OSError as error:
+            raise _cannot("write", path, error) from error
+        if stat.S_ISLNK(info.st_mode):
+            raise ProviderError(
+                f"{path}: a symbolic link", why="links are never written through", fix="name its target"
+            )
+        keep = os.geteuid() == 0  # nobody else may give files away
+        return stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid) if keep else self.owner
 
     @contextlib.contextmanager
     def _folder(self, path: str, *, create: bool) -> Generator[tuple[int | None, str]]:
         """A descriptor of the file's folder (None when missing and not created) and the file's name."""
         *steps, name = path.split("/")
+        if not name or name in (".", "..") or ".." in steps or "\0" in path:
+            raise ProviderError(
+                f"{path!r} names no file below the folder", why="nothing outside of it is touched"
+            )
         try:
             fd = os.open(self.root, _DIRECTORY)
         except OSError as error:
@@ -139,12 +148,15 @@ class Tree:
         except FileNotFoundError:
             if not create:
                 return None
+        except OSError as error:
+            raise _cannot("enter", path, error) from error
+        try:
             os.mkdir(step, 0o755, dir_fd=fd)
             if self.owner:
                 os.chown(step, *self.owner, dir_fd=fd, follow_symlinks=False)
             return os.open(step, _DIRECTORY, dir_fd=fd)
         except OSError as error:
-            raise _cannot("enter", path, error) from error
+            raise _cannot("make a folder for", path, error) from error
 
 
 def _cannot(verb: str, path: str, error: OSError) -> ProviderError:
