@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from veilig.audit.dependencies_foreign import foreign_reader
 from veilig.audit.dependencies_lock import read_lock
 from veilig.audit.dependencies_project import read_pyproject
 from veilig.audit.dependencies_requirements import read_requirements
@@ -12,7 +13,6 @@ from veilig.audit.dependencies_types import (
     NotAssessed,
     Requirement,
     canonical,
-    is_dependency_file,
     is_lock_file,
     is_requirements_file,
 )
@@ -29,6 +29,13 @@ __all__ = [
 ]
 
 
+def is_dependency_file(path: str) -> bool:
+    """Whether `read_dependencies` reads a file of this name."""
+    name = PurePosixPath(path).name
+    known = is_lock_file(path) or is_requirements_file(path) or name == "pyproject.toml"
+    return known or foreign_reader(path) is not None
+
+
 def read_dependencies(files: Mapping[str, str]) -> Dependencies:
     """All requirements in the dependency files among `files` (relative posix path -> text).
 
@@ -36,7 +43,10 @@ def read_dependencies(files: Mapping[str, str]) -> Dependencies:
     """
     found = Found([], [])
     for path in sorted(files):
-        if is_lock_file(path):
+        foreign = foreign_reader(path)
+        if foreign is not None:
+            foreign(path, files[path], found)
+        elif is_lock_file(path):
             read_lock(path, files[path], found)
         elif PurePosixPath(path).name == "pyproject.toml":
             read_pyproject(path, files[path], found)

@@ -90,12 +90,6 @@ def canonical(name: str) -> str:
     return str(canonicalize_name(name))
 
 
-def is_dependency_file(path: str) -> bool:
-    """Whether `read_dependencies` reads a file of this name."""
-    name = PurePosixPath(path).name
-    return name in _LOCKS or name == "pyproject.toml" or is_requirements_file(path)
-
-
 def is_requirements_file(path: str) -> bool:
     """requirements.txt and its relatives: requirements-dev.txt, constraints.txt, requirements/*.txt."""
     pure = PurePosixPath(path)
