@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 
 from veilig.audit.engine.frame import CallSite, Frame
-from veilig.audit.engine.state import deep_taints
+from veilig.audit.engine.state import children, deep_taints
 from veilig.audit.engine.value import EVERY_KIND, Hop, Opaque, OriginKind, Ref, Seq, Taint, Value
 from veilig.audit.finding import Confidence, Finding, Severity, Step
 from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
@@ -49,7 +49,7 @@ class Detector:
         default_factory=dict[str, list[tuple[Rule, AssignCheck]]]
     )
     returns: list[Rule] = field(default_factory=list[Rule])
-    timing: Rule | None = None
+    comparisons: list[Rule] = field(default_factory=list[Rule])
 
     def __post_init__(self) -> None:
         for rule in self.rules:
@@ -62,7 +62,7 @@ class Detector:
                     self.sinks.setdefault(name, []).append((rule, sink))
         self.assigns = [(rule, check) for rule in self.rules for check in rule.assigns]
         self.returns = [rule for rule in self.rules if rule.returned is not None]
-        self.timing = next((rule for rule in self.rules if rule.id == "timing-compare"), None)
+        self.comparisons = [rule for rule in self.rules if rule.compared is not None]
 
     def on_call(self, frame: Frame, site: CallSite) -> None:
         """Sinks and checks of this call, by qualified name and by method name."""
@@ -86,6 +86,8 @@ class Detector:
                 values = site.args[where : where + 1]
             else:
                 values = [site.kwargs[where]] if where in site.kwargs else []
+            if rule.kind == "csv":
+                values = [item for value in values for item in _cells(frame, value)]
             for value in values:
                 taint = self._dangerous(frame, rule, value)
                 if taint is not None and (sink.when is None or sink.when(frame, site)):
@@ -105,7 +107,7 @@ class Detector:
             if taint.origin.kind not in rule.origins:
                 continue
             safe = frame.safe_for(taint)
-            if rule.kind in safe or EVERY_KIND in safe:
+            if rule.kind in safe or (EVERY_KIND in safe) is not (rule.kind == "size"):
                 continue
             if rule.kind == "redirect" and {"rooted", "not-double"} <= safe:
                 continue
@@ -181,45 +183,28 @@ class Detector:
 
     def on_compare(self, frame: Frame, node: ast.Compare, values: list[Value]) -> None:
         """Comparisons whose duration tells something."""
-        rule = self.timing
-        if rule is not None and compares_secret(frame, node, values):
-            self.hit(frame, node, rule, rule.what, rule.severity, Confidence.CERTAIN, ())
+        for rule in self.comparisons:
+            if rule.compared is not None and rule.compared(frame, node, values):
+                self.hit(frame, node, rule, rule.what, rule.severity, rule.check_confidence, ())
+
+
+def _cells(frame: Frame, value: Value) -> list[Value]:
+    """The cells of a row, or of a list of rows."""
+    held = frame.state.get(value) if isinstance(value, Ref) else None
+    if held is None:
+        return [value]
+    return [cell for item in children(held) for cell in _cells(frame, item)]
 
 
 def _prefix_binds(kind: str, prefix: str) -> bool:
     """Whether the known beginning already decides what an attacker would want to."""
     if kind == "url":
         return _HOST_FIXED.match(prefix) is not None
+    if kind == "csv":
+        return prefix[0] not in "=+-@\t\r"
     if kind == "redirect":
         return _HOST_FIXED.match(prefix) is not None or _LOCAL_PATH.match(prefix) is not None
     return False
-
-
-_DIGEST = (".hexdigest()", ".digest()", ".signature", "hmac.new()")
-_SECRET_SIDE = re.compile(r"(?i)(signature|hmac|digest|api_?key|token|secret|mac$|csrf)")
-
-
-def compares_secret(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
-    """Whether `==` compares a secret with something a client sent, or with a fresh HMAC."""
-    if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):
-        return False
-    sides = [node.left, node.comparators[0]]
-    if any(isinstance(side, ast.Constant) for side in sides):
-        return False
-    quals = [value.qual if isinstance(value, Opaque) else "" for value in values]
-    names = [
-        ast.unparse(side).rpartition(".")[2] if isinstance(side, ast.Name | ast.Attribute) else ""
-        for side in sides
-    ]
-    fresh = any(q.startswith("hmac.") and q.endswith(_DIGEST[:2]) for q in quals)
-    if fresh:
-        return True
-    remote = any(
-        taint.origin.kind is OriginKind.REMOTE
-        for value in values
-        for taint in deep_taints(frame.state, value)
-    )
-    return remote and any(_SECRET_SIDE.search(name) for name in names)
 
 
 def finding_of(hit: Hit, fingerprint: str) -> Finding:

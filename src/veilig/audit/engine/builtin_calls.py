@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from veilig.audit.engine.attributes import attribute, set_attribute
 from veilig.audit.engine.frame import CallSite, Frame, opaque
-from veilig.audit.engine.guards import EVERYTHING, verdict
+from veilig.audit.engine.guards import verdict
 from veilig.audit.engine.origins import facts_about
 from veilig.audit.engine.state import MISSING, as_values, constant, deep_taints, seq
 from veilig.audit.engine.value import (
     NO_FACTS,
     NONE,
+    NUMBER,
     UNKNOWN,
     Const,
     Dict,
@@ -20,6 +21,7 @@ from veilig.audit.engine.value import (
     Seq,
     Value,
     cleaned,
+    numbered,
 )
 
 type Builtin = Callable[[Frame, CallSite], Value | None]
@@ -40,9 +42,11 @@ def _number(frame: Frame, site: CallSite) -> Value | None:
     taints = deep_taints(frame.state, site.args[0])
     if site.qual != "bool":
         # It raises on anything that is no number: after it, the text itself is a number too.
-        frame.learn(facts_about(frame, taints, EVERYTHING))
+        frame.learn(facts_about(frame, taints, NUMBER))
     elif isinstance(site.args[0], Opaque):
         return site.args[0]
+    if site.qual in ("int", "float"):
+        return opaque(f"{site.qual}()", numbered(taints))
     return opaque(f"{site.qual}()", cleaned(taints, ("*",)))
 
 
@@ -147,7 +151,7 @@ def _isinstance(frame: Frame, site: CallSite) -> Value | None:
     kind = site.args[1]
     harmless = isinstance(kind, Opaque) and kind.qual in NUMERIC
     taints = deep_taints(frame.state, site.args[0])
-    return verdict(facts_about(frame, taints, EVERYTHING), NO_FACTS) if harmless else UNKNOWN
+    return verdict(facts_about(frame, taints, NUMBER), NO_FACTS) if harmless else UNKNOWN
 
 
 def _partial(_frame: Frame, site: CallSite) -> Value | None:

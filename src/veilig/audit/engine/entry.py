@@ -15,6 +15,7 @@ from veilig.audit.engine.value import (
     OriginKind,
     Ref,
     Value,
+    numbered,
 )
 
 _FLASK_NUMBER = re.compile(r"<(?:int|float|uuid)(?:\([^)]*\))?:(\w+)>")
@@ -86,6 +87,8 @@ def _parameter(
         if kind is None:
             return standing_instance(frame, typed), False
         return _model(frame, typed, parameter, kind), False
+    if last == "int" and kind is OriginKind.REMOTE and not _limited(info, parameter):
+        return opaque("", numbered(frame.source(parameter, kind, name))), False
     if last in knowledge.harmless_types or name in harmless or _harmless_default(info, name):
         return opaque(""), False
     if kind is not None:
@@ -99,6 +102,12 @@ def _parameter(
     if _is_web(func) and info.name in HANDLER_VERBS:
         return opaque("", frame.source(parameter, OriginKind.REMOTE, name)), False
     return opaque("", frame.source(parameter, OriginKind.PARAMETER, name)), False
+
+
+def _limited(info: FunctionInfo, parameter: ast.arg) -> bool:
+    """Whether the declaration bounds the number: Query(le=100), Annotated[int, Field(lt=50)]."""
+    line = info.module.text(parameter.lineno)
+    return re.search(r"\b(le|lt|multiple_of|ge=.*le)=|conint|Path\(|Depends", line) is not None
 
 
 def _is_web(func: Func) -> bool:

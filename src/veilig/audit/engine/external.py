@@ -9,6 +9,8 @@ from veilig.audit.engine.value import (
     NO_FACTS,
     Facts,
     Opaque,
+    Ref,
+    Seq,
     Taints,
     Value,
     cleaned,
@@ -96,6 +98,9 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
 
 def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site: CallSite) -> Value:
     first = constant(site.args[0]) if site.args else MISSING
+    held = frame.state.get(site.args[0]) if site.args and isinstance(site.args[0], Ref) else None
+    if isinstance(held, Seq):
+        first = tuple(constant(item) for item in held.items)
     if method == ".startswith":
         return _starts(frame, taints, first)
     return verdict(facts_about(frame, taints, kinds), NO_FACTS)
@@ -120,6 +125,10 @@ def _starts(frame: Frame, taints: Taints, literal: object) -> Value:
             failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-double"}))}
         elif literal in ("http", "http:", "https:", "http://", "https://"):
             failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-scheme"}))}
+        elif literal == "-":
+            failed = {**failed, **facts_about(frame, (taint,), frozenset({"argument"}))}
+        elif isinstance(literal, tuple) and "=" in literal:
+            failed = {**failed, **facts_about(frame, (taint,), frozenset({"csv"}))}
         elif literal in ("/", "..", "."):
             failed = {**failed, **facts_about(frame, (taint,), frozenset({f"not-{literal}"}))}
     return verdict(held, failed)

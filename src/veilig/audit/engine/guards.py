@@ -29,7 +29,8 @@ from veilig.audit.engine.value import (
     either_facts,
 )
 
-EVERYTHING = frozenset({EVERY_KIND})
+EVERYTHING = frozenset({EVERY_KIND, "size"})
+BOUNDED = frozenset({"size"})
 PATH = frozenset({"path"})
 
 _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], object]] = {
@@ -83,7 +84,17 @@ def _pair(frame: Frame, op: ast.cmpop, left: Value, right: Value) -> Value:
         return _equal(frame, left, right, negate)
     if isinstance(op, ast.In | ast.NotIn):
         return _contained(frame, left, right, negate)
-    return opaque("")
+    return _bounded(frame, op, left, right)
+
+
+def _bounded(frame: Frame, op: ast.cmpop, left: Value, right: Value) -> Value:
+    """`n < LIMIT` bounds n where it holds, `n > LIMIT` where it does not."""
+    below = isinstance(op, ast.Lt | ast.LtE)
+    one, two = left.taints, right.taints
+    if attacked(one) == attacked(two):
+        return opaque("")
+    facts = facts_about(frame, one or two, BOUNDED)
+    return verdict(facts, NO_FACTS, negate=below is not attacked(one))
 
 
 def _fold(frame: Frame, op: ast.cmpop, left: Value, right: Value) -> Value | None:

@@ -25,6 +25,9 @@ class ModuleInfo:
     mentioned: set[str] = field(default_factory=set[str])  # names called or used as a value somewhere
     handlers: list[ast.ExceptHandler] = field(default_factory=list[ast.ExceptHandler])
     decorated: list[ast.AST] = field(default_factory=list[ast.AST])
+    functions: list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.ClassDef | None]] = field(
+        default_factory=list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.ClassDef | None]]
+    )
     has_yield: bool = True
     has_outer_names: bool = True
 
@@ -160,6 +163,7 @@ class Project:
     """All parsed modules, found by dotted name the way an import statement would."""
 
     modules: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
+    by_path: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
     by_suffix: dict[str, list[ModuleInfo]] = field(default_factory=dict[str, list[ModuleInfo]])
     packages: set[str] = field(default_factory=set[str])
     namespaces: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
@@ -168,11 +172,17 @@ class Project:
     def add(self, module: ModuleInfo) -> None:
         """Make the module importable and note which names it mentions."""
         self.modules[module.name] = module
+        self.by_path[module.path] = module
         parts = module.name.split(".")
         for start in range(len(parts)):
             self.by_suffix.setdefault(".".join(parts[start:]), []).append(module)
             self.packages.add(".".join(parts[:start]))
         self.called |= module.mentioned
+
+    def line(self, path: str, number: int) -> str:
+        """The source line of any module, without its margin; empty when there is none."""
+        module = self.by_path.get(path)
+        return module.text(number) if module is not None else ""
 
     def find(self, name: str, importer: ModuleInfo) -> ModuleInfo | None:
         """The module an absolute import of `name` in `importer` means; None when it is not the project's.
@@ -207,6 +217,7 @@ def namespace(project: Project, name: str) -> ModuleInfo | None:
 def _survey(module: ModuleInfo) -> None:
     """One walk over the tree for everything that is asked about the whole module."""
     mentioned = module.mentioned
+    owners: dict[ast.AST, ast.ClassDef] = {}
     stack: list[ast.AST] = [module.tree]
     while stack:
         node = stack.pop()
@@ -220,8 +231,15 @@ def _survey(module: ModuleInfo) -> None:
             mentioned.add(node.attr)  # type: ignore[attr-defined]
         elif kind is ast.ExceptHandler:
             module.handlers.append(node)  # type: ignore[arg-type]
-        elif kind in (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef) and node.decorator_list:  # type: ignore[attr-defined]
-            module.decorated.append(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if node.decorator_list:
+                module.decorated.append(node)
+            if not isinstance(node, ast.ClassDef):
+                module.functions.append((node, owners.pop(node, None)))
+            else:
+                for item in node.body:
+                    if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+                        owners[item] = node
         for name in node._fields:
             child = getattr(node, name, None)
             if isinstance(child, list):

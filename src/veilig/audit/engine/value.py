@@ -13,6 +13,7 @@ from typing import ClassVar
 from veilig.audit.engine.source import ClassInfo, FunctionInfo, ModuleInfo
 
 EVERY_KIND = "*"  # a sanitiser that leaves nothing an attacker can use: int(), an allow-list, a digest
+NUMBER = frozenset({EVERY_KIND})  # what int() proves; an allow-list also bounds the "size"
 TAINTS_MAX = 6  # more origins on one value add nothing a reader would look at
 PREFIX_CHARS_MAX = 200
 
@@ -218,6 +219,11 @@ def cleaned(taints: Taints, kinds: Iterable[str]) -> Taints:
             continue
         kept.append(Taint(taint.origin, taint.hop, taint.safe | kinds, taint.weak))
     return tuple(kept)
+
+
+def numbered(taints: Taints) -> Taints:
+    """The taints of a number made from the value: harmless as text, still chosen by whoever sent it."""
+    return tuple(Taint(t.origin, t.hop, t.safe | NUMBER, t.weak) for t in taints)
 
 
 def weakened(taints: Taints) -> Taints:

@@ -1,6 +1,21 @@
 """Which rules are there? All of them, in one tuple; ids and CWE numbers are forever."""
 
-from veilig.audit.rules import crypto, injection, objects, settings, transport, web
+from veilig.audit.rules import (
+    access,
+    browser,
+    crypto,
+    exposure,
+    failures,
+    injection,
+    keys,
+    objects,
+    passwords,
+    resources,
+    settings,
+    supply,
+    transport,
+    web,
+)
 from veilig.audit.rules.rule import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -10,5 +25,13 @@ RULES: tuple[Rule, ...] = (
     *crypto.RULES,
     *transport.RULES,
     *settings.RULES,
+    *failures.RULES,
+    *access.RULES,
+    *passwords.RULES,
+    *browser.RULES,
+    *keys.RULES,
+    *resources.RULES,
+    *exposure.RULES,
+    *supply.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

@@ -66,7 +66,7 @@ SOURCE_CALLS = {
 
 # int() and friends are in engine/builtin_calls.py: they also prove something about the text they were given.
 _HARMLESS_CALLS = words("""
-len hash id type abs round sum min.int datetime.datetime.strptime datetime.date.fromisoformat
+len hash id type abs round sum min datetime.datetime.strptime datetime.date.fromisoformat
 ipaddress.ip_address
 datetime.datetime.fromisoformat .hexdigest .digest hashlib.sha256 hashlib.sha512 hashlib.md5 hashlib.sha1
 .isoformat
@@ -178,7 +178,7 @@ CARRIERS = frozenset(
     urllib.parse.urlunparse
     json.loads json.load io.StringIO io.BytesIO bytes bytearray memoryview copy.copy copy.deepcopy
     textwrap.dedent
-    sqlalchemy.text sqlalchemy.sql.text sqlalchemy.sql.expression.text string.Template shlex.split max min
+    sqlalchemy.text sqlalchemy.sql.text sqlalchemy.sql.expression.text string.Template shlex.split max
     django.utils.safestring.mark_safe markupsafe.Markup flask.Markup lxml.etree.fromstring yaml.safe_load
     collections.namedtuple operator.itemgetter functools.reduce itertools.chain contextlib.closing
     .format .join .joinpath .read .readline .readlines .getvalue .substitute .safe_substitute .write

@@ -1,17 +1,21 @@
 """What does one rule say: what it finds, why it hurts, where, with examples that run as its tests?"""
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.value import OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
+from veilig.audit.rules.sketch import Sketch
 
 REMOTE = frozenset({OriginKind.REMOTE})
 OUTSIDE = frozenset({OriginKind.REMOTE, OriginKind.LOCAL})
 ANYBODY = frozenset({OriginKind.REMOTE, OriginKind.LOCAL, OriginKind.PARAMETER})
 
 type Condition = Callable[[Frame, CallSite], bool]
+type Shape = Callable[[Sketch], Iterator[tuple[ast.AST, Confidence]]]
+type Comparison = Callable[[Frame, ast.Compare, list[Value]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +67,8 @@ class Rule:
     checks: tuple[Check, ...] = ()
     assigns: tuple[AssignCheck, ...] = ()
     returned: Callable[[Frame, Value], bool] | None = None  # a tainted return value is a sink
+    shape: Shape | None = None  # what the tree of one module shows without following values
+    compared: Comparison | None = None  # comparisons that are a weakness
     fix_id: str | None = None
+    check_confidence: Confidence = Confidence.CERTAIN  # of a comparison
     flow_confidence: Confidence = Confidence.FLOW  # the best a flow of this rule can claim

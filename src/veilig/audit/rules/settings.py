@@ -346,37 +346,4 @@ def _star(frame: Frame, value: Value) -> bool:
     return text_of(first_of(frame, value)) == "*"
 
 
-CSRF_OFF = Rule(
-    id="csrf-disabled",
-    cwe=352,
-    title="CSRF protection off",
-    severity=Severity.MEDIUM,
-    what="the protection against forged requests is switched off",
-    why="CWE-352: a foreign page sends requests with the user's session",
-    advice="leave it on; exempt only endpoints that authenticate by token",
-    silent="protected forms",
-    fix_id="csrf-on",
-    assigns=(_flag(settings_name("WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"), False, module_only=False),),
-    bad="from django.views.decorators.csrf import csrf_exempt\n@csrf_exempt\ndef pay(request):\n"
-    "    return None\n",
-    good="def pay(request):\n    return None\n",
-)
-
-HANDLED = Rule(
-    id="swallowed-exception",
-    cwe=390,
-    title="error ignored",
-    severity=Severity.LOW,
-    what="every error is ignored here",
-    why="CWE-390: a failed check looks like a passed one",
-    advice="catch what you expect, and say what happened",
-    silent="handlers that log, return, raise or name one expected error",
-    bad="def check(user):\n    try:\n        verify(user)\n    except Exception:\n        pass\n",
-    good="def check(user):\n    try:\n        verify(user)\n    except KeyError:\n"
-    "        return False\n    return True\n",
-)
-
-RULES = (
-    DEBUG, COOKIE, HTTPONLY, XXE, AUTOESCAPE, TEMPFILE, PERMISSIONS, TIMEOUT, BIND, CORS, HOSTS, CSRF_OFF,
-    HANDLED,
-)  # fmt: skip
+RULES = (DEBUG, COOKIE, HTTPONLY, XXE, AUTOESCAPE, TEMPFILE, PERMISSIONS, TIMEOUT, BIND, CORS, HOSTS)

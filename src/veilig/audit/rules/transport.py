@@ -4,8 +4,8 @@ import ast
 import re
 
 from veilig.audit.engine.frame import CallSite, Frame
-from veilig.audit.engine.state import children, constant
-from veilig.audit.engine.value import Ref, Value
+from veilig.audit.engine.state import children, constant, deep_taints
+from veilig.audit.engine.value import Opaque, OriginKind, Ref, Value
 from veilig.audit.finding import Severity
 from veilig.audit.rules.conditions import (
     always,
@@ -147,6 +147,33 @@ def _none_allowed(frame: Frame, value: Value | None) -> bool:
     return held is not None and any(constant(item) in ("none", "None") for item in children(held))
 
 
+_DIGEST = (".hexdigest()", ".digest()", ".signature", "hmac.new()")
+_SECRET_SIDE = re.compile(r"(?i)(signature|hmac|digest|api_?key|token|secret|mac$|csrf)")
+
+
+def compares_secret(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
+    """Whether `==` compares a secret with something a client sent, or with a fresh HMAC."""
+    if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+        return False
+    sides = [node.left, node.comparators[0]]
+    if any(isinstance(side, ast.Constant) for side in sides):
+        return False
+    quals = [value.qual if isinstance(value, Opaque) else "" for value in values]
+    names = [
+        ast.unparse(side).rpartition(".")[2] if isinstance(side, ast.Name | ast.Attribute) else ""
+        for side in sides
+    ]
+    fresh = any(q.startswith("hmac.") and q.endswith(_DIGEST[:2]) for q in quals)
+    if fresh:
+        return True
+    remote = any(
+        taint.origin.kind is OriginKind.REMOTE
+        for value in values
+        for taint in deep_taints(frame.state, value)
+    )
+    return remote and any(_SECRET_SIDE.search(name) for name in names)
+
+
 TIMING = Rule(
     id="timing-compare",
     cwe=208,
@@ -157,6 +184,7 @@ TIMING = Rule(
     advice="use hmac.compare_digest(a, b)",
     silent="hmac.compare_digest, comparisons with constants",
     fix_id="compare-digest",
+    compared=compares_secret,
     bad="import hmac\ndef check(key, body, given):\n"
     "    return hmac.new(key, body, 'sha256').hexdigest() == given\n",
     good="import hmac\ndef check(key, body, given):\n"

@@ -1,0 +1,305 @@
+"""Rules for how ciphers and generators are fed: vectors, salts, padding, seeds, lengths, literal keys."""
+
+import ast
+import re
+
+from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.state import constant
+from veilig.audit.engine.value import Const, Opaque, Ref, Seq, Value
+from veilig.audit.finding import Confidence, Severity
+from veilig.audit.rules.conditions import always, context_name, is_secret_name, text_of
+from veilig.audit.rules.crypto import hardcoded
+from veilig.audit.rules.rule import AssignCheck, Check, Rule
+
+_TOKEN_CONTEXT = re.compile(
+    r"(?i)token|secret|session|reset|api_?key|password|passwd|otp|csrf|nonce|invite|activation|verif"
+)
+
+
+def _fixed_bytes(value: Value | None) -> bool:
+    """Bytes or text everybody can read in the source."""
+    return isinstance(value, Const) and isinstance(value.value, bytes | str) and len(value.value) > 0
+
+
+def _fixed_vector(frame: Frame, site: CallSite) -> bool:
+    del frame
+    for key in ("iv", "IV", "nonce", "initial_value"):
+        if _fixed_bytes(site.kwargs.get(key)):
+            return True
+    position = 2 if site.qual.startswith(("Crypto.", "Cryptodome.")) else 0
+    return _fixed_bytes(site.arg(position))
+
+
+def _aead(frame: Frame, site: CallSite) -> bool:
+    del frame
+    receiver = text_of(site.receiver)
+    return receiver.endswith(("AESGCM()", "ChaCha20Poly1305()", "AESCCM()", "AESOCB3()")) and _fixed_bytes(
+        site.arg(0, "nonce")
+    )
+
+
+def _fixed_salt(frame: Frame, site: CallSite) -> bool:
+    del frame
+    position = {
+        "hashlib.pbkdf2_hmac": 2,
+        "Crypto.Protocol.KDF.PBKDF2": 1,
+        "Crypto.Protocol.KDF.scrypt": 1,
+    }.get(site.qual, 99)
+    return _fixed_bytes(site.arg(position, "salt"))
+
+
+def _few_rounds(frame: Frame, site: CallSite) -> bool:
+    del frame
+    position = {"hashlib.pbkdf2_hmac": 3, "Crypto.Protocol.KDF.PBKDF2": 3}.get(site.qual, 99)
+    rounds = constant(site.arg(position, "iterations"))
+    if not isinstance(rounds, int):
+        rounds = constant(site.kwargs.get("count"))
+    return isinstance(rounds, int) and rounds < 100_000
+
+
+def _cheap(frame: Frame, site: CallSite) -> bool:
+    del frame
+    if site.qual == "bcrypt.gensalt":
+        rounds = constant(site.arg(0, "rounds"))
+        return isinstance(rounds, int) and rounds < 10
+    cost = constant(site.arg(99, "n"))
+    return isinstance(cost, int) and cost < 2**13
+
+
+def _short_token(frame: Frame, site: CallSite) -> bool:
+    del frame
+    size = constant(site.arg(0, "nbytes"))
+    return isinstance(size, int) and 0 < size < 8
+
+
+def _fixed_seed(frame: Frame, site: CallSite) -> bool:
+    seed = site.arg(0, "a")
+    plain = seed is not None and (
+        isinstance(seed, Const) or "time" in text_of(seed) or "getpid" in text_of(seed)
+    )
+    return (
+        plain
+        and _TOKEN_CONTEXT.search(
+            context_name(frame, site)
+            + " ".join(frame.module.lines[max(site.node.lineno - 6, 0) : site.node.lineno + 8])
+        )
+        is not None
+    )
+
+
+def _unique_not_secret(frame: Frame, name: str, value: Value) -> bool:
+    del frame
+    return isinstance(value, Opaque) and value.qual.startswith("uuid.uuid1()") and is_secret_name(name)
+
+
+def _uuid_for_secret(frame: Frame, site: CallSite) -> bool:
+    return _TOKEN_CONTEXT.search(context_name(frame, site)) is not None
+
+
+def _clock_for_secret(frame: Frame, name: str, value: Value) -> bool:
+    del frame
+    return (
+        isinstance(value, Opaque)
+        and re.match(r"time\.(time|time_ns)\(\)", value.qual) is not None
+        and re.search(r"(?i)(reset|session|auth|api|csrf)_?(token|id|key|code)$|^token$", name) is not None
+    )
+
+
+KEY_ARGUMENTS: dict[str, tuple[int, str]] = {
+    "jwt.encode": (1, "key"), "jwt.decode": (1, "key"), "jose.jwt.encode": (1, "key"), "jose.jwt.decode": (1, "key"),
+    "hmac.new": (0, "key"), "hmac.digest": (0, "key"), "cryptography.fernet.Fernet": (0, "key"),
+    "Crypto.Cipher.AES.new": (0, "key"), "Crypto.Cipher.ChaCha20.new": (99, "key"),
+    "cryptography.hazmat.primitives.ciphers.algorithms.AES": (0, "key"),
+    "cryptography.hazmat.primitives.ciphers.aead.AESGCM": (0, "key"),
+    "cryptography.hazmat.primitives.ciphers.aead.ChaCha20Poly1305": (0, "key"),
+    "itsdangerous.URLSafeTimedSerializer": (0, "secret_key"), "itsdangerous.URLSafeSerializer": (0, "secret_key"),
+    "itsdangerous.TimestampSigner": (0, "secret_key"), "itsdangerous.Signer": (0, "secret_key"),
+    "starlette.middleware.sessions.SessionMiddleware": (1, "secret_key"),
+}  # fmt: skip
+_PASSWORD_KEYWORDS = (
+    "password",
+    "passwd",
+    "api_key",
+    "secret_key",
+    "secret",
+    "access_token",
+    "auth_token",
+    "cookie_secret",
+)
+_CONNECTION = re.compile(r"(?i)^[a-z][a-z0-9+.-]*://[^:/@\s{}%$<]+:([^@/\s{}%$<*]{3,})@")
+_EXAMPLE = re.compile(
+    r"(?i)^(password|passwd|pass|secret|user|pw|xxx+|changeme|test|\.\.\.|example|guest|username:password)$"
+)
+
+
+def _literal_key(frame: Frame, site: CallSite) -> bool:
+    del frame
+    place = KEY_ARGUMENTS.get(site.qual)
+    return place is not None and _fixed_bytes(site.arg(*place))
+
+
+def _literal_password(frame: Frame, site: CallSite) -> bool:
+    for keyword in site.node.keywords:
+        if keyword.arg in _PASSWORD_KEYWORDS and isinstance(keyword.value, ast.Constant):
+            value = site.kwargs.get(keyword.arg)
+            if value is not None and hardcoded(frame, keyword.arg, value):
+                return True
+    pair = site.kwargs.get("auth")
+    held = frame.state.get(pair) if isinstance(pair, Ref) else None
+    if isinstance(held, Seq) and len(held.items) == 2:
+        return all(_fixed_bytes(item) for item in held.items)
+    return False
+
+
+def _literal_connection(_frame: Frame, _name: str, value: Value) -> bool:
+    found = (
+        _CONNECTION.match(value.value) if isinstance(value, Const) and isinstance(value.value, str) else None
+    )
+    return found is not None and _EXAMPLE.match(found.group(1)) is None
+
+
+def _compared_literal(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
+    """`password == "letmein"`: the literal is the credential."""
+    if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+        return False
+    for side, other in ((node.left, values[1]), (node.comparators[0], values[0])):
+        name = side.id if isinstance(side, ast.Name) else side.attr if isinstance(side, ast.Attribute) else ""
+        literal = isinstance(node.left, ast.Constant) or isinstance(node.comparators[0], ast.Constant)
+        if literal and re.search(r"(?i)^(user_?)?(password|passwd|pwd|api_?key|secret)$", name):
+            return hardcoded(frame, "password", other) and len(str(constant(other))) >= 5
+    return False
+
+
+VECTOR = Rule(
+    id="fixed-vector",
+    cwe=329,
+    title="fixed initialisation vector or nonce",
+    severity=Severity.HIGH,
+    what="a cipher starts from a vector that never changes",
+    why="CWE-329: equal texts give equal ciphers, and a repeated GCM nonce reveals the key stream (CWE-323)",
+    advice="use os.urandom for every message and send it along",
+    silent="vectors from os.urandom or secrets",
+    checks=(
+        Check(
+            ("Crypto.Cipher.AES.new", "Crypto.Cipher.DES3.new", "Crypto.Cipher.ChaCha20.new",
+             "Crypto.Cipher.ChaCha20_Poly1305.new", "Crypto.Cipher.Salsa20.new",
+             *(f"cryptography.hazmat.primitives.ciphers.modes.{mode}" for mode in ("CBC", "CTR", "GCM", "CFB", "OFB"))),
+            _fixed_vector,
+        ),
+        Check((".encrypt",), _aead),
+    ),
+    bad="from Crypto.Cipher import AES\ndef seal(key, data):\n"
+    "    return AES.new(key, AES.MODE_CBC, b'0123456789abcdef').encrypt(data)\n",
+    good="import os\nfrom Crypto.Cipher import AES\ndef seal(key, data):\n    iv = os.urandom(16)\n"
+    "    return iv + AES.new(key, AES.MODE_CBC, iv).encrypt(data)\n",
+)  # fmt: skip
+
+SALT = Rule(
+    id="fixed-salt",
+    cwe=760,
+    title="password hash with a known salt or too few rounds",
+    severity=Severity.MEDIUM,
+    what="the salt is a literal, or the derivation is too cheap",
+    why="CWE-760: one table breaks all passwords at once (CWE-916 for the rounds)",
+    advice="os.urandom(16) per password, 600,000 rounds of PBKDF2, or scrypt with n=2**14",
+    silent="random salts, salts that are stored with the hash",
+    checks=(
+        Check(
+            ("hashlib.pbkdf2_hmac", "hashlib.scrypt", "Crypto.Protocol.KDF.PBKDF2", "Crypto.Protocol.KDF.scrypt",
+             "cryptography.hazmat.primitives.kdf.pbkdf2.PBKDF2HMAC", "cryptography.hazmat.primitives.kdf.scrypt.Scrypt"),
+            lambda frame, site: _fixed_salt(frame, site) or _few_rounds(frame, site),
+        ),
+        Check(("bcrypt.gensalt", "hashlib.scrypt"), _cheap),
+    ),
+    bad="import hashlib\ndef store(password):\n"
+    "    return hashlib.pbkdf2_hmac('sha256', password, b'pepper', 600_000)\n",
+    good="import hashlib, os\ndef store(password):\n    salt = os.urandom(16)\n"
+    "    return salt + hashlib.pbkdf2_hmac('sha256', password, salt, 600_000)\n",
+)  # fmt: skip
+
+PADDING = Rule(
+    id="rsa-padding",
+    cwe=780,
+    title="RSA without OAEP",
+    severity=Severity.MEDIUM,
+    what="RSA encrypts with the old padding or none",
+    why="CWE-780: answers about wrong padding decrypt messages one by one",
+    advice="PKCS1_OAEP, or padding.OAEP with SHA-256",
+    silent="OAEP, signatures with PSS",
+    checks=(
+        Check(("Crypto.Cipher.PKCS1_v1_5.new",), always),
+        Check(
+            (".encrypt", ".decrypt"),
+            lambda _frame, site: any("PKCS1v15" in text_of(v) for v in (*site.args, *site.kwargs.values())),
+        ),
+    ),
+    bad="from Crypto.Cipher import PKCS1_v1_5\ndef seal(key, data):\n"
+    "    return PKCS1_v1_5.new(key).encrypt(data)\n",
+    good="from Crypto.Cipher import PKCS1_OAEP\ndef seal(key, data):\n"
+    "    return PKCS1_OAEP.new(key).encrypt(data)\n",
+)
+
+SEED = Rule(
+    id="predictable-generator",
+    cwe=335,
+    title="secret from a seed, a clock or an address",
+    severity=Severity.MEDIUM,
+    what="a secret can be computed again by whoever knows the time or the seed",
+    why="CWE-335: trying every second of a day takes no time",
+    advice="secrets.token_urlsafe(32)",
+    silent="seeds of simulations, identifiers that need not be secret",
+    checks=(
+        Check(("random.seed", "random.Random"), _fixed_seed),
+        Check(("uuid.uuid1",), _uuid_for_secret),
+        Check(("secrets.token_hex", "secrets.token_urlsafe", "secrets.token_bytes"), _short_token),
+    ),
+    assigns=(
+        AssignCheck(
+            is_secret_name, lambda f, n, v: _unique_not_secret(f, n, v) or _clock_for_secret(f, n, v)
+        ),
+    ),
+    bad="import uuid\ndef new_session_token():\n    return str(uuid.uuid1())\n",
+    good="import secrets\ndef new_session_token():\n    return secrets.token_urlsafe(32)\n",
+)
+
+LITERAL_KEY = Rule(
+    id="hardcoded-key",
+    cwe=321,
+    title="key or password in a call",
+    severity=Severity.HIGH,
+    what="a key or password stands in the source",
+    why="CWE-321: everybody who reads the repository can sign, decrypt and log in (CWE-798, CWE-259)",
+    advice="read it from the environment or a secret store",
+    silent="placeholders, keys from configuration",
+    fix_id="credential-environment",
+    checks=(
+        Check(tuple(KEY_ARGUMENTS), _literal_key),
+        Check(
+            (".connect", "psycopg2.connect", "pymysql.connect", "mysql.connector.connect", "psycopg.connect",
+             "MySQLdb.connect", "asyncpg.connect", "redis.Redis", "redis.StrictRedis", "paramiko.SSHClient().connect",
+             "boto3.client", "boto3.resource", "tornado.web.Application", "pymongo.MongoClient", "aiomysql.connect",
+             "requests.get", "requests.post", "requests.put", "httpx.get", "httpx.post", "ldap3.Connection"),
+            _literal_password,
+        ),
+        Check(
+            (".login",),
+            lambda _frame, site: len(site.node.args) > 1
+            and isinstance(site.node.args[1], ast.Constant)
+            and _fixed_bytes(site.arg(1))
+            and "example" not in text_of(site.arg(1)),
+        ),
+    ),
+    assigns=(
+        AssignCheck(
+            lambda name: re.search(r"(?i)(dsn|url|uri|connection|conn_?str|broker|database)\w*\]?$", name) is not None,
+            _literal_connection,
+        ),
+    ),
+    compared=_compared_literal,
+    check_confidence=Confidence.CERTAIN,
+    bad="import jwt\ndef issue(user):\n    return jwt.encode({'sub': user, 'exp': 1}, 'k3y-0f-shop', algorithm='HS256')\n",
+    good="import jwt, os\ndef issue(user):\n"
+    "    return jwt.encode({'sub': user, 'exp': 1}, os.environ['KEY'], algorithm='HS256')\n",
+)  # fmt: skip
+
+RULES = (VECTOR, SALT, PADDING, SEED, LITERAL_KEY)
