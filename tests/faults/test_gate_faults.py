@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from kernel import AGENT, Script, World
+from veilig.core import ledger_open
 from veilig.core.action import RestartService, RunCommand
 from veilig.core.errors import LedgerError
 from veilig.core.gate import Gate
-from veilig.core.ledger import Ledger
+from veilig.core.ledger import Draft, Ledger
+from veilig.core.ledger_anchor import Anchored
 from veilig.core.policy import Capability, Facts
 from veilig.core.provider import Status
 from veilig.core.session import Budget, Session
@@ -261,3 +263,24 @@ async def test_a_session_whose_ledger_fails_half_way_raises_and_its_resume_goes_
     world.open()
     assert (await session().resume("t")).ok
     assert [world.services.acts(f"svc-{i}") for i in range(3)] == [["act-0"], ["act-1"], ["act-2"]]
+
+
+def test_a_ledger_opened_while_another_process_makes_it_is_not_called_tampered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen once in a real run: the anchor appeared, and went on, between two looks of the second process."""
+    real, looks = ledger_open.read_anchor, [0]
+    with Ledger.open(tmp_path / "l.db", anchor_dir=tmp_path / "anchors") as maker:
+        append = lambda: maker.append([Draft("session.noted", "s", {"state": {}})])  # noqa: E731
+        append()
+
+        def look(place: Path) -> Anchored | None:
+            looks[0] += 1
+            if looks[0] == 1:
+                return None  # not made yet
+            append()
+            return real(place)
+
+        monkeypatch.setattr(ledger_open, "read_anchor", look)
+        with Ledger.open(tmp_path / "l.db", anchor_dir=tmp_path / "anchors") as other:
+            assert other.size() == 2

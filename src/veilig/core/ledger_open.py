@@ -25,6 +25,7 @@ def check_end(db: sqlite3.Connection, places: Places, checkpoints: list[Checkpoi
             anchored = read_anchor(places.anchor)  # its maker may have been between two steps
             if anchored is None:
                 raise missing_anchor(places)
+            head, hashes = _snapshot(db, anchored, checkpoints)  # it may have gone on meanwhile
         else:
             create_anchor(places.anchor, places.ledger, Anchored(0, head.hash, head.frontier.root()))
             return
