@@ -42,6 +42,9 @@ _NUMBER_CODES = frozenset("diouxXeEfFgGc")
 TEXT_OPERATORS = (ast.Add, ast.Mod, ast.Mult, ast.Div, ast.BitOr)
 
 
+FIXED = "<literal>"  # a literal repeated: nobody knows how long, everybody knows what
+
+
 def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
     """The value of `left op right`."""
     one, two = constant(left), constant(right)
@@ -54,6 +57,8 @@ def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
         if joined is not None:
             return joined
     taints = merge_taints(deep_taints(frame.state, left), deep_taints(frame.state, right))
+    if isinstance(op, ast.Mult) and not taints and (isinstance(one, bytes) or isinstance(two, bytes)):
+        return opaque(FIXED)
     if not isinstance(op, TEXT_OPERATORS):
         taints = cleaned(taints, ("*",))
     prefix = ""

@@ -30,13 +30,11 @@ _SENSITIVE = re.compile(
     r"payout|export|impersonate|set_role|make_admin|disable|config|backup|restore|users?/all|all_users|audit_log)"
 )
 _MODULE_AUTH = re.compile(
-    r"(?i)(login_required|permission_required|before_request|current_user|require_(?:login|auth|admin|role|user|perm)\w*|"
+    r"(?i)(login_required|permission_required|current_user|LoginManager|require_(?:login|auth|admin|role|user|perm)\w*|"
     r"admin_required|auth_required|jwt_required|IsAuthenticated|get_current_user|requires_auth|staff_required|"
     r"roles_required|token_required|superuser_required)"
 )
-_GLOBAL_GUARD = re.compile(
-    r"before_request|add_middleware\(\s*Auth|dependencies\s*=\s*\[|LoginRequiredMiddleware|before_app_request"
-)
+_GLOBAL_GUARD = re.compile(r"add_middleware\(\s*Auth|dependencies\s*=\s*\[|LoginRequiredMiddleware")
 _PUBLIC = re.compile(
     r"(?i)(login|logout|signup|sign_up|signin|register|health|ping|index|home|static|public|about|status|callback|webhook|"
     r"forgot|password_reset|reset_password|reset_request|verify|confirm|robots|favicon|metrics|ready|live|version|csrf)"
@@ -76,9 +74,21 @@ def guarded(function: FunctionSketch) -> bool:
     )
 
 
+def _guard_before(sketch: Sketch) -> bool:
+    """Whether a function that runs before every request asks who is there."""
+    for function in sketch.functions:
+        if any(
+            name.endswith(("before_request", "before_app_request", "middleware"))
+            for name in function.decorators
+        ):
+            if guarded(function):
+                return True
+    return re.search(r"before_request\(\s*\w*(auth|login|user|admin|require)", sketch.text) is not None
+
+
 def _unguarded(sketch: Sketch) -> Marks:
     """A sensitive view without any check in a module whose other views have one, or an administrative one."""
-    if not sketch.web or _GLOBAL_GUARD.search(sketch.text):
+    if not sketch.web or _GLOBAL_GUARD.search(sketch.text) or _guard_before(sketch):
         return
     views = [function for function in sketch.functions if sketch.is_view(function)]
     others = sum(1 for function in views if guarded(function))
@@ -201,11 +211,26 @@ def _forgeable(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
             while hop.before is not None:
                 hop = hop.before
             label = f"{taint.origin.label} {frame.engine.project.line(hop.path, hop.line)}"
+            if taint.origin.kind is OriginKind.REMOTE and _claims(label, taint.origin.label, other):
+                return True
             if taint.origin.kind is OriginKind.REMOTE and _CLIENT_HELD.search(label):
                 text = label + " " + ast.unparse(node)
                 if _TRUSTED_NAME.search(text) and "samesite" not in text:
                     return True
     return False
+
+
+_ROLE = re.compile(r"(?i)\b(role|is_?admin|is_?staff|user_?role|is_?superuser|access_?level|admin)\b")
+_MIGHTY = frozenset(
+    {"admin", "administrator", "staff", "superuser", "owner", "root", "manager", "true", "1", "yes"}
+)
+
+
+def _claims(label: str, origin: str, other: Value) -> bool:
+    """A field called role that must say admin: the sender says so."""
+    text = other.value if isinstance(other, Const) else None
+    mighty = text is True or (isinstance(text, str) and text.lower() in _MIGHTY)
+    return mighty and (_ROLE.search(origin) is not None or _ROLE.search(label) is not None)
 
 
 def _fixed(frame: Frame, value: Value) -> bool:

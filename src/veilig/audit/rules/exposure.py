@@ -31,6 +31,10 @@ _QUERY_SECRET = re.compile(
     r"(?i)^(password|passwd|pwd|pin|ssn|card(_number)?|cvv|credit_card|secret|api_?secret)$"
 )
 
+_SENT_SECRET = re.compile(
+    r"(?i)^(password|passwd|pwd|secret|api_?secret|api_?key|access_?token|auth_?token|token|ssn|card(_number)?)$"
+)
+
 
 def _shown(sketch: Sketch) -> Marks:
     for function in sketch.functions:
@@ -98,7 +102,7 @@ def _in_address(sketch: Sketch) -> Marks:
             for keyword in node.keywords:
                 if keyword.arg == "params" and isinstance(keyword.value, ast.Dict):
                     names = [k.value for k in keyword.value.keys if isinstance(k, ast.Constant)]
-                    if any(isinstance(name, str) and _QUERY_SECRET.match(name) for name in names):
+                    if any(isinstance(name, str) and _SENT_SECRET.match(name) for name in names):
                         yield node, Confidence.CERTAIN
 
 

@@ -15,6 +15,7 @@ _GUARDING = re.compile(
     r"(?i)\b(?:\w+[_.])?(verify|authenticate|authorize|check_(?:permission|access|auth|signature|token|password)|"
     r"validate_(?:token|signature|session|request)|require_\w+|is_allowed|has_perm\w*|audit_log|decrypt)\w*\("
 )
+_WRITING = re.compile(r"(?i)\.(execute|commit|save|insert\w*|send\w*|charge|transfer|publish)\(|audit")
 _CHECK_NAME = re.compile(
     r"(?i)^_?(is_|has_|can_|may_|check|verify|valid|auth|allow|permit|require)"
     r"\w*(admin|allow|auth|valid|perm|access|sign|token|verif|trusted|password|user|role|login|owner|request)|"
@@ -48,7 +49,8 @@ def _swallowing(sketch: Sketch) -> Marks:
             continue
         around = "\n".join(sketch.module.lines[max(handler.lineno - 7, 0) : handler.lineno - 1])
         guarding = _GUARDING.search(around.rpartition("try:")[2]) is not None
-        yield handler, Confidence.POSSIBLE if guarding else Confidence.PATTERN
+        writing = _WRITING.search(around.rpartition("try:")[2]) is not None
+        yield handler, Confidence.POSSIBLE if guarding or writing else Confidence.PATTERN
 
 
 def _opening(sketch: Sketch) -> Marks:

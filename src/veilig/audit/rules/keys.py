@@ -3,8 +3,9 @@
 import ast
 import re
 
+from veilig.audit.engine.arithmetic import FIXED
 from veilig.audit.engine.frame import CallSite, Frame
-from veilig.audit.engine.state import constant
+from veilig.audit.engine.state import constant, deep_taints
 from veilig.audit.engine.value import Const, Opaque, Ref, Seq, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import always, context_name, is_secret_name, text_of
@@ -16,8 +17,13 @@ _TOKEN_CONTEXT = re.compile(
 )
 
 
+_ASSIGNED = re.compile(r"(?i)\b\w*(token|secret|password|api_?key|session|otp|reset\w*)\w*['\"\]]*\s*[:=]")
+
+
 def _fixed_bytes(value: Value | None) -> bool:
     """Bytes or text everybody can read in the source."""
+    if isinstance(value, Opaque):
+        return value.qual == FIXED
     return isinstance(value, Const) and isinstance(value.value, bytes | str) and len(value.value) > 0
 
 
@@ -48,6 +54,16 @@ def _fixed_salt(frame: Frame, site: CallSite) -> bool:
     return _fixed_bytes(site.arg(position, "salt"))
 
 
+def _name_as_salt(frame: Frame, site: CallSite) -> bool:
+    """The salt is the user's name or address: known to everybody, and the same everywhere."""
+    position = {"hashlib.pbkdf2_hmac": 2}.get(site.qual, 99)
+    value = site.arg(position, "salt")
+    label = re.compile(r"(?i)\b(user_?name|user|login|email|e_?mail|name|account)\b")
+    return value is not None and any(
+        label.search(taint.origin.label) is not None for taint in deep_taints(frame.state, value)
+    )
+
+
 def _few_rounds(frame: Frame, site: CallSite) -> bool:
     del frame
     position = {"hashlib.pbkdf2_hmac": 3, "Crypto.Protocol.KDF.PBKDF2": 3}.get(site.qual, 99)
@@ -67,8 +83,9 @@ def _cheap(frame: Frame, site: CallSite) -> bool:
 
 
 def _short_token(frame: Frame, site: CallSite) -> bool:
-    del frame
     size = constant(site.arg(0, "nbytes"))
+    if not is_secret_name(frame.scope) and not _ASSIGNED.search(frame.module.text(site.node.lineno)):
+        return False
     return isinstance(size, int) and 0 < size < 8
 
 
@@ -207,7 +224,9 @@ SALT = Rule(
         Check(
             ("hashlib.pbkdf2_hmac", "hashlib.scrypt", "Crypto.Protocol.KDF.PBKDF2", "Crypto.Protocol.KDF.scrypt",
              "cryptography.hazmat.primitives.kdf.pbkdf2.PBKDF2HMAC", "cryptography.hazmat.primitives.kdf.scrypt.Scrypt"),
-            lambda frame, site: _fixed_salt(frame, site) or _few_rounds(frame, site),
+            lambda frame, site: (
+                _fixed_salt(frame, site) or _few_rounds(frame, site) or _name_as_salt(frame, site)
+            ),
         ),
         Check(("bcrypt.gensalt", "hashlib.scrypt"), _cheap),
     ),

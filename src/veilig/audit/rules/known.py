@@ -99,6 +99,7 @@ SANITISERS: dict[str, frozenset[str]] = {
     "cgi.escape": _kinds("html"),
     "tornado.escape.xhtml_escape": _kinds("html"),
     "flask.render_template": _kinds("html", "template"),
+    "flask.render_template_string": _kinds("html", "template"),
     "django.shortcuts.render": _kinds("html", "template"),
     "flask.jsonify": _kinds("html"),
     "flask.make_response": _kinds("html", "error"),  # the call itself is looked at

@@ -95,6 +95,22 @@ def _modelled(frame: Frame, site: CallSite) -> bool:
     return False
 
 
+MODELS = (
+    "sqlalchemy.orm.DeclarativeBase", "sqlalchemy.ext.declarative.declarative_base()", "sqlmodel.SQLModel",
+    "sqlalchemy.orm.declarative_base()", "flask_sqlalchemy.SQLAlchemy().Model", "django.db.models.Model",
+    "mongoengine.Document", "peewee.Model", "tortoise.models.Model", "pony.orm.Entity",
+)  # fmt: skip
+
+
+def _field_given(frame: Frame, site: CallSite) -> bool:
+    return any(
+        keyword.arg is not None
+        and PLAIN.match(keyword.arg.replace("_hash", "").replace("hashed_", ""))
+        and _plain(frame, site.kwargs.get(keyword.arg), keyword.value)
+        for keyword in site.node.keywords
+    )
+
+
 def _cookie(frame: Frame, site: CallSite) -> bool:
     nodes = site.node.args[1:2] + [k.value for k in site.node.keywords if k.arg == "value"]
     return any(PLAIN.match(last_name(node)) is not None for node in nodes) and not _HASHES.search(
@@ -136,7 +152,8 @@ def _logs(node: ast.AST) -> bool:
 
 def _guessable(sketch: Sketch) -> Marks:
     if not sketch.web or re.search(
-        r"(?i)limit|throttl|attempt|lockout|axes|captcha|backoff|blocked|failed_log|too many", sketch.text
+        r"(?i)limit|throttl|429|failures|retry|window|attempt|lockout|axes|captcha|backoff|blocked|failed_log|too many",
+        sketch.text,
     ):
         return
     for function in sketch.functions:
@@ -251,6 +268,7 @@ PLAIN_PASSWORD = Rule(
     checks=(
         Check((".execute", ".executemany"), _inserted, Confidence.POSSIBLE),
         Check((".create", ".insert_one", ".insert"), _modelled, Confidence.POSSIBLE),
+        Check(MODELS, _field_given, Confidence.POSSIBLE),
         Check((".set_cookie",), _cookie),
     ),
     assigns=(AssignCheck(_named_attribute, _attribute_plain, Confidence.POSSIBLE),),

@@ -106,7 +106,9 @@ def _unpacks_blindly(sketch: Sketch) -> Marks:
         for call in function.calls():
             name = dotted(call.func).rpartition(".")[2]
             owner = dotted(call.func)
-            if name == "extractall" and re.search(r"ZipFile\(", function.body) and "tar" not in owner.lower():
+            archive = re.search(r"ZipFile\([^\n]*\) as (\w+)|(\w+) = zipfile\.ZipFile\(", function.body)
+            names = (archive.group(1) or archive.group(2)) if archive else ""
+            if names and owner in (f"{names}.extractall", f"{names}.read", f"{names}.extract"):
                 yield call, Confidence.POSSIBLE
 
 
@@ -114,7 +116,7 @@ def _left_open(sketch: Sketch) -> Marks:
     """A handle bound to a name that is never closed, returned, stored or passed on."""
     for function in sketch.functions:
         if not re.search(
-            r"= *(open|socket\.socket|sqlite3\.connect|socket\.create_connection|psycopg2\.connect|"
+            r"= *(open|socket\.socket|sqlite3\.connect|socket\.create_connection|psycopg2?\.connect|"
             r"pymysql\.connect|urllib\.request\.urlopen|os\.open|mmap\.mmap)\(",
             function.body,
         ):
@@ -126,11 +128,31 @@ def _left_open(sketch: Sketch) -> Marks:
             made = dotted(statement.value.func)
             if not isinstance(target, ast.Name) or made not in (
                 "open", "socket.socket", "sqlite3.connect", "socket.create_connection", "psycopg2.connect",
-                "pymysql.connect", "urllib.request.urlopen", "os.open", "mmap.mmap",
+                "pymysql.connect", "urllib.request.urlopen", "os.open", "mmap.mmap", "psycopg.connect", "MySQLdb.connect",
             ):  # fmt: skip
                 continue
-            if not _given_on(function, target.id):
+            if not _given_on(function, target.id) or _closed_sometimes(function, target.id, statement.lineno):
                 yield statement, Confidence.POSSIBLE
+
+
+def _closed_sometimes(function: FunctionSketch, name: str, opened: int) -> bool:
+    """Closed on the straight way only: a return, raise or continue in between leaves it open."""
+    if "finally" in function.body or re.search(
+        rf"with {re.escape(name)}\b|closing\({re.escape(name)}", function.body
+    ):
+        return False
+    closes = [
+        call.lineno
+        for call in function.calls()
+        if dotted(call.func) == f"{name}.close" and call.lineno > opened
+    ]
+    if not closes:
+        return False
+    for node in ast.walk(function.node):
+        if isinstance(node, ast.Return | ast.Raise | ast.Continue) and opened < node.lineno < max(closes):
+            if not any(node.lineno - 3 <= line <= node.lineno for line in closes):
+                return name not in ast.unparse(node)
+    return False
 
 
 def _given_on(function: FunctionSketch, name: str) -> bool:
@@ -263,8 +285,21 @@ def _lost_update(sketch: Sketch) -> Marks:
 
 _KIND_CHECK = re.compile(
     r"(?i)allowed|extension|splitext|\.suffix|endswith\(|content_type|mimetype|magic|imghdr|rsplit|filetype|Image\.open|"
-    r"valid|whitelist|allowlist|FileExtensionValidator|uuid4|token_hex|\bext\b"
+    r"valid|whitelist|allowlist|FileExtensionValidator|\bext\b"
 )
+
+
+def _own_name(function: FunctionSketch, call: ast.Call) -> bool:
+    """Whether the name the file is stored under has to do with the name it came with."""
+    text = " ".join(ast.unparse(argument) for argument in call.args) + ast.unparse(call.func)
+    for _ in range(3):
+        for node in ast.walk(function.node):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                if re.search(rf"\b{re.escape(node.targets[0].id)}\b", text):
+                    text += " " + ast.unparse(node.value)
+        if re.search(r"\.filename|\.name\b", text):
+            return True
+    return "with open(" in function.body and ".filename" in function.body
 
 
 def _any_upload(sketch: Sketch) -> Marks:
@@ -280,7 +315,12 @@ def _any_upload(sketch: Sketch) -> Marks:
             writes = name.endswith((".save", ".write_bytes", "copyfileobj")) or (
                 name == "open" and len(call.args) > 1 and "w" in ast.unparse(call.args[1])
             )
-            if writes and sketch.web and not name.startswith(("form.", "self.")):
+            if (
+                writes
+                and sketch.web
+                and not name.startswith(("form.", "self."))
+                and _own_name(function, call)
+            ):
                 yield call, Confidence.POSSIBLE
                 break
 

@@ -29,9 +29,14 @@ def settings_name(*names: str) -> re.Pattern[str]:
     return re.compile(rf"(^|\[|\.)({'|'.join(names)})\]?$")
 
 
+_DEVELOPMENT = re.compile(r"(?i)dev|local|test|debug|ci$")
+
+
 def _flag(pattern: re.Pattern[str], value: object, *, module_only: bool = True) -> AssignCheck:
     def test(frame: Frame, name: str, given: Value) -> bool:
         if constant(given) is not value:
+            return False
+        if frame.class_info is not None and _DEVELOPMENT.search(frame.class_info.name):
             return False
         return not module_only or frame.func is None or "[" in name or "." in name
 
@@ -270,6 +275,18 @@ TIMEOUT = Rule(
     good="import requests\ndef load():\n    return requests.get('https://example.org', timeout=10)\n",
 )
 
+SERVERS = (
+    ".bind",
+    "http.server.HTTPServer",
+    "http.server.ThreadingHTTPServer",
+    "socketserver.TCPServer",
+    "socketserver.ThreadingTCPServer",
+    "socketserver.UDPServer",
+    "socket.create_server",
+    "xmlrpc.server.SimpleXMLRPCServer",
+)
+
+
 BIND = Rule(
     id="bind-all",
     cwe=605,
@@ -281,11 +298,33 @@ BIND = Rule(
     silent="127.0.0.1, addresses from the configuration",
     checks=(
         Check(
-            (".bind",),
+            SERVERS,
             lambda frame, site: text_of(_first(frame, site)) in ANY_ADDRESS,
-            Confidence.PATTERN,
+            Confidence.POSSIBLE,
         ),
-        Check((".run", "uvicorn.run"), keyword_is(0, "host", *ANY_ADDRESS), Confidence.PATTERN),
+        Check(
+            (
+                ".run",
+                "uvicorn.run",
+                "aiohttp.web.run_app",
+                "bottle.run",
+                "hypercorn.run",
+                ".listen",
+                "waitress.serve",
+            ),
+            lambda _frame, site: any(
+                text_of(value) in ANY_ADDRESS
+                for value in (site.arg(0, "host"), site.arg(1, "address"), site.kwargs.get("listen"))
+            ),
+            Confidence.POSSIBLE,
+        ),
+        Check(
+            ("asyncio.start_server", "wsgiref.simple_server.make_server", "xmlrpc.server.SimpleXMLRPCServer"),
+            lambda _frame, site: any(
+                text_of(value) in ANY_ADDRESS for value in (*site.args[:2], site.kwargs.get("host"))
+            ),
+            Confidence.POSSIBLE,
+        ),
     ),
     bad="import socket\ns = socket.socket()\ns.bind(('0.0.0.0', 80))\n",
     good="import socket\ns = socket.socket()\ns.bind(('127.0.0.1', 80))\n",

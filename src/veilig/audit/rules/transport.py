@@ -32,7 +32,14 @@ VERIFYING_CALLS = (
 LOG_CALLS = (
     *(
         f"{owner}.{level}"
-        for owner in ("logging", "logging.getLogger()", "flask.current_app.logger")
+        for owner in (
+            "logging",
+            "logging.getLogger()",
+            "flask.current_app.logger",
+            "flask.Flask().logger",
+            "loguru.logger",
+            "structlog.get_logger()",
+        )
         for level in ("debug", "info", "warning", "error", "critical", "exception")
     ),
     "print",
@@ -211,7 +218,7 @@ SECRET_LOG = Rule(
 )
 
 _LOGGED = re.compile(
-    r"(?i)^(user_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
+    r"(?i)^_*(user_?|new_?|old_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
 )
 
 
