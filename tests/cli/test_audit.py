@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from terminal import Terminal, no_wall
 
 WEAK = """import subprocess

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from terminal import Terminal, no_wall
 
 TOKEN = "gh" + "p_" + "0zBANMAAcNPMMcv7FQw4U5K95EhDN03EebTy"

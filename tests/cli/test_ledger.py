@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from terminal import Terminal
 
+from terminal import Terminal
 from veilig.core.ledger import Draft, Ledger
 from veilig.core.ledger_proof import verify_export, verify_inclusion
 

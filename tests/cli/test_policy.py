@@ -1,9 +1,11 @@
 """`veilig policy`: what is wrong with a file, what it decides, and what holds here."""
 
 import json
+from collections.abc import Callable
 
 import pytest
-from terminal import Terminal
+
+from terminal import Said, Terminal
 
 GOOD = """\
 mode: propose
@@ -103,8 +105,8 @@ def test_a_project_only_tightens_what_the_operator_allows(here: Terminal) -> Non
     ],
     ids=" ".join,
 )
-def test_what_is_no_action_is_refused_with_2(here: Terminal, words: tuple[str, ...]) -> None:
-    said = here(*words)
+def test_what_is_no_action_is_refused_with_2(inside: Callable[..., Said], words: tuple[str, ...]) -> None:
+    said = inside(*words)
     assert said.code == 2
     assert said.err
 
@@ -128,5 +130,7 @@ def test_what_is_no_action_is_refused_with_2(here: Terminal, words: tuple[str, .
         ("model.ask", ("m",)),
     ],
 )
-def test_every_short_form_makes_an_action(here: Terminal, kind: str, words: tuple[str, ...]) -> None:
-    assert here("policy", "explain", "--json", kind, *words).json["verdict"] in {"allow", "ask", "deny"}
+def test_every_short_form_makes_an_action(
+    inside: Callable[..., Said], kind: str, words: tuple[str, ...]
+) -> None:
+    assert inside("policy", "explain", "--json", kind, *words).json["verdict"] in {"allow", "ask", "deny"}

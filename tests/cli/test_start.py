@@ -5,10 +5,11 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
-from terminal import Terminal
 
+from terminal import Said, Terminal
 from veilig.cli.main import COMMANDS
 
 START_CPU_S_MAX = 0.15
@@ -36,8 +37,8 @@ def test_building_one_command_imports_nothing_heavy(veilig: Terminal) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(veilig: Terminal, command: str) -> None:
-    said = veilig(command, "--help")
+def test_every_command_explains_itself(inside: Callable[..., Said], command: str) -> None:
+    said = inside(command, "--help")
     assert said.code == 0
     assert said.out.startswith(f"usage: veilig {command}")
 
@@ -54,8 +55,10 @@ def test_every_command_explains_itself(veilig: Terminal, command: str) -> None:
     ],
     ids=lambda w: " ".join(w) or "nothing",
 )
-def test_wrong_use_ends_with_2_and_says_what_can_be_given(veilig: Terminal, words: tuple[str, ...]) -> None:
-    said = veilig(*words)
+def test_wrong_use_ends_with_2_and_says_what_can_be_given(
+    inside: Callable[..., Said], words: tuple[str, ...]
+) -> None:
+    said = inside(*words)
     assert said.code == 2
     assert "help" in said.out + said.err or "COMMAND" in said.out
 
@@ -76,8 +79,10 @@ def test_wrong_use_ends_with_2_and_says_what_can_be_given(veilig: Terminal, word
     ],
     ids=" ".join,
 )
-def test_without_a_ledger_nothing_is_made_and_it_is_said(veilig: Terminal, words: tuple[str, ...]) -> None:
-    said = veilig(*words)
+def test_without_a_ledger_nothing_is_made_and_it_is_said(
+    inside: Callable[..., Said], veilig: Terminal, words: tuple[str, ...]
+) -> None:
+    said = inside(*words)
     assert said.code == 4
     assert "there is no ledger at" in said.err
     assert not (veilig.home / "ledger.db").exists()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FINAL = ("done", "failed")  # what no resume takes up again
 SUMMARY_CHARS = 90
+DAYS_MAX = 36_500
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +36,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.description = "List sessions, show what one did, or remove the copies of those that have ended."
     ledger_options(parser)
     parser.set_defaults(do=_list)
-    parser.set_defaults(limit=50)
+    _limit(parser, 50)
     actions = parser.add_subparsers(metavar="ACTION")
     listing = actions.add_parser("list", help="every session, the newest last (default)")
     ledger_options(listing, inner=True)
-    listing.add_argument("--limit", type=int, default=50, metavar="N", help="the newest N (default 50)")
+    _limit(listing, argparse.SUPPRESS)
     listing.set_defaults(do=_list)
     show = actions.add_parser("show", help="the timeline of one: action, verdict, rule, outcome, seconds")
     ledger_options(show, inner=True)
@@ -53,6 +54,10 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--older-than", type=float, default=0.0, metavar="DAYS", help="only those that ended so long ago"
     )
     clean.set_defaults(do=_clean)
+
+
+def _limit(parser: argparse.ArgumentParser, default: Any) -> None:
+    parser.add_argument("--limit", type=int, default=default, metavar="N", help="the newest N (default 50)")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -211,8 +216,10 @@ def _show(given: argparse.Namespace) -> int:
 
 
 def _clean(given: argparse.Namespace) -> int:
-    if given.older_than < 0:
-        raise UsageError(f"--older-than {given.older_than:g} is negative", fix="give days, 0 for all")
+    if not 0 <= given.older_than <= DAYS_MAX:
+        raise UsageError(
+            f"--older-than {given.older_than:g} is not within 0 to {DAYS_MAX}", fix="give days, 0 for all"
+        )
     places = find_places(given)
     before_ms = (time.time() - given.older_than * 86400) * 1000
     with opened(places) as ledger:

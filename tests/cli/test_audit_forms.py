@@ -1,0 +1,124 @@
+"""`veilig audit` in several forms, with a baseline, on a diff, and with advisories that were synced."""
+
+import json
+
+from terminal import Terminal
+
+WEAK = """import subprocess
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.route("/")
+def index():
+    return subprocess.run(f"ls {request.args['x']}", shell=True, capture_output=True).stdout
+"""
+PASSWORD = "tR0ub4dor" + "-and-3x7"
+
+
+def test_several_forms_are_written_at_once_and_say_the_same(veilig: Terminal) -> None:
+    veilig.project("weak", app=WEAK)
+    files = [f"r{suffix}" for suffix in (".txt", ".json", ".sarif", ".md", ".html")]
+    said = veilig("audit", "weak", *(word for file in files for word in ("--output", file)))
+    assert said.code == 1, said.err
+    texts = {file: (veilig.folder / file).read_text() for file in files}
+    assert all("weak/app.py" in text for text in texts.values())
+    assert json.loads(texts["r.json"])["exit_code"] == 1
+    refused = veilig("audit", "weak", "--output", "a.xyz", "--output", "b.json")
+    assert (refused.code, "known suffixes" in refused.err) == (2, True)
+
+
+def test_a_baseline_hides_what_was_known_and_a_broken_one_is_refused_before_the_work(
+    veilig: Terminal,
+) -> None:
+    folder = veilig.project("weak", app=WEAK)
+    first = veilig("audit", "weak", "--write-baseline", "known.json")
+    assert first.code == 1
+    second = veilig("audit", "weak", "--baseline", "known.json", "--format", "json")
+    assert (second.code, second.json["roots"][0]["report"]["findings"]) == (0, [])
+    (folder / "app.py").write_text(
+        WEAK + "\n\n@app.route('/b')\ndef b():\n    return eval(request.args['y'])\n"
+    )
+    third = veilig("audit", "weak", "--baseline", "known.json", "--format", "json")
+    assert third.code == 1
+    assert {f["line"] for f in third.json["roots"][0]["report"]["findings"]} == {14}
+    (veilig.folder / "known.json").write_text("{}")
+    assert veilig("audit", "weak", "--baseline", "known.json").code == 2
+    assert veilig("audit", "weak", "--baseline", "gone.json").code == 2
+
+
+def test_a_diff_narrows_the_report_to_its_lines(veilig: Terminal) -> None:
+    veilig.project("weak", app=WEAK)
+    head = "--- a/app.py\n+++ b/app.py\n"
+    other = veilig(
+        "audit",
+        "weak",
+        "--diff",
+        "-",
+        stdin=f"{head}@@ -1 +1,2 @@\n import subprocess\n+from flask import x\n",
+    )
+    assert other.code == 0, other.out
+    hit = veilig("audit", "weak", "--diff", "-", stdin=f"{head}@@ -8 +8,2 @@\n def index():\n+    return 1\n")
+    assert hit.code == 1
+    assert veilig("audit", "weak", "--diff", "-", stdin="no diff").code == 2
+
+
+def test_a_secret_in_a_file_is_named_without_its_value(veilig: Terminal) -> None:
+    folder = veilig.project("leaky", app="x = 1\n")
+    (folder / "settings.toml").write_text(f'[mail]\nsmtp_password = "{PASSWORD}"\n')
+    said = veilig("audit", "leaky", "--format", "json")
+    (found,) = said.json["roots"][0]["report"]["findings"]
+    assert (said.code, found["rule"], found["path"], found["line"]) == (
+        1,
+        "secret-in-file",
+        "leaky/settings.toml",
+        2,
+    )
+    assert PASSWORD not in said.out
+
+
+UV = """\
+[[package]]
+name = "shop"
+version = "0"
+source = { virtual = "." }
+dependencies = [{ name = "flask" }]
+[[package]]
+name = "flask"
+version = "3.0.3"
+dependencies = [{ name = "jinja2" }]
+[[package]]
+name = "jinja2"
+version = "3.1.2"
+"""
+RECORD = {
+    "id": "PYSEC-2024-1",
+    "modified": "2024-10-01T00:00:00Z",
+    "aliases": ["CVE-2024-1"],
+    "summary": "a flaw",
+    "affected": [
+        {
+            "package": {"ecosystem": "PyPI", "name": "jinja2"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.1.6"}]}],
+        }
+    ],
+}
+
+
+def test_synced_advisories_are_used_and_say_who_brings_a_pin_in(veilig: Terminal) -> None:
+    folder = veilig.project("shop", app="import flask\n")
+    (folder / "uv.lock").write_text(UV)
+    (veilig.folder / "osv.json").write_text(json.dumps([RECORD]))
+    synced = veilig("advisories", "sync", "--from", "osv.json")
+    assert (synced.code, "1 advisories for 1 packages" in synced.out) == (0, True)
+    said = veilig("audit", "shop")
+    assert said.code == 1
+    assert "CVE-2024-1" in said.out
+    assert (
+        "lowest clean version 3.1.6; brought in by flask > jinja2; only brought in by another package"
+        in said.out
+    )
+    assert "days old" in said.out
+    status = veilig("advisories", "status", "--json")
+    assert (status.code, status.json["as_of"]) == (0, "2024-10-01")
