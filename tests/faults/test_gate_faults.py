@@ -15,6 +15,7 @@ from veilig.core.errors import LedgerError
 from veilig.core.gate import Gate
 from veilig.core.ledger import Draft, Ledger
 from veilig.core.ledger_anchor import Anchored
+from veilig.core.ledger_verify import verify
 from veilig.core.policy import Capability, Facts
 from veilig.core.provider import Status
 from veilig.core.session import Budget, Session
@@ -284,3 +285,32 @@ def test_a_ledger_opened_while_another_process_makes_it_is_not_called_tampered(
         monkeypatch.setattr(ledger_open, "read_anchor", look)
         with Ledger.open(tmp_path / "l.db", anchor_dir=tmp_path / "anchors") as other:
             assert other.size() == 2
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from veilig.core.ledger import Draft, Ledger
+place = Path(sys.argv[1])
+with Ledger.open(place / "l.db", anchor_dir=place / "anchors") as ledger:
+    for line in sys.stdin:
+        ledger.append([Draft("session.noted", "s", {"state": {"n": int(line)}})])
+        print("written", flush=True)
+"""
+
+
+def test_looking_at_a_ledger_takes_nothing_from_the_process_that_writes_it(tmp_path: Path) -> None:
+    """A look that came and went once deleted the write-ahead log under the writer: events were lost."""
+    argv = [sys.executable, "-c", WRITER, str(tmp_path)]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        for n in range(5):
+            writer.stdin.write(f"{n}\n")
+            assert writer.stdout.readline() == "written\n"
+            with Ledger.open(tmp_path / "l.db", anchor_dir=tmp_path / "anchors", create=False) as look:
+                assert [e.body["state"] for e in look.events("s")] == [{"n": i} for i in range(n + 1)]
+        writer.kill()
+    assert verify(tmp_path / "l.db", tmp_path / "anchors").events == 5

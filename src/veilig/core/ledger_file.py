@@ -1,5 +1,6 @@
 """How is the ledger's SQLite file made, opened and refused?"""
 
+import errno
 import os
 import sqlite3
 import uuid
@@ -16,7 +17,7 @@ APPLICATION_ID = 0x7665_696C  # "veil" in the file's header
 SCHEMA_VERSION = 1
 PAGE_CACHE_KIB = 4096
 _SQLITE_MIN = (3, 37, 0)  # STRICT tables
-_SQLITE_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100  # of every SQLite file
 
 SCHEMA: dict[str, str] = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -231,12 +232,21 @@ def unwritable(path: Path, error: OSError) -> LedgerError:
 
 
 def _check_file(path: Path, *, write: bool) -> None:
+    """What can be told without opening the file.
+
+    It must not be opened here: closing any descriptor of it would drop the locks that SQLite holds for
+    this process (POSIX says so), and the next process to close the ledger would delete the
+    write-ahead log under us. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(_SQLITE_MAGIC))
+        size_bytes = path.stat().st_size
     except OSError as error:
         raise unwritable(path, error) from error
-    if magic != _SQLITE_MAGIC:
+    if not os.access(path, os.R_OK):
+        raise unwritable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    if path.is_dir():
+        raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if size_bytes < _HEADER_BYTES:
         raise LedgerError(
             f"{str(path)!r} is not a veilig ledger",
             why="it is empty, cut or of another format",
