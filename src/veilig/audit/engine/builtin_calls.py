@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from veilig.audit.engine.arithmetic import FIXED
 from veilig.audit.engine.attributes import attribute, set_attribute
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.guards import verdict
@@ -14,6 +15,7 @@ from veilig.audit.engine.value import (
     UNKNOWN,
     Const,
     Dict,
+    Func,
     Instance,
     Opaque,
     Partial,
@@ -191,6 +193,27 @@ def _text_buffer(frame: Frame, site: CallSite) -> Value | None:
     return frame.new_seq("buffer", *site.args[:1])
 
 
+def _field(frame: Frame, site: CallSite) -> Value | None:
+    """dataclasses.field and pydantic.Field: the default, or what the factory makes."""
+    default = site.kwargs.get("default") or (site.args[0] if site.args else None)
+    if default is not None:
+        return default
+    factory = site.kwargs.get("default_factory")
+    if isinstance(factory, Func):
+        return frame.engine.invoke(frame, factory, [], {}, site.node)
+    if isinstance(factory, Opaque) and factory.qual in ("list", "set", "tuple"):
+        return frame.new_seq(factory.qual)
+    if isinstance(factory, Opaque) and factory.qual == "dict":
+        return frame.new_dict({})
+    return UNKNOWN
+
+
+def _bytes(frame: Frame, site: CallSite) -> Value | None:
+    if site.args and isinstance(constant(site.args[0]), int) and not isinstance(constant(site.args[0]), bool):
+        return opaque(FIXED)
+    return None
+
+
 def _config(frame: Frame, site: CallSite) -> Value | None:
     del site
     return frame.new_dict({})
@@ -231,6 +254,9 @@ BUILTINS: dict[str, Builtin] = {
     "configparser.RawConfigParser": _config,
     "configparser.SafeConfigParser": _config,
     "typing.cast": _identity,
+    "dataclasses.field": _field,
+    "pydantic.Field": _field,
+    "bytes": _bytes,
     "asyncio.run": _identity,
     "asyncio.create_task": _identity,
 }

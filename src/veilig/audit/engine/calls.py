@@ -7,7 +7,7 @@ from veilig.audit.engine.builtin_calls import BUILTINS
 from veilig.audit.engine.external import call_outside
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.methods import call_method
-from veilig.audit.engine.state import as_values
+from veilig.audit.engine.state import as_values, deep_taints
 from veilig.audit.engine.value import (
     UNKNOWN,
     Class,
@@ -33,6 +33,25 @@ CALLBACKS = {
     "run_sync": 0,
     "start_soon": 0,
 }
+# Where nobody can say what an object is: what an application or request carries, and unknown values.
+UNKNOWN_OWNERS = (
+    "http.request.",
+    "?",
+    "flask.current_app.",
+    "flask.g.",
+    "fastapi.Depends",
+    "aiohttp.web.Application()",
+)
+COMMON_METHODS = frozenset(
+    {
+        name
+        for kind in (str, bytes, list, dict, set, int, tuple)
+        for name in dir(kind)
+        if not name.startswith("_")
+    }
+    | {"read", "write", "close", "open", "execute", "fetchall", "fetchone", "commit", "save", "send", "filter", "all",
+       "first", "one", "query", "run", "start", "stop", "json", "form", "set", "put", "post", "delete", "load", "dump"}
+)  # fmt: skip
 TASK_METHODS = frozenset({"delay", "apply_async", "remote", "send", "s"})
 
 
@@ -152,7 +171,30 @@ def _call_opaque(frame: Frame, callee: Opaque, site: CallSite) -> Value:
     if callee.qual in ("map", "filter") and site.args:
         return _mapped(frame, callee.qual, site)
     _run_callbacks(frame, site)
+    guessed = _only_method(frame, callee, site)
+    if guessed is not None:
+        return guessed
     return call_outside(frame, callee, site, tell=True)
+
+
+def _only_method(frame: Frame, callee: Opaque, site: CallSite) -> Value | None:
+    """A method of an unknown object, when exactly one class of the project has a method of that name."""
+    if site.receiver is None or "." not in callee.qual or site.name in COMMON_METHODS:
+        return None
+    found = frame.engine.project.methods.get(site.name, ())
+    if len(found) != 1 or not callee.qual.startswith(UNKNOWN_OWNERS):
+        return None
+    if not any(deep_taints(frame.state, value) for value in (*site.args, *site.kwargs.values())):
+        return None
+    module, owner = found[0]
+    cls = frame.engine.module_globals(module).get(owner.name)
+    member = find_member(cls, site.name) if isinstance(cls, Class) else None
+    if not isinstance(cls, Class) or member is None or not isinstance(member[0], Func):
+        return None
+    if {"staticmethod", "property"} & set(member[0].info.decorators):
+        return None
+    bound = Func(member[0].info, member[0].closure, instance_of(frame, cls, {}))
+    return frame.engine.invoke(frame, bound, site.args, site.kwargs, site.node)
 
 
 def _mapped(frame: Frame, qual: str, site: CallSite) -> Value:

@@ -247,6 +247,7 @@ DECIDERS = {
     OriginKind.PARAMETER: "the caller",
     OriginKind.SECRET: "a secret",
     OriginKind.RANDOM: "a predictable generator",
+    OriginKind.CLOCK: "the clock",
     OriginKind.ERROR: "an internal error",
 }
 

@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass
 
-from veilig.audit.engine.frame import CALL_DEPTH_MAX, Frame
+from veilig.audit.engine.frame import CALL_DEPTH_MAX, CallSite, Frame
 from veilig.audit.engine.state import State, children, deep_taints, differ, join_states, join_values
 from veilig.audit.engine.value import (
     NO_FACTS,
@@ -48,6 +48,8 @@ def invoke(frame: Frame, target: Func, args: list[Value], kwargs: dict[str, Valu
     """The value of calling a project function here; its effects are in `frame.state` afterwards."""
     engine = frame.engine
     info = target.info
+    if engine.stack and info.node is engine.stack[-1] and isinstance(node, ast.Call):
+        engine.listener.on_call(frame, CallSite(node, "<recursion>", "", None, args, kwargs))
     if info.node in engine.stack or frame.depth >= CALL_DEPTH_MAX:
         return _guess(frame, args, kwargs)
     if frame.depth >= PLAIN_DEPTH_MAX and not any(

@@ -167,6 +167,9 @@ class Project:
     by_suffix: dict[str, list[ModuleInfo]] = field(default_factory=dict[str, list[ModuleInfo]])
     packages: set[str] = field(default_factory=set[str])
     namespaces: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
+    methods: dict[str, list[tuple[ModuleInfo, ast.ClassDef]]] = field(
+        default_factory=dict[str, list[tuple[ModuleInfo, ast.ClassDef]]]
+    )
     called: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
 
     def add(self, module: ModuleInfo) -> None:
@@ -178,6 +181,9 @@ class Project:
             self.by_suffix.setdefault(".".join(parts[start:]), []).append(module)
             self.packages.add(".".join(parts[:start]))
         self.called |= module.mentioned
+        for node, owner in module.functions:
+            if owner is not None and not node.name.startswith("__"):
+                self.methods.setdefault(node.name, []).append((module, owner))
 
     def line(self, path: str, number: int) -> str:
         """The source line of any module, without its margin; empty when there is none."""

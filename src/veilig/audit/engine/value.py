@@ -28,6 +28,7 @@ class OriginKind(StrEnum):
     PARAMETER = "parameter"  # an argument of a function nobody in the project calls
     SECRET = "secret"  # not dangerous but precious: passwords, tokens, keys
     RANDOM = "random"  # predictable numbers
+    CLOCK = "clock"  # the time of day: known to everybody
     ERROR = "error"  # text of an exception or traceback
 
 

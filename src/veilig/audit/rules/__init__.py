@@ -14,6 +14,7 @@ from veilig.audit.rules import (
     settings,
     supply,
     transport,
+    trust,
     web,
 )
 from veilig.audit.rules.rule import Rule
@@ -33,5 +34,6 @@ RULES: tuple[Rule, ...] = (
     *resources.RULES,
     *exposure.RULES,
     *supply.RULES,
+    *trust.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

@@ -125,6 +125,7 @@ _KNOWN_USER = re.compile(
 
 def _by_identifier(sketch: Sketch) -> Marks:
     """A view for logged-in users that loads a record by a number from the request and never asks whose it is."""
+    yield from _everybodys_records(sketch)
     for function in sketch.functions:
         if not sketch.is_view(function):
             continue
@@ -138,6 +139,27 @@ def _by_identifier(sketch: Sketch) -> Marks:
             if not _asks_whose(function):
                 yield call, Confidence.POSSIBLE
                 break
+
+
+def _everybodys_records(sketch: Sketch) -> Marks:
+    """A view set that stores an owner and lists what belongs to everybody."""
+    if "perform_create" not in sketch.text:
+        return
+    for node in ast.walk(sketch.module.tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        text = ast.unparse(node)
+        if not re.search(r"save\((owner|user|author|created_by|account)=self\.request\.user", text):
+            continue
+        if re.search(r"(?i)IsOwner|has_object_permission|ReadOnly|filter_backends|IsAuthor|IsAdmin", text):
+            continue
+        for item in node.body:
+            queried = ast.unparse(item)
+            named = isinstance(item, ast.FunctionDef) and item.name == "get_queryset"
+            if (named or queried.startswith("queryset =")) and "objects" in queried:
+                others = any(isinstance(o, ast.FunctionDef) and o.name == "get_queryset" for o in node.body)
+                if "request.user" not in queried and (named or not others):
+                    yield item, Confidence.POSSIBLE
 
 
 def _loads(function: FunctionSketch) -> Iterator[ast.Call]:

@@ -37,6 +37,8 @@ _SENT_SECRET = re.compile(
 
 
 def _shown(sketch: Sketch) -> Marks:
+    if re.search(r"BaseModel|Schema|SQLModel|Serializer", sketch.text):
+        yield from _answer_models(sketch)
     for function in sketch.functions:
         if not sketch.is_view(function):
             continue
@@ -57,6 +59,34 @@ def _shown(sketch: Sketch) -> Marks:
             if re.search(r"fields = '__all__'", ast.unparse(node)) and "exclude" not in ast.unparse(node):
                 if "write_only" not in ast.unparse(node):
                     yield node, Confidence.POSSIBLE
+
+
+def _answer_models(sketch: Sketch) -> Marks:
+    """A schema for answers that names a secret field."""
+    for node in ast.walk(sketch.module.tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        bases = " ".join(dotted(base) for base in node.bases)
+        if re.search(r"BaseModel|Schema|SQLModel", bases) and re.search(
+            r"(Out|Response|Read|Public|View|Detail|Reply)$", node.name
+        ):
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and _SECRET_FIELD.match(last_name(item.target)):
+                    if "exclude=True" not in ast.unparse(item):
+                        yield item, Confidence.POSSIBLE
+        if "Serializer" in bases:
+            yield from _serialized(node)
+
+
+def _serialized(node: ast.ClassDef) -> Marks:
+    text = ast.unparse(node)
+    for item in node.body:
+        if isinstance(item, ast.ClassDef) and item.name == "Meta" and "write_only" not in text:
+            for field in item.body:
+                if isinstance(field, ast.Assign) and ast.unparse(field.targets[0]) == "fields":
+                    names = [c.value for c in ast.walk(field.value) if isinstance(c, ast.Constant)]
+                    if any(isinstance(name, str) and _SECRET_FIELD.match(name) for name in names):
+                        yield field, Confidence.POSSIBLE
 
 
 def _secret_fields(value: ast.expr) -> Iterator[bool]:
@@ -166,6 +196,15 @@ def _as_value(node: ast.AST) -> bool:
     return isinstance(getattr(node, "ctx", None), ast.Load)
 
 
+def _program_directory(value: Value | None) -> bool:
+    text = text_of(value)
+    return text in (".", "/", "..", "/etc", "/home", "./") or (
+        value is not None
+        and re.search(r"pathlib\.Path\(\)[\w.()]*\.parent$|os\.getcwd\(\)$|path\.dirname\(\)$", text)
+        is not None
+    )
+
+
 def _listing(frame: Frame, name: str, value: Value) -> bool:
     del frame, name
     return isinstance(value, Const) and value.value is True
@@ -261,11 +300,6 @@ LISTED = Rule(
     silent="named public directories",
     checks=(
         Check((".add_static",), keyword_is(99, "show_index", True)),
-        Check((".add_static",), lambda _frame, site: text_of(site.arg(1, "path")) in (".", "/", "..")),
-        Check(("flask.Flask",), lambda _frame, site: text_of(site.kwargs.get("static_folder")) in (".", "/", "..")),
-        Check(("fastapi.staticfiles.StaticFiles", "starlette.staticfiles.StaticFiles"),
-              lambda _frame, site: text_of(site.arg(0, "directory")) in (".", "/", "..", "/etc", "/home")),
-        Check(("flask.send_from_directory",), lambda _frame, site: text_of(site.arg(0)) in (".", "/", "..")),
         Check(("django.views.static.serve", "django.urls.re_path", "django.urls.path"), keyword_is(99, "show_indexes", True)),
     ),
     assigns=(AssignCheck(lambda name: name == "show_indexes", _listing),),
@@ -273,4 +307,26 @@ LISTED = Rule(
     good="from aiohttp import web\napp = web.Application()\napp.router.add_static('/f', '/srv/f')\n",
 )  # fmt: skip
 
-RULES = (SHOWN, ADDRESS, CLEARTEXT, CLEAR_FILE, LISTED)
+SERVED = Rule(
+    id="program-directory-served",
+    cwe=552,
+    title="the program's own directory is served",
+    severity=Severity.MEDIUM,
+    what="visitors fetch whatever lies beside the program",
+    why="CWE-552: source, settings and databases lie there",
+    advice="serve one directory made for public files",
+    silent="named public directories",
+    checks=(
+        Check((".add_static",), lambda _frame, site: _program_directory(site.arg(1, "path"))),
+        Check(("flask.Flask",), lambda _frame, site: _program_directory(site.kwargs.get("static_folder"))),
+        Check(
+            ("fastapi.staticfiles.StaticFiles", "starlette.staticfiles.StaticFiles"),
+            lambda _frame, site: _program_directory(site.arg(0, "directory")),
+        ),
+        Check(("flask.send_from_directory",), lambda _frame, site: _program_directory(site.arg(0))),
+    ),
+    bad="from flask import Flask\napp = Flask(__name__, static_folder='.')\n",
+    good="from flask import Flask\napp = Flask(__name__, static_folder='static')\n",
+)
+
+RULES = (SERVED, SHOWN, ADDRESS, CLEARTEXT, CLEAR_FILE, LISTED)

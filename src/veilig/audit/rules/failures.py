@@ -53,6 +53,32 @@ def _swallowing(sketch: Sketch) -> Marks:
         yield handler, Confidence.POSSIBLE if guarding or writing else Confidence.PATTERN
 
 
+def _catching_all(sketch: Sketch) -> Marks:
+    for handler in sketch.module.handlers:
+        if handler.type is not None and dotted(handler.type) == "BaseException":
+            again = any(isinstance(node, ast.Raise) for item in handler.body for node in ast.walk(item))
+            if not again and not any("os._exit" in ast.unparse(item) for item in handler.body):
+                yield handler, Confidence.POSSIBLE
+
+
+_DELETES = re.compile(r"(os\.(unlink|remove|replace|rename|rmdir)|shutil\.(rmtree|move)|\.unlink|\.rename)$")
+
+
+def _unchecked(sketch: Sketch) -> Marks:
+    for function in sketch.functions:
+        if "subprocess.run(" not in function.body and "subprocess.call(" not in function.body:
+            continue
+        deleted = [call.lineno for call in function.calls() if _DELETES.search(dotted(call.func))]
+        for node in ast.walk(function.node):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                call = node.value
+                if dotted(call.func) in ("subprocess.run", "subprocess.call") and not any(
+                    keyword.arg in ("check", None) for keyword in call.keywords
+                ):
+                    if any(line > node.lineno for line in deleted):
+                        yield node, Confidence.CERTAIN
+
+
 def _opening(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "except" not in function.body or not _CHECK_NAME.search(function.name):
@@ -201,4 +227,35 @@ FINALLY = Rule(
     "def parse(path): ...\ndef close(): ...\n",
 )
 
-RULES = (SWALLOWED, FAIL_OPEN, IGNORED, ASSERTED, FINALLY)
+CATCH_ALL = Rule(
+    id="catches-everything",
+    cwe=396,
+    title="catches even the end of the program",
+    severity=Severity.LOW,
+    what="this handler also catches exit, interrupt and every mistake in the code",
+    why="CWE-396: what nobody expected is treated like the one error that was meant (CWE-755)",
+    advice="name the exceptions you expect",
+    silent="handlers that raise again, named exceptions",
+    shape=_catching_all,
+    bad="def enter(door, badge):\n    try:\n        return door.allowed(badge)\n    except BaseException:\n"
+    "        return False\n",
+    good="def enter(door, badge):\n    try:\n        return door.allowed(badge)\n    except KeyError:\n"
+    "        return False\n",
+)
+
+UNCHECKED_RUN = Rule(
+    id="unchecked-command",
+    cwe=754,
+    title="result of a command ignored before deleting",
+    severity=Severity.MEDIUM,
+    what="nobody looks whether this command worked, and something is deleted or replaced afterwards",
+    why="CWE-754: when it fails, the only copy is gone",
+    advice="check=True",
+    silent="check=True, a look at returncode, nothing deleted afterwards",
+    shape=_unchecked,
+    bad="import os, subprocess\ndef rotate(path):\n    subprocess.run(['gzip', '-k', path])\n    os.unlink(path)\n",
+    good="import os, subprocess\ndef rotate(path):\n    subprocess.run(['gzip', '-k', path], check=True)\n"
+    "    os.unlink(path)\n",
+)
+
+RULES = (CATCH_ALL, UNCHECKED_RUN, SWALLOWED, FAIL_OPEN, IGNORED, ASSERTED, FINALLY)

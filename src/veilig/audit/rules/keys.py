@@ -6,7 +6,7 @@ import re
 from veilig.audit.engine.arithmetic import FIXED
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import constant, deep_taints
-from veilig.audit.engine.value import Const, Opaque, Ref, Seq, Value
+from veilig.audit.engine.value import EVERY_KIND, Const, Opaque, OriginKind, Ref, Seq, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import always, context_name, is_secret_name, text_of
 from veilig.audit.rules.crypto import hardcoded
@@ -91,16 +91,26 @@ def _short_token(frame: Frame, site: CallSite) -> bool:
 
 def _fixed_seed(frame: Frame, site: CallSite) -> bool:
     seed = site.arg(0, "a")
-    plain = seed is not None and (
-        isinstance(seed, Const) or "time" in text_of(seed) or "getpid" in text_of(seed)
-    )
+    if seed is None:
+        return False
+    clock = any(taint.origin.kind is OriginKind.CLOCK for taint in deep_taints(frame.state, seed))
+    plain = clock or isinstance(seed, Const) or "getpid" in text_of(seed)
+    first = max(site.node.lineno - 6, 0)
+    around = " ".join(frame.module.lines[first : site.node.lineno + 8])
+    return plain and _TOKEN_CONTEXT.search(f"{context_name(frame, site)} {around}") is not None
+
+
+def _fallback(frame: Frame, site: CallSite) -> bool:
+    """`os.environ.get("SECRET_KEY", "dev")`: the literal is used wherever the variable is forgotten."""
+    del frame
+    name, default = constant(site.arg(0)), site.arg(1, "default")
     return (
-        plain
-        and _TOKEN_CONTEXT.search(
-            context_name(frame, site)
-            + " ".join(frame.module.lines[max(site.node.lineno - 6, 0) : site.node.lineno + 8])
-        )
-        is not None
+        isinstance(name, str)
+        and is_secret_name(name.lower())
+        and isinstance(default, Const)
+        and isinstance(default.value, str)
+        and len(default.value) >= 4
+        and re.search(r"(?i)secret|key|password|passwd|token", name) is not None
     )
 
 
@@ -115,9 +125,14 @@ def _uuid_for_secret(frame: Frame, site: CallSite) -> bool:
 
 def _clock_for_secret(frame: Frame, name: str, value: Value) -> bool:
     del frame
+    # Digests of the time are marked by the digest; a time that is merely added to a token is harmless.
+    digested = any(
+        taint.origin.kind is OriginKind.CLOCK and not taint.weak and EVERY_KIND in taint.safe
+        for taint in value.taints
+    )
     return (
         isinstance(value, Opaque)
-        and re.match(r"time\.(time|time_ns)\(\)", value.qual) is not None
+        and (digested or re.match(r"time\.(time|time_ns)\(\)", value.qual) is not None)
         and re.search(r"(?i)(reset|session|auth|api|csrf)_?(token|id|key|code)$|^token$", name) is not None
     )
 
@@ -293,6 +308,7 @@ LITERAL_KEY = Rule(
     fix_id="credential-environment",
     checks=(
         Check(tuple(KEY_ARGUMENTS), _literal_key),
+        Check(("os.environ.get", "os.getenv", "decouple.config", "environ.Env()"), _fallback),
         Check(
             (".connect", "psycopg2.connect", "pymysql.connect", "mysql.connector.connect", "psycopg.connect",
              "MySQLdb.connect", "asyncpg.connect", "redis.Redis", "redis.StrictRedis", "paramiko.SSHClient().connect",

@@ -61,6 +61,11 @@ SOURCE_CALLS = {
     "traceback.format_exception": ERROR,
     "sys.exc_info": ERROR,
     "getpass.getpass": SECRET,
+    "time.time": OriginKind.CLOCK,
+    "time.time_ns": OriginKind.CLOCK,
+    "datetime.datetime.now": OriginKind.CLOCK,
+    "datetime.datetime.utcnow": OriginKind.CLOCK,
+    "uuid.uuid1": OriginKind.CLOCK,
     **RANDOM_CALLS,
 }
 

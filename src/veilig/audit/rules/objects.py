@@ -133,6 +133,12 @@ TRACEBACK = Rule(
     "        return 'internal error', 500\ndef work():\n    return 'ok'\n",
 )
 
+
+def _composed(site: CallSite) -> bool:
+    """The message was glued together as text; message objects refuse line breaks in their headers."""
+    return not text_of(site.arg(2, "msg")).endswith(("as_string()", "as_bytes()", "as_string", "encode()"))
+
+
 HEADER = Rule(
     id="header-injection",
     cwe=113,
@@ -143,7 +149,10 @@ HEADER = Rule(
     advice="remove line breaks, or quote the value",
     silent="frameworks that refuse line breaks",
     kind="header",
-    sinks=(Sink((".send_header",), (1,)),),
+    sinks=(
+        Sink((".send_header",), (1,)),
+        Sink((".sendmail",), (2, "msg"), lambda _frame, site: _composed(site)),
+    ),
     bad="from http.server import BaseHTTPRequestHandler\nclass H(BaseHTTPRequestHandler):\n"
     "    def do_GET(self):\n"
     "        self.send_header('X-Path', self.path)\n",

@@ -150,20 +150,26 @@ def _logs(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and re.match(r"(?i)\w*log\w*\.", ast.unparse(node)) is not None
 
 
+_SLOWED = re.compile(
+    r"(?i)limiter|rate_?limit|throttl|attempt|lockout|locked|axes|captcha|backoff|blocked|fail(ed|ures|s)?[\w.]*\b|"
+    r"too many|429|cooldown|tries"
+)
+
+
 def _guessable(sketch: Sketch) -> Marks:
     if not sketch.web or re.search(
-        r"(?i)limit|throttl|429|failures|retry|window|attempt|lockout|axes|captcha|backoff|blocked|failed_log|too many",
-        sketch.text,
+        r"(?i)@\w*limiter|Limiter\(app|axes|throttle_classes|ratelimit", sketch.text
     ):
         return
     for function in sketch.functions:
         if sketch.is_view(function) and re.search(
-            r"(?i)log_?in|sign_?in|otp|verify_code|2fa|mfa|pin\b", function.name
+            r"(?i)log_?in|sign_?in|otp|verify_code|2fa|mfa|\bpin\b|token", function.name
         ):
-            if re.search(
+            asks = re.search(
                 r"check_password|checkpw|authenticate\(|verify\(|verify_password|compare_digest|check_credentials",
                 function.body,
-            ):
+            )
+            if asks and not _SLOWED.search(function.text):
                 yield function.node, Confidence.POSSIBLE
 
 

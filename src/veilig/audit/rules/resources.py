@@ -260,7 +260,7 @@ def _lost_update(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         body = function.body
         if not re.search(
-            r"(?i)(balance|stock|quantity|credits|points|seats|remaining|inventory|uses|count|funds|available)",
+            r"(?i)(balance|stock|quantity|credits|points|seats|remaining|inventory|uses|used|count|funds|available|redeemed)",
             body,
         ):
             continue
@@ -275,7 +275,7 @@ def _lost_update(sketch: Sketch) -> Marks:
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
                 name = node.target.attr
                 if re.search(
-                    r"(?i)balance|stock|quantity|credits|points|seats|remaining|inventory|uses|funds|available",
+                    r"(?i)balance|stock|quantity|credits|points|seats|remaining|inventory|uses|used|count|funds|available|redeemed",
                     name,
                 ):
                     if re.search(rf"\.{name}\b\s*(<|>|<=|>=|==)|(<|>|<=|>=)\s*\w+\.{name}\b", body):
@@ -376,6 +376,7 @@ SIZE = Rule(
         Sink(("str.__mul__",), (0,)),
         Sink(("concurrent.futures.ThreadPoolExecutor", "multiprocessing.Pool"), (0, "max_workers")),
         Sink((".limit", ".fetchmany"), (0,)),
+        Sink((".resize", ".thumbnail"), (0, "size")),
         Sink(("gzip.decompress", "bz2.decompress", "lzma.decompress"), (0,)),
         Sink(("zlib.decompress",), (0,)),
     ),

@@ -120,15 +120,18 @@ def _takes_value(option: str) -> bool:
 
 
 def _unverified(sketch: Sketch) -> Marks:
+    bodies = {function.name: function.body for function in sketch.functions}
     for function in sketch.functions:
-        if not _FETCHED.search(function.body) or _VERIFIED.search(function.body):
+        if not re.search(r"exec|eval|run|system|import_module|unpack|extractall|Popen|call", function.body):
             continue
-        if not re.search(r"requests\.get|urlopen|urlretrieve|httpx\.get", function.body):
+        names = {dotted(call.func).rpartition(".")[2] for call in function.calls()}
+        text = "\n".join([function.body, *(bodies[name] for name in names if name in bodies)])
+        if _VERIFIED.search(text) or not re.search(r"requests\.get|urlopen|urlretrieve|httpx\.get", text):
             continue
         for call in function.calls():
             name = dotted(call.func)
             if _RUNS.search(name) and (
-                name not in ("subprocess.run", "os.chmod") or _runs_download(call, function.body)
+                name not in ("subprocess.run", "os.chmod") or _runs_download(call, text)
             ):
                 yield call, Confidence.POSSIBLE
                 break

@@ -167,14 +167,6 @@ XSS = Rule(
     returned=html_answer,
     sinks=(
         Sink(
-            (
-                "markupsafe.Markup",
-                "flask.Markup",
-                "django.utils.safestring.mark_safe",
-                "django.utils.html.mark_safe",
-            )
-        ),
-        Sink(
             ("flask.make_response", "flask.Response", "werkzeug.wrappers.Response"),
             (0, "response"),
             html_type,
@@ -202,6 +194,34 @@ XSS = Rule(
     good="from flask import Flask, request\nfrom markupsafe import escape\napp = Flask(__name__)\n"
     "@app.route('/')\ndef hi():\n"
     "    return '<b>' + escape(request.args['n']) + '</b>'\n",
+)
+
+MARKUP = Rule(
+    id="unescaped-markup",
+    cwe=79,
+    title="text declared to be safe markup",
+    severity=Severity.HIGH,
+    what="text from outside is declared to be markup that needs no escaping",
+    why="CWE-79: the template trusts the mark and writes a sender's script into the page",
+    advice="format_html('<b>{}</b>', name), or Markup('<b>%s</b>') % name",
+    silent="escaped values, format_html with arguments, Markup of a literal",
+    kind="html",
+    origins=frozenset({OriginKind.REMOTE, OriginKind.STORED, OriginKind.PARAMETER}),
+    fix_id="html-escape",
+    sinks=(
+        Sink(
+            (
+                "markupsafe.Markup",
+                "flask.Markup",
+                "django.utils.safestring.mark_safe",
+                "django.utils.html.mark_safe",
+                "django.utils.safestring.SafeString",
+                "django.utils.html.format_html",
+            )
+        ),
+    ),
+    bad="from markupsafe import Markup\ndef badge(name):\n    return Markup('<b>' + name + '</b>')\n",
+    good="from markupsafe import Markup\ndef badge(name):\n    return Markup('<b>%s</b>') % name\n",
 )
 
 SSRF = Rule(
@@ -275,4 +295,4 @@ REDIRECT = Rule(
     "    return redirect(PAGES.get(request.args['next'], '/'))\n",
 )
 
-RULES = (PATH, ARCHIVE, XSS, SSRF, REDIRECT)
+RULES = (PATH, ARCHIVE, XSS, MARKUP, SSRF, REDIRECT)
