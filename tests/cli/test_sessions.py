@@ -22,6 +22,7 @@ def held(veilig: Terminal) -> tuple[Terminal, str]:
     return veilig, str(json.loads(said.out)["session"])
 
 
+@pytest.mark.slow
 def test_a_held_session_is_listed_shown_approved_and_resumed_to_its_end(held: tuple[Terminal, str]) -> None:
     veilig, session = held
     listed = veilig("sessions", "--json").json
@@ -59,6 +60,7 @@ def test_only_copies_of_ended_sessions_are_removed(held: tuple[Terminal, str]) -
     assert copy.is_dir()
 
 
+@pytest.mark.slow
 def test_ended_sessions_lose_their_copy_when_they_are_old_enough(veilig: Terminal) -> None:
     veilig.project("fine", calc=SOURCE.replace("-", "+"), test_calc=TEST)
     assert veilig("fix", "fine").code == 0
