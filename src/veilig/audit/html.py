@@ -37,10 +37,17 @@ margin: .1rem 0; overflow-x: auto } svg text { fill: currentColor; font: 12px ui
 """
 
 
-def to_html(report: Report, *, title: str = "Audit", pins: Sequence[Mapping[str, object]] = ()) -> str:
+def to_html(
+    report: Report,
+    *,
+    title: str = "Audit",
+    pins: Sequence[Mapping[str, object]] = (),
+    remarks: Sequence[str] = (),
+) -> str:
     """A whole page: numbers, a picture of severity by file, each finding with its flow, what is missing.
 
-    pins: vulnerable pins as the audit worker lists them. Everything from the audited project is escaped.
+    pins: vulnerable pins as the audit worker lists them. remarks: lines about dependencies.
+    Everything from the audited project is escaped.
     """
     found = ordered(report.findings)
     shown = found[:FINDINGS_MAX]
@@ -57,7 +64,7 @@ def to_html(report: Report, *, title: str = "Audit", pins: Sequence[Mapping[str,
     ]
     if len(found) > len(shown):
         parts.append(f"<p>{len(found) - len(shown)} less severe findings are not on this page.</p>")
-    parts += [_pins(pins), _missing(report), "</body></html>"]
+    parts += [_pins(pins), _remarks(remarks), _missing(report), "</body></html>"]
     return "\n".join(part for part in parts if part) + "\n"
 
 
@@ -144,6 +151,11 @@ def _pins(pins: Sequence[Mapping[str, object]]) -> str:
     )
     head = "<tr><th>severity</th><th>what</th><th>where</th></tr>"
     return f"<h2>Vulnerable pins</h2><table>{head}{rows}</table>"
+
+
+def _remarks(remarks: Sequence[str]) -> str:
+    rows = "".join(f"<li>{_text(remark)}</li>" for remark in remarks)
+    return f"<h2>Dependencies</h2><ul>{rows}</ul>" if rows else ""
 
 
 def _missing(report: Report) -> str:

@@ -11,10 +11,17 @@ FINDINGS_MAX = 200  # a comment of more is not read; the rest is counted
 NOT_LOOKED_AT_MAX = 50
 
 
-def to_markdown(report: Report, *, title: str = "Audit", pins: Sequence[Mapping[str, object]] = ()) -> str:
+def to_markdown(
+    report: Report,
+    *,
+    title: str = "Audit",
+    pins: Sequence[Mapping[str, object]] = (),
+    remarks: Sequence[str] = (),
+) -> str:
     """The report as GitHub-flavoured Markdown: a table, each finding with its flow, what is missing.
 
-    pins: vulnerable pins as the audit worker lists them (severity, path, line, title, message).
+    pins: vulnerable pins as the audit worker lists them (severity, path, line, title, message). remarks:
+    lines about dependencies, for example how old the advisory data is.
     Text of the audited project is escaped: it cannot add links, images, HTML or mentions.
     """
     lines = [f"# {_text(title)}", "", _text(summary(report)), ""]
@@ -29,6 +36,8 @@ def to_markdown(report: Report, *, title: str = "Audit", pins: Sequence[Mapping[
     if len(found) > FINDINGS_MAX:
         lines += [f"{len(found) - FINDINGS_MAX} less severe findings are not shown here.", ""]
     lines += _missing(report)
+    if remarks:
+        lines += ["## Dependencies", "", *(f"- {_text(remark)}" for remark in remarks), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from veilig.app import Ended, Setting
     from veilig.cli.audit_report import Root
     from veilig.cli.progress import Progress
+
+
+FORMS = {"text": ".txt", "json": ".json", "sarif": ".sarif", "md": ".md", "html": ".html"}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +29,22 @@ def options(parser: argparse.ArgumentParser) -> None:
         "3: nothing found, but part of the input could not be looked at. 4: refused, nothing was read."
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a project's folder")
-    parser.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="how to report")
-    parser.add_argument("--output", metavar="FILE", help="write the report there instead of printing it")
+    parser.add_argument("--format", choices=tuple(FORMS), help="how to report (default: text)")
+    parser.add_argument(
+        "--output",
+        action="append",
+        metavar="FILE",
+        help="write the report there instead of printing it; repeated: one form each, by suffix "
+        "(.txt .json .sarif .md .html)",
+    )
+    parser.add_argument("--baseline", metavar="FILE", help="leave out what this file says was known before")
+    parser.add_argument("--write-baseline", metavar="FILE", help="write what is found now as such a file")
+    parser.add_argument(
+        "--diff",
+        metavar="FILE",
+        help="only what lies on lines that this unified diff adds; - reads it from standard input, "
+        "as in `git diff main | veilig audit . --diff -`",
+    )
     parser.add_argument(
         "--pattern", action="store_true", help="also what only looks like a weakness (more false alarms)"
     )
@@ -45,29 +62,37 @@ def run(given: argparse.Namespace) -> int:
     """Exit codes as in the help text."""
     from veilig.agent.audit_plan import AuditOptions
     from veilig.app import Setting, run_audit
+    from veilig.cli.audit_scope import baseline_text, narrowed, read_input
 
     folders = [_folder(path) for path in given.paths]
-    _need_writable(given.output)
+    forms = _forms(given.format, given.output)
+    for file in (*forms, *([given.write_baseline] if given.write_baseline else [])):
+        _need_writable(file)
+    baseline = read_input(given.baseline, "the baseline") if given.baseline else None
+    diff = read_input(given.diff, "the diff") if given.diff else None
+    narrowed([], baseline, diff)  # what cannot be read is said before the minutes of reading code
     setting = Setting(given.policy, hide=frozenset(given.hide_wall))
     roots: list[Root] = []
-    progress = _progress(given.format, given.output)
+    progress = _progress(given.format or "text", bool(given.output))
     for path, folder in zip(given.paths, folders, strict=True):
         wanted = AuditOptions(str(folder), given.pattern)
         ended = _see(progress, run_audit(wanted, setting, progress))
         if ended is None:
             return EXIT_INTERRUPTED
         roots.append(_root(path, ended))
-    return _report(given, roots)
+    if given.write_baseline:
+        _write(given.write_baseline, baseline_text(roots))
+    return _report(narrowed(roots, baseline, diff), given.fail_at, given.format or "text", forms)
 
 
 def resumed(given: argparse.Namespace, session: str, setting: "Setting") -> int:
     """The end of an audit that `veilig resume` goes on with."""
     from veilig.app import resume
 
-    given.format, given.output, given.fail_at = ("json" if given.json else "text"), None, "low"
-    progress = _progress(given.format, None)
+    form = "json" if given.json else "text"
+    progress = _progress(form, output=False)
     ended = _see(progress, resume(session, setting, progress, None))
-    return EXIT_INTERRUPTED if ended is None else _report(given, [_root(given.path, ended)])
+    return EXIT_INTERRUPTED if ended is None else _report([_root(given.path, ended)], "low", form, {})
 
 
 def _folder(path: str) -> Path:
@@ -83,13 +108,31 @@ def _folder(path: str) -> Path:
     return folder.resolve()
 
 
-def _need_writable(output: str | None) -> None:
+def _forms(form: str | None, outputs: Sequence[str] | None) -> dict[str, str]:
+    """File -> form. One file has the form that was asked for, else each has that of its suffix."""
+    files = outputs or []
+    if form and len(files) == 1:
+        return {files[0]: form}
+    by_suffix = {suffix: name for name, suffix in FORMS.items()}
+    unknown = [f for f in files if Path(f).suffix not in by_suffix]
+    if unknown and len(files) == 1:
+        return {files[0]: "text"}
+    if unknown:
+        raise UsageError(
+            f"no form belongs to {unknown[0]!r}",
+            why=f"known suffixes are {', '.join(by_suffix)}",
+            fix="name the file by its form, or write one file with --format",
+        )
+    return {f: by_suffix[Path(f).suffix] for f in files}
+
+
+def _need_writable(output: str) -> None:
     """Better now than after minutes of reading."""
-    if output and not Path(output).absolute().parent.is_dir():
+    if not Path(output).absolute().parent.is_dir():
         raise UsageError(f"cannot write {output!r}", why="its folder does not exist", fix="make it first")
 
 
-def _progress(form: str, output: str | None) -> "Progress":
+def _progress(form: str, output: bool) -> "Progress":
     from veilig.cli.progress import Progress
 
     aside = form != "text" and not output
@@ -120,27 +163,46 @@ def _root(path: str, ended: "Ended") -> "Root":
     return root_of(path, ended.session, wall, dict(ended.finish.data))
 
 
-def _report(given: argparse.Namespace, roots: "list[Root]") -> int:
-    from veilig import __version__
+def _report(roots: "list[Root]", fail_at: str, form: str, files: dict[str, str]) -> int:
     from veilig.audit.finding import Severity
-    from veilig.cli import audit_report as shown
+    from veilig.cli.audit_report import exit_code
     from veilig.cli.style import Style
 
-    code = shown.exit_code(roots, Severity(given.fail_at))
-    if given.format == "json":
-        text = shown.render_json(roots, code)
-    elif given.format == "sarif":
-        text = shown.render_sarif(roots, __version__)
-    else:
-        text = shown.render_text(roots, color=not given.output and Style(sys.stdout).on)
-    if not given.output:
-        print(text)
-        return code
+    code = exit_code(roots, Severity(fail_at))
+    if not files:
+        print(_rendered(roots, form, code, color=Style(sys.stdout).on))
+    for file, wanted in files.items():
+        _write(file, f"{_rendered(roots, wanted, code, color=False).rstrip()}\n")
+        print(f"report  {file}, exit code {code}", file=sys.stderr)
+    return code
+
+
+def _rendered(roots: "list[Root]", form: str, code: int, *, color: bool) -> str:
+    from veilig import __version__
+    from veilig.cli import audit_report as shown
+    from veilig.cli.audit_scope import merged
+
+    if form == "json":
+        return shown.render_json(roots, code)
+    if form == "sarif":
+        return shown.render_sarif(roots, __version__)
+    pins = [pin for root in roots for pin in root.pins]
+    title = f"Audit of {', '.join(root.path for root in roots)}"
+    if form == "md":
+        from veilig.audit.markdown import to_markdown
+
+        return to_markdown(merged(roots), title=title, pins=pins, remarks=shown.remarks(roots))
+    if form == "html":
+        from veilig.audit.html import to_html
+
+        return to_html(merged(roots), title=title, pins=pins, remarks=shown.remarks(roots))
+    return shown.render_text(roots, color=color)
+
+
+def _write(file: str, text: str) -> None:
     try:
-        Path(given.output).write_text(f"{text}\n", encoding="utf-8")
+        Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"cannot write {given.output!r}", why=error.strerror or str(error), fix="choose another file"
+            f"cannot write {file!r}", why=error.strerror or str(error), fix="choose another file"
         ) from error
-    print(f"report  {given.output}, exit code {code}", file=sys.stderr)
-    return code

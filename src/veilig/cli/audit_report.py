@@ -152,6 +152,7 @@ def _root_lines(root: Root, *, color: bool) -> list[str]:
         place = printable(f"{pin['path']}:{pin['line']}")
         lines.append(f"{number:>2}  pin      {severity} {place}  {printable(str(pin['title']))}")
         lines.append(f"      {printable(' '.join(str(pin.get('message', '')).split()))[:160]}")
+        lines.append(f"      {printable(about_pin(pin))}")
     if lines:
         lines.append("")
     lines += [printable(line) for line in not_looked_at(report)]
@@ -160,6 +161,24 @@ def _root_lines(root: Root, *, color: bool) -> list[str]:
     lines += _dependency_lines(root)
     lines.append(printable(summary(report)))
     return lines
+
+
+def about_pin(pin: Json) -> str:
+    """What to do about a pin, who brings it in, and whether the code imports it."""
+    clean = pin.get("clean")
+    parts = [f"lowest clean version {clean}" if clean else "no clean version is known"]
+    way = [str(name) for name in pin.get("way", [])]
+    if len(way) > 1:
+        parts.append(f"brought in by {' > '.join(way)}")
+    if pin.get("reach"):
+        parts.append(str(pin["reach"]))
+    return "; ".join(parts)
+
+
+def remarks(roots: Sequence[Root]) -> list[str]:
+    """Lines about dependencies and defects for forms that are one page."""
+    found = [line for root in roots for line in _dependency_lines(root)]
+    return found + [f"defect  {d['path']}:{d['line']}  {d['title']}" for r in roots for d in r.defects]
 
 
 def _dependency_lines(root: Root) -> list[str]:
@@ -182,7 +201,22 @@ def _dependency_lines(root: Root) -> list[str]:
 
 
 def _plain(problem: Json) -> Json:
-    kept = ("id", "kind", "title", "rule", "severity", "path", "line", "message")
+    kept = [
+        "id",
+        "kind",
+        "title",
+        "rule",
+        "severity",
+        "path",
+        "line",
+        "message",
+        "way",
+        "reach",
+        "clean",
+        "score",
+        "cwes",
+        "aliases",
+    ]
     return {key: problem[key] for key in kept if key in problem}
 
 

@@ -15,6 +15,10 @@ COMMANDS = {
     "resume": ("veilig.cli.resume", "go on with a session that a crash or a question stopped"),
     "sessions": ("veilig.cli.sessions", "list sessions, or show one"),
     "audit": ("veilig.cli.audit", "report weaknesses in code and pins; change nothing"),
+    "advisories": (
+        "veilig.cli.advisories",
+        "make the offline database of known vulnerabilities; say its age",
+    ),
     "policy": ("veilig.cli.policy", "check, explain and test veilig.yaml"),
     "approvals": ("veilig.cli.approvals", "see what waits for people; approve or deny it"),
     "grants": ("veilig.cli.grants", "see, give and revoke standing permissions"),

@@ -25,6 +25,7 @@ from veilig.audit.finding import Finding, Report
 from veilig.audit.scan import ScanConfig, scan_sources
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
 from veilig.core.errors import VeiligError
+from veilig.repair.audit_more import PinLabels, with_secrets
 from veilig.repair.collecting import collect_text
 from veilig.repair.propose import defects, for_defects, for_failure, for_pin, for_weakness
 from veilig.repair.recipes.proposal import Advice, Defect, Distribution, Proposal
@@ -50,7 +51,9 @@ def scan(
     nothing: list[list[Proposal | Advice]] = [[] for _ in broken]
     offered = for_defects(broken, files) if repairs else nothing
     found += [_defect(d, o) for d, o in zip(broken, offered, strict=True)]
-    pins, about = _pins(files, repairs=repairs)
+    pins, about = _pins(files, repairs=repairs, labels=whole)
+    if whole:
+        report = with_secrets(report, files, pattern=pattern)
     found += pins
     if paths:
         found = [p for p in found if p["path"] in paths]
@@ -122,7 +125,9 @@ def _defect(defect: Defect, offered: list[Proposal | Advice]) -> dict[str, Any]:
     }
 
 
-def _pins(files: Mapping[str, str], *, repairs: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _pins(
+    files: Mapping[str, str], *, repairs: bool, labels: bool
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Vulnerable pins, one problem per pin however many advisories it has; and how far to believe it."""
     named = read_dependencies({p: t for p, t in files.items() if is_dependency_file(p)})
     left_out = [[n.path, n.line, n.name, n.reason] for n in named.not_assessed]
@@ -144,7 +149,12 @@ def _pins(files: Mapping[str, str], *, repairs: bool) -> tuple[list[dict[str, An
     by_pin: dict[tuple[str, int, str], list[VulnerablePin]] = {}
     for pin in database.match(named.pinned):
         by_pin.setdefault((pin.path, pin.line, pin.requirement.name), []).append(pin)
-    return [_pin(pins, files, repairs=repairs) for pins in by_pin.values()], about
+    problems = [_pin(pins, files, repairs=repairs) for pins in by_pin.values()]
+    if labels and problems:
+        known = PinLabels(files)
+        for problem, pins in zip(problems, by_pin.values(), strict=True):
+            problem |= known.of(pins[0])
+    return problems, about
 
 
 def _pin(pins: list[VulnerablePin], files: Mapping[str, str], *, repairs: bool) -> dict[str, Any]:

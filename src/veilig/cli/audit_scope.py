@@ -1,0 +1,101 @@
+"""Which findings does the reader want: all, those that are new, or those on changed lines?"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from veilig.audit.baseline import Baseline, Known, added_lines, baseline_of, gone, only_added, without_known
+from veilig.audit.finding import Report
+from veilig.cli.audit_report import Root
+from veilig.core.errors import UsageError
+
+INPUT_BYTES_MAX = 64 << 20
+
+
+def read_input(name: str, what: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises UsageError."""
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(INPUT_BYTES_MAX + 1)
+        if len(data) > INPUT_BYTES_MAX:
+            raise UsageError(f"{what} {name!r} is too large", why=f"more than {INPUT_BYTES_MAX} bytes")
+        return data.decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {what} {name!r}", why=error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} {name!r} is not UTF-8 text", why=str(error)) from error
+
+
+def narrowed(roots: Sequence[Root], baseline: str | None, diff: str | None) -> list[Root]:
+    """The roots without what the baseline knows and, given a diff, with what it touches only.
+
+    baseline: text of the file, None for none. diff: a unified diff, its paths as the user or the folder
+    sees them. Raises UsageError for text that is not what it should be.
+    """
+    shown = list(roots)
+    if baseline is not None:
+        known = Baseline.from_json(baseline)
+        fingerprints = {item.fingerprint for item in known.known}
+        missing = gone([r.report for r in shown], replace(known, known=_weaknesses(known)))
+        shown = [
+            replace(
+                r,
+                report=without_known(r.report, known),
+                pins=tuple(p for p in r.pins if _pin_known(p).fingerprint not in fingerprints),
+            )
+            for r in shown
+        ]
+        if missing and shown:
+            last = shown[-1].report
+            shown[-1] = replace(shown[-1], report=replace(last, notices=(*last.notices, *missing)))
+    if diff is not None:
+        added = added_lines(diff)
+        shown = [_touched(r, added) for r in shown]
+    return shown
+
+
+def _weaknesses(known: Baseline) -> tuple[Known, ...]:
+    return tuple(item for item in known.known if item.rule != "pin")
+
+
+def _touched(root: Root, added: dict[str, frozenset[int]]) -> Root:
+    here = "" if root.path in (".", "./") else f"{PurePosixPath(root.path).as_posix()}/"
+    seen = {**{f"{here}{path}": lines for path, lines in added.items()}, **added}
+    pins = tuple(p for p in root.pins if int(p["line"]) in seen.get(str(p["path"]), frozenset()))
+    defects = tuple(d for d in root.defects if str(d["path"]) in seen)
+    return replace(root, report=only_added(root.report, seen), pins=pins, defects=defects)
+
+
+def _pin_known(pin: dict[str, Any]) -> Known:
+    """A pin as the baseline keeps it: a further vulnerability of the same pin is new."""
+    return Known(f"{pin['id']}:{pin.get('rule', '')}", "pin", str(pin["path"]), int(pin["line"]))
+
+
+def baseline_text(roots: Sequence[Root]) -> str:
+    """What `--write-baseline` writes: every finding and every vulnerable pin."""
+    today = datetime.now(UTC).date().isoformat()
+    made = baseline_of([r.report for r in roots], today)
+    pins = tuple(_pin_known(p) for r in roots for p in r.pins)
+    return replace(made, known=(*made.known, *pins)).to_json()
+
+
+def merged(roots: Sequence[Root]) -> Report:
+    """One report on all folders, for forms that have one page."""
+    reports = [r.report for r in roots]
+    return Report(
+        findings=tuple(f for r in reports for f in r.findings),
+        skipped=tuple(s for r in reports for s in r.skipped),
+        files=sum(r.files for r in reports),
+        lines=sum(r.lines for r in reports),
+        seconds=sum(r.seconds for r in reports),
+        incomplete=tuple(i for r in reports for i in r.incomplete),
+        suppressed=tuple(s for r in reports for s in r.suppressed),
+        notices=tuple(n for r in reports for n in r.notices),
+        outside_profile=tuple(p for r in reports for p in r.outside_profile),
+    )

@@ -1,0 +1,80 @@
+"""What does an audit tell beyond what a repair needs: secrets, who brings a pin in, what a diff would add?"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from veilig.audit.advisories import VulnerablePin
+from veilig.audit.baseline import added_lines
+from veilig.audit.dependencies_edges import chains, imported_names, reach
+from veilig.audit.finding import Finding, Report
+from veilig.audit.patch_audit import audit_change
+from veilig.audit.scan import ScanConfig
+from veilig.audit.secrets import CWE, scan_secrets
+from veilig.audit.suppress import apply_suppressions
+from veilig.repair.patch import apply_unified
+
+
+def with_secrets(report: Report, files: Mapping[str, str], *, pattern: bool) -> Report:
+    """The report with the secrets of all text files; one that the engine reports already is not repeated."""
+    known = {(f.path, f.line) for f in report.findings if f.cwe == CWE}
+    known |= {(s.finding.path, s.finding.line) for s in report.suppressed if s.finding.cwe == CWE}
+    fresh = [f for f in scan_secrets(files, pattern=pattern) if (f.path, f.line) not in known]
+    return _added(report, fresh, files)
+
+
+def _added(report: Report, fresh: list[Finding], files: Mapping[str, str]) -> Report:
+    texts = {finding.path: files[finding.path].splitlines() for finding in fresh}
+    kept, silenced, notices = apply_suppressions(fresh, texts)
+    return replace(
+        report,
+        findings=(*report.findings, *kept),
+        suppressed=(*report.suppressed, *silenced),
+        notices=tuple(dict.fromkeys((*report.notices, *notices))),
+    )
+
+
+class PinLabels:
+    """Who brings a vulnerable pin in, and whether the code imports it: computed once for a tree."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._ways = chains(files)
+        self._imported = imported_names(text for path, text in files.items() if path.endswith(".py"))
+
+    def of(self, pin: VulnerablePin) -> dict[str, Any]:
+        """`way` (a direct dependency first), `reach` (a label) and `clean` (the lowest clean version)."""
+        way = self._ways.get((pin.path, pin.requirement.name), ())
+        return {
+            "way": list(way),
+            "reach": reach(pin.requirement, way, self._imported).value,
+            "clean": pin.lowest_clean,
+            "score": pin.score,
+            "cwes": list(pin.cwes),
+            "aliases": list(pin.aliases),
+        }
+
+
+def change_report(
+    files: Mapping[str, str], diff: str, known_packages: frozenset[str], config: ScanConfig
+) -> Report:
+    """What the tree would gain in weaknesses and secrets if this unified diff were applied to it.
+
+    Raises EditError when the diff does not fit the tree, UsageError when it is none.
+    """
+    added = added_lines(diff)
+    after = dict(files)
+    for path, text in apply_unified(files, diff).items():
+        if text is None:
+            after.pop(path, None)
+        else:
+            after[path] = text
+    report = audit_change(files, after, added, known_packages=known_packages, config=config)
+    touched = {path: after[path] for path in added if path in after}
+    before = {f.fingerprint for f in scan_secrets({path: files.get(path, "") for path in touched})}
+    known = {(f.path, f.line) for f in report.findings if f.cwe == CWE}
+    fresh = [
+        f
+        for f in scan_secrets(touched, pattern=config.include_pattern)
+        if f.line in added[f.path] and f.fingerprint not in before and (f.path, f.line) not in known
+    ]
+    return _added(report, fresh, after)
