@@ -72,7 +72,7 @@ def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
     if isinstance(op, ast.Div):
         for side in (left, right):
             if isinstance(side, Opaque) and side.qual:
-                qual = side.qual
+                qual = side.qual if side.qual.endswith("/") else f"{side.qual}/"
                 break
     elif isinstance(op, ast.BitOr) and isinstance(left, Opaque):
         qual = left.qual

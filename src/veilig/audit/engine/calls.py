@@ -181,7 +181,8 @@ def _only_method(frame: Frame, callee: Opaque, site: CallSite) -> Value | None:
     """A method of an unknown object, when exactly one class of the project has a method of that name."""
     if site.receiver is None or "." not in callee.qual or site.name in COMMON_METHODS:
         return None
-    found = frame.engine.project.methods.get(site.name, ())
+    program = frame.engine.project.programs.get(frame.module.path)
+    found = program.methods.get(site.name, ()) if program is not None else ()
     if len(found) != 1 or not callee.qual.startswith(UNKNOWN_OWNERS):
         return None
     if not any(deep_taints(frame.state, value) for value in (*site.args, *site.kwargs.values())):

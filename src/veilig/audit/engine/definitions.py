@@ -70,7 +70,8 @@ def function_of(
     info = infos.get(node)
     if info is None:
         info = infos[node] = function_info(frame.module, node, frame.scope, owner)
-        info.called = node.name in frame.engine.project.called
+        program = frame.engine.project.programs.get(frame.module.path)
+        info.called = program is not None and node.name in program.called
     return info
 
 

@@ -28,6 +28,7 @@ class ModuleInfo:
     functions: list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.ClassDef | None]] = field(
         default_factory=list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.ClassDef | None]]
     )
+    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list[ast.Import | ast.ImportFrom])
     has_yield: bool = True
     has_outer_names: bool = True
 
@@ -167,10 +168,7 @@ class Project:
     by_suffix: dict[str, list[ModuleInfo]] = field(default_factory=dict[str, list[ModuleInfo]])
     packages: set[str] = field(default_factory=set[str])
     namespaces: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
-    methods: dict[str, list[tuple[ModuleInfo, ast.ClassDef]]] = field(
-        default_factory=dict[str, list[tuple[ModuleInfo, ast.ClassDef]]]
-    )
-    called: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
+    programs: dict[str, "Program"] = field(default_factory=dict[str, "Program"])
 
     def add(self, module: ModuleInfo) -> None:
         """Make the module importable and note which names it mentions."""
@@ -180,10 +178,6 @@ class Project:
         for start in range(len(parts)):
             self.by_suffix.setdefault(".".join(parts[start:]), []).append(module)
             self.packages.add(".".join(parts[:start]))
-        self.called |= module.mentioned
-        for node, owner in module.functions:
-            if owner is not None and not node.name.startswith("__"):
-                self.methods.setdefault(node.name, []).append((module, owner))
 
     def line(self, path: str, number: int) -> str:
         """The source line of any module, without its margin; empty when there is none."""
@@ -202,9 +196,11 @@ class Project:
         if found is not None:
             return found
         folder = importer.name.rpartition(".")[0]
-        found = self.modules.get(f"{folder}.{name}") if folder else None
-        if found is not None:
-            return found
+        while folder:
+            found = self.modules.get(f"{folder}.{name}")
+            if found is not None:
+                return found
+            folder = folder.rpartition(".")[0]
         candidates = self.by_suffix.get(name, [])
         return candidates[0] if len(candidates) == 1 else None
 
@@ -237,6 +233,8 @@ def _survey(module: ModuleInfo) -> None:
             mentioned.add(node.attr)  # type: ignore[attr-defined]
         elif kind is ast.ExceptHandler:
             module.handlers.append(node)  # type: ignore[arg-type]
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            module.imports.append(node)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if node.decorator_list:
                 module.decorated.append(node)
@@ -254,6 +252,58 @@ def _survey(module: ModuleInfo) -> None:
                 stack.append(child)
 
 
+@dataclass(slots=True, eq=False)
+class Program:
+    """Modules that belong together: what one of them calls, another may define."""
+
+    called: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
+    methods: dict[str, list[tuple[ModuleInfo, ast.ClassDef]]] = field(
+        default_factory=dict[str, list[tuple[ModuleInfo, ast.ClassDef]]]
+    )
+
+    def add(self, module: ModuleInfo) -> None:
+        """Note which names the module mentions, and which methods it defines."""
+        self.called |= module.mentioned
+        for node, owner in module.functions:
+            if owner is not None and not node.name.startswith("__"):
+                self.methods.setdefault(node.name, []).append((module, owner))
+
+
+def _imported(project: Project, module: ModuleInfo) -> Iterator[ModuleInfo]:
+    for node in module.imports:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            base = resolve_relative(module, node.level, node.module) if node.level else node.module or ""
+            names = [base, *(f"{base}.{alias.name}" if base else alias.name for alias in node.names)]
+        for name in names:
+            found = project.modules.get(name) or project.find(name, module)
+            if found is not None:
+                yield found
+
+
+def join_programs(project: Project) -> None:
+    """Modules of one folder, and modules that import one another, are one program; a tree may hold many."""
+    leader: dict[str, str] = {}
+
+    def find(path: str) -> str:
+        while leader.setdefault(path, path) != path:
+            leader[path] = leader[leader[path]]
+            path = leader[path]
+        return path
+
+    for module in project.by_path.values():
+        folder = str(PurePosixPath(module.path).parent)
+        leader[find(module.path)] = find(f"{folder}/")
+        for other in _imported(project, module):
+            leader[find(other.path)] = find(module.path)
+    programs: dict[str, Program] = {}
+    for module in project.by_path.values():
+        program = programs.setdefault(find(module.path), Program())
+        program.add(module)
+        project.programs[module.path] = program
+
+
 def resolve_relative(module: ModuleInfo, level: int, name: str | None) -> str:
     """The absolute dotted name of `from ..name import`."""
     parts = module.name.split(".") if module.name else []
@@ -267,4 +317,5 @@ def build(modules: Mapping[str, ModuleInfo]) -> Project:
     project = Project()
     for path in sorted(modules):
         project.add(modules[path])
+    join_programs(project)
     return project

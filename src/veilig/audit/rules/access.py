@@ -233,8 +233,6 @@ def _forgeable(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
             while hop.before is not None:
                 hop = hop.before
             label = f"{taint.origin.label} {frame.engine.project.line(hop.path, hop.line)}"
-            if taint.origin.kind is OriginKind.REMOTE and _claims(label, taint.origin.label, other):
-                return True
             if taint.origin.kind is OriginKind.REMOTE and _CLIENT_HELD.search(label):
                 text = label + " " + ast.unparse(node)
                 if _TRUSTED_NAME.search(text) and "samesite" not in text:
@@ -253,6 +251,22 @@ def _claims(label: str, origin: str, other: Value) -> bool:
     text = other.value if isinstance(other, Const) else None
     mighty = text is True or (isinstance(text, str) and text.lower() in _MIGHTY)
     return mighty and (_ROLE.search(origin) is not None or _ROLE.search(label) is not None)
+
+
+def _claimed_role(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
+    """A field called role that must say admin: the sender says so."""
+    if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
+        return False
+    for value, other in ((values[0], values[1]), (values[1], values[0])):
+        for taint in deep_taints(frame.state, value):
+            hop = taint.hop
+            while hop.before is not None:
+                hop = hop.before
+            label = frame.engine.project.line(hop.path, hop.line)
+            if taint.origin.kind is OriginKind.REMOTE and not _CLIENT_HELD.search(label):
+                if _claims(label, taint.origin.label, other):
+                    return True
+    return False
 
 
 def _fixed(frame: Frame, value: Value) -> bool:
@@ -327,6 +341,21 @@ FORGEABLE = Rule(
     "        abort(403)\n    return 'panel'\n",
 )
 
+CLAIMED = Rule(
+    id="role-from-request",
+    cwe=863,
+    title="role taken from the request",
+    severity=Severity.HIGH,
+    what="the request itself says that its sender is an administrator",
+    why="CWE-863: the sender writes whatever role the check wants to see",
+    advice="take the role from the session or the database",
+    silent="roles of the stored user",
+    compared=_claimed_role,
+    check_confidence=Confidence.POSSIBLE,
+    bad="from flask import request, abort\ndef drop():\n    if request.form['role'] != 'admin':\n        abort(403)\n",
+    good="from flask import session, abort\ndef drop():\n    if session['role'] != 'admin':\n        abort(403)\n",
+)
+
 REVERSE = Rule(
     id="reverse-lookup",
     cwe=350,
@@ -342,4 +371,4 @@ REVERSE = Rule(
     "    return name.endswith('.corp.example') and socket.gethostbyname(name) == ip\n",
 )
 
-RULES = (UNGUARDED, WHOSE, FORGEABLE, REVERSE)
+RULES = (UNGUARDED, WHOSE, FORGEABLE, CLAIMED, REVERSE)

@@ -229,7 +229,14 @@ def _recovering(sketch: Sketch) -> Marks:
             r"request\.(host|host_url|url_root)|get_host\(\)|headers\[?\.?(get\()?['\"]Host|build_absolute_uri",
             function.body,
         )
-        if (sets and (not proof or weak)) or (host and re.search(r"(?i)mail|send|link|url", function.body)):
+        guess = re.search(r"hashlib\.\w+\(|md5\(|random\.|uuid1\(", function.body) and not re.search(
+            r"hmac|secrets\.|SystemRandom|urandom|uuid4|dumps\(|sign", function.body
+        )
+        if (
+            guess
+            or (sets and (not proof or weak))
+            or (host and re.search(r"(?i)mail|send|link|url", function.body))
+        ):
             yield function.node, Confidence.POSSIBLE
 
 

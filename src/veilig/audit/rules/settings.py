@@ -3,9 +3,10 @@ addresses."""
 
 import re
 
+from veilig.audit.engine.attributes import find_member
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import constant, truth
-from veilig.audit.engine.value import Value
+from veilig.audit.engine.value import Class, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     always,
@@ -43,6 +44,13 @@ def _flag(pattern: re.Pattern[str], value: object, *, module_only: bool = True) 
     return AssignCheck(lambda name: pattern.search(name) is not None, test)
 
 
+def _development(_frame: Frame, site: CallSite) -> bool:
+    """The application is configured with a class of settings that switches the debug mode on."""
+    given = site.arg(0)
+    found = find_member(given, "DEBUG") if isinstance(given, Class) else None
+    return found is not None and constant(found[0]) is True
+
+
 DEBUG = Rule(
     id="debug-enabled",
     cwe=489,
@@ -63,6 +71,7 @@ DEBUG = Rule(
                 ),
             ),
         ),
+        Check((".from_object",), _development),
         Check(
             ("bottle.run", "bottle.debug", "flask.Flask().run", "uvicorn.run"), keyword_is(99, "debug", True)
         ),

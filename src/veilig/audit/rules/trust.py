@@ -53,6 +53,9 @@ def _named_by_header(frame: Frame, value: Value) -> bool:
     """A function that says who the user is returns a header as it came."""
     if frame.func is None or not _IDENTIFIES.search(frame.func.name):
         return False
+    last = frame.func.node.end_lineno or frame.func.node.lineno
+    if _VERIFIES.search("\n".join(frame.module.lines[frame.func.node.lineno - 1 : last])):
+        return False
     for taint in deep_taints(frame.state, value):
         hop = taint.hop
         while hop.before is not None:
