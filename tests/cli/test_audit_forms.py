@@ -122,3 +122,27 @@ def test_synced_advisories_are_used_and_say_who_brings_a_pin_in(veilig: Terminal
     assert "days old" in said.out
     status = veilig("advisories", "status", "--json")
     assert (status.code, status.json["as_of"]) == (0, "2024-10-01")
+
+
+def test_a_vex_statement_silences_a_pin_that_the_code_does_not_import_and_the_bill_holds_it(
+    veilig: Terminal,
+) -> None:
+    folder = veilig.project("shop", app="import flask\n")
+    (folder / "uv.lock").write_text(UV)
+    (veilig.folder / "osv.json").write_text(json.dumps([RECORD]))
+    assert veilig("advisories", "sync", "--from", "osv.json").code == 0
+    claim = {
+        "vulnerability": {"name": "CVE-2024-1"},
+        "products": [{"@id": "pkg:pypi/jinja2@3.1.2"}],
+        "status": "not_affected",
+        "justification": "vulnerable_code_not_in_execute_path",
+    }
+    vex = {"@context": "https://openvex.dev/ns/v0.2.0", "statements": [claim]}
+    (veilig.folder / "vex.json").write_text(json.dumps(vex))
+    said = veilig("audit", "shop", "--vex", "vex.json", "--output", "bom.cdx.json", "--output", "r.txt")
+    assert said.code == 0, said.err
+    assert "left out: CVE-2024-1: not_affected" in (veilig.folder / "r.txt").read_text()
+    bill = json.loads((veilig.folder / "bom.cdx.json").read_text())
+    assert [c["purl"] for c in bill["components"]] == ["pkg:pypi/flask@3.0.3", "pkg:pypi/jinja2@3.1.2"]
+    (veilig.folder / "vex.json").write_text("{}")
+    assert veilig("audit", "shop", "--vex", "vex.json").code == 2

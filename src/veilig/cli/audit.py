@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 FORMS = {"text": ".txt", "json": ".json", "sarif": ".sarif", "md": ".md", "html": ".html"}
+# Forms about dependencies alone; their suffix has two parts.
+DEPENDENCY_FORMS = {"openvex": ".openvex.json", "cyclonedx": ".cdx.json"}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -29,16 +31,19 @@ def options(parser: argparse.ArgumentParser) -> None:
         "3: nothing found, but part of the input could not be looked at. 4: refused, nothing was read."
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a project's folder")
-    parser.add_argument("--format", choices=tuple(FORMS), help="how to report (default: text)")
+    parser.add_argument("--format", choices=(*FORMS, *DEPENDENCY_FORMS), help="how to report (default: text)")
     parser.add_argument(
         "--output",
         action="append",
         metavar="FILE",
         help="write the report there instead of printing it; repeated: one form each, by suffix "
-        "(.txt .json .sarif .md .html)",
+        "(.txt .json .sarif .md .html .openvex.json .cdx.json)",
     )
     parser.add_argument("--baseline", metavar="FILE", help="leave out what this file says was known before")
     parser.add_argument("--write-baseline", metavar="FILE", help="write what is found now as such a file")
+    parser.add_argument(
+        "--vex", action="append", default=[], metavar="FILE", help="believe these OpenVEX statements on pins"
+    )
     parser.add_argument(
         "--diff",
         metavar="FILE",
@@ -62,7 +67,8 @@ def run(given: argparse.Namespace) -> int:
     """Exit codes as in the help text."""
     from veilig.agent.audit_plan import AuditOptions
     from veilig.app import Setting, run_audit
-    from veilig.cli.audit_scope import baseline_text, narrowed, read_input
+    from veilig.audit.vex import read_openvex
+    from veilig.cli.audit_scope import baseline_text, believed, narrowed, read_input
 
     folders = [_folder(path) for path in given.paths]
     forms = _forms(given.format, given.output)
@@ -70,6 +76,7 @@ def run(given: argparse.Namespace) -> int:
         _need_writable(file)
     baseline = read_input(given.baseline, "the baseline") if given.baseline else None
     diff = read_input(given.diff, "the diff") if given.diff else None
+    claims = [claim for file in given.vex for claim in read_openvex(read_input(file, "the VEX file"), file)]
     narrowed([], baseline, diff)  # what cannot be read is said before the minutes of reading code
     setting = Setting(given.policy, hide=frozenset(given.hide_wall))
     roots: list[Root] = []
@@ -82,7 +89,9 @@ def run(given: argparse.Namespace) -> int:
         roots.append(_root(path, ended))
     if given.write_baseline:
         _write(given.write_baseline, baseline_text(roots))
-    return _report(narrowed(roots, baseline, diff), given.fail_at, given.format or "text", forms)
+    return _report(
+        believed(narrowed(roots, baseline, diff), claims), given.fail_at, given.format or "text", forms
+    )
 
 
 def resumed(given: argparse.Namespace, session: str, setting: "Setting") -> int:
@@ -113,17 +122,18 @@ def _forms(form: str | None, outputs: Sequence[str] | None) -> dict[str, str]:
     files = outputs or []
     if form and len(files) == 1:
         return {files[0]: form}
-    by_suffix = {suffix: name for name, suffix in FORMS.items()}
-    unknown = [f for f in files if Path(f).suffix not in by_suffix]
+    known = {**DEPENDENCY_FORMS, **FORMS}
+    by_suffix = {f: next((n for n, suffix in known.items() if f.endswith(suffix)), "") for f in files}
+    unknown = [f for f, name in by_suffix.items() if not name]
     if unknown and len(files) == 1:
         return {files[0]: "text"}
     if unknown:
         raise UsageError(
             f"no form belongs to {unknown[0]!r}",
-            why=f"known suffixes are {', '.join(by_suffix)}",
+            why=f"known suffixes are {', '.join(known.values())}",
             fix="name the file by its form, or write one file with --format",
         )
-    return {f: by_suffix[Path(f).suffix] for f in files}
+    return by_suffix
 
 
 def _need_writable(output: str) -> None:
@@ -187,6 +197,8 @@ def _rendered(roots: "list[Root]", form: str, code: int, *, color: bool) -> str:
     if form == "sarif":
         return shown.render_sarif(roots, __version__)
     pins = [pin for root in roots for pin in root.pins]
+    if form in DEPENDENCY_FORMS:
+        return shown.render_dependencies(roots, form, __version__)
     title = f"Audit of {', '.join(root.path for root in roots)}"
     if form == "md":
         from veilig.audit.markdown import to_markdown

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, cast
 
@@ -16,6 +17,11 @@ NOT_ASSESSED_SHOWN_MAX = 10
 # Why a folder stays out of the copy although nothing of the project's own code is in it.
 NOT_OURS = frozenset({"history stays with the user", "environment", "cache", "veilig's own"})
 PYTHON = frozenset({".py", ".pyw", ""})  # "": a link without a suffix may be a folder
+
+PIN_MEMBERS = (
+    *("id", "kind", "package", "version", "title", "rule", "severity", "score", "path", "line", "message"),
+    *("aliases", "cwes", "clean", "way", "reach"),
+)
 
 type Json = dict[str, Any]
 
@@ -107,6 +113,22 @@ def render_sarif(roots: Sequence[Root], version: str) -> str:
             run["automationDetails"] = {"id": f"veilig/{root.path}/"}
         runs.append(run)
     return json.dumps({**documents[0], "runs": runs}, indent=1, ensure_ascii=False)
+
+
+def render_dependencies(roots: Sequence[Root], form: str, version: str) -> str:
+    """OpenVEX or CycloneDX on all folders."""
+    from veilig.audit.sbom import to_cyclonedx
+    from veilig.audit.vex import to_openvex
+
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    pins = [pin for root in roots for pin in root.pins]
+    if form == "openvex":
+        return to_openvex(pins, author="veilig", timestamp=now)
+    components: list[tuple[str, str, str]] = []
+    for root in roots:
+        here = "" if root.path in (".", "./") else f"{PurePosixPath(root.path).as_posix()}/"
+        components += [(str(n), str(v), f"{here}{p}") for n, v, p in root.advisories.get("components", [])]
+    return to_cyclonedx(components, pins, version=version, timestamp=now)
 
 
 # --- parts ------------------------------------------------------------------------------------------
@@ -201,23 +223,7 @@ def _dependency_lines(root: Root) -> list[str]:
 
 
 def _plain(problem: Json) -> Json:
-    kept = [
-        "id",
-        "kind",
-        "title",
-        "rule",
-        "severity",
-        "path",
-        "line",
-        "message",
-        "way",
-        "reach",
-        "clean",
-        "score",
-        "cwes",
-        "aliases",
-    ]
-    return {key: problem[key] for key in kept if key in problem}
+    return {key: problem[key] for key in PIN_MEMBERS if key in problem}
 
 
 def _pin_rule(pin: Json) -> Json:

@@ -8,7 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from veilig.audit.baseline import Baseline, Known, added_lines, baseline_of, gone, only_added, without_known
-from veilig.audit.finding import Report
+from veilig.audit.dependencies_edges import Reach
+from veilig.audit.finding import Notice, Report
+from veilig.audit.vex import Statement, judge
 from veilig.cli.audit_report import Root
 from veilig.core.errors import UsageError
 
@@ -70,6 +72,26 @@ def _touched(root: Root, added: dict[str, frozenset[int]]) -> Root:
     pins = tuple(p for p in root.pins if int(p["line"]) in seen.get(str(p["path"]), frozenset()))
     defects = tuple(d for d in root.defects if str(d["path"]) in seen)
     return replace(root, report=only_added(root.report, seen), pins=pins, defects=defects)
+
+
+def believed(roots: Sequence[Root], claims: Sequence[Statement]) -> list[Root]:
+    """The roots without the pins that OpenVEX statements silence; each one is a notice with its reason."""
+    if not claims:
+        return list(roots)
+    shown: list[Root] = []
+    for root in roots:
+        kept, notices = list[dict[str, Any]](), list[Notice]()
+        for pin in root.pins:
+            names, imported = str(pin.get("rule", "")).split(", "), pin.get("reach") == Reach.IMPORTED
+            judged = judge(claims, names, str(pin["package"]), str(pin["version"]), imported=imported)
+            if not judged.silenced:
+                kept.append(pin)
+            if judged.reason:
+                verb = "left out" if judged.silenced else "kept"
+                notices.append(Notice(str(pin["path"]), int(pin["line"]), f"{verb}: {judged.reason}"))
+        report = replace(root.report, notices=(*root.report.notices, *notices))
+        shown.append(replace(root, report=report, pins=tuple(kept)))
+    return shown
 
 
 def _pin_known(pin: dict[str, Any]) -> Known:

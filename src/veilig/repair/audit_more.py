@@ -45,6 +45,8 @@ class PinLabels:
         """`way` (a direct dependency first), `reach` (a label) and `clean` (the lowest clean version)."""
         way = self._ways.get((pin.path, pin.requirement.name), ())
         return {
+            "package": pin.requirement.name,
+            "version": pin.requirement.version,
             "way": list(way),
             "reach": reach(pin.requirement, way, self._imported).value,
             "clean": pin.lowest_clean,

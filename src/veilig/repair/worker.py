@@ -131,16 +131,17 @@ def _pins(
     """Vulnerable pins, one problem per pin however many advisories it has; and how far to believe it."""
     named = read_dependencies({p: t for p, t in files.items() if is_dependency_file(p)})
     left_out = [[n.path, n.line, n.name, n.reason] for n in named.not_assessed]
+    about: dict[str, Any] = {"pins": len(named.pinned), "not_assessed": left_out}
+    if labels:
+        about["components"] = [[r.name, r.version, r.path] for r in named.pinned]
     if not named.requirements:
-        return [], {"pins": 0, "not_assessed": left_out}
+        return [], about
     try:
         database = AdvisoryDatabase.open(locate(os.environ))
     except VeiligError as error:
-        return [], {"pins": len(named.pinned), "not_assessed": left_out, "error": str(error)}
+        return [], {**about, "error": str(error)}
     today = datetime.now(UTC).date()
-    about: dict[str, Any] = {
-        "pins": len(named.pinned),
-        "not_assessed": left_out,
+    about |= {
         "as_of": str(database.as_of() or ""),
         "advisories": database.advisories,
         "warning": database.warning(today),
