@@ -109,6 +109,8 @@ class Detector:
             safe = frame.safe_for(taint)
             if rule.kind in safe or (EVERY_KIND in safe) is not (rule.kind == "size"):
                 continue
+            if rule.kind == "code" and _is_literal(safe):
+                continue
             if rule.kind == "redirect" and {"rooted", "not-double"} <= safe:
                 continue
             if best is None or (best.weak and not taint.weak):
@@ -186,6 +188,11 @@ class Detector:
         for rule in self.comparisons:
             if rule.compared is not None and rule.compared(frame, node, values):
                 self.hit(frame, node, rule, rule.what, rule.severity, rule.check_confidence, ())
+
+
+def _is_literal(safe: frozenset[str]) -> bool:
+    """Checked to begin and end with a quote that does not come again inside: evaluated, it is a text."""
+    return any({f"opens-{q}", f"closes-{q}", f"inside-no-{q}"} <= safe for q in ("'", '"'))
 
 
 def _cells(frame: Frame, value: Value) -> list[Value]:

@@ -57,6 +57,8 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
     kind = knowledge.source_names.get(qual)
     if kind is None and name in knowledge.request_parts and thing.qual in knowledge.requests:
         kind = OriginKind.REMOTE
+    if name == "path" and kind is OriginKind.REMOTE and frame.engine.literal_route:
+        return opaque(qual)
     if kind is not None:
         return opaque(qual, frame.source_part(thing.qual, name, kind))
     if not thing.taints or name == "parents":  # `base in path.parents` is about the path itself

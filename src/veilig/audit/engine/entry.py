@@ -20,6 +20,9 @@ from veilig.audit.engine.value import (
 
 _FLASK_NUMBER = re.compile(r"<(?:int|float|uuid)(?:\([^)]*\))?:(\w+)>")
 
+_ROUTED = re.compile(r"\.(route|get|post|put|patch|delete)$")
+_VARIABLE = re.compile(r"[<{*(]|/:")
+
 IDENTIFIERS = frozenset({"pk", "id"})
 HANDLER_VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "dispatch", "prepare"})
 
@@ -69,6 +72,21 @@ def outside_caller(frame: Frame, info: FunctionInfo) -> tuple[OriginKind | None,
     return found, harmless
 
 
+def has_literal_route(info: FunctionInfo) -> bool:
+    """Whether the function answers fixed addresses only, so that the path of the request is no news."""
+    if isinstance(info.node, ast.Lambda):
+        return False
+    routes = [
+        decorator.args[0]
+        for name, decorator in zip(info.decorators, info.node.decorator_list, strict=True)
+        if _ROUTED.search(name) and isinstance(decorator, ast.Call) and decorator.args
+    ]
+    return bool(routes) and all(
+        isinstance(route, ast.Constant) and isinstance(route.value, str) and not _VARIABLE.search(route.value)
+        for route in routes
+    )
+
+
 def _parameter(
     frame: Frame, func: Func, parameter: ast.arg, kind: OriginKind | None, harmless: set[str], view: bool
 ) -> tuple[Value, bool]:
@@ -80,6 +98,8 @@ def _parameter(
     if isinstance(parameter.annotation, ast.Constant) and isinstance(parameter.annotation.value, str):
         annotation = parameter.annotation.value
     last = annotation.rpartition(".")[2]
+    if _depends(info, parameter):
+        return opaque(""), False
     if name in knowledge.request_parameters or last in ("Request", "HttpRequest", "WebSocket"):
         return opaque("http.request"), True
     typed = _project_class(frame, info, parameter.annotation)
@@ -102,6 +122,19 @@ def _parameter(
     if _is_web(func) and info.name in HANDLER_VERBS:
         return opaque("", frame.source(parameter, OriginKind.REMOTE, name)), False
     return opaque("", frame.source(parameter, OriginKind.PARAMETER, name)), False
+
+
+def _depends(info: FunctionInfo, parameter: ast.arg) -> bool:
+    """Annotated[..., Depends(f)], written out or under a name of this module: f decides, not the client."""
+    annotation = parameter.annotation
+    if annotation is None:
+        return False
+    if isinstance(annotation, ast.Subscript):
+        return re.search(r"\b(Depends|Security)\(", ast.unparse(annotation)) is not None
+    if not isinstance(annotation, ast.Name):
+        return False
+    start = f"{annotation.id} = Annotated["
+    return any(line.startswith(start) and re.search(r"Depends|Security", line) for line in info.module.lines)
 
 
 def _limited(info: FunctionInfo, parameter: ast.arg) -> bool:

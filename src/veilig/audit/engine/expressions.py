@@ -37,6 +37,7 @@ from veilig.audit.engine.value import (
     merge_taints,
 )
 
+INSIDE = frozenset({"inside"})
 NUMBER_FORMATS = frozenset("dbcoxXeEfFgGn%")
 
 
@@ -144,7 +145,10 @@ def _slice(frame: Frame, thing: Value, node: ast.Slice) -> Value:
             return frame.new_seq(held.kind, *held.items[slice(*bounds)])
         assert isinstance(thing, Ref)
         return frame.new_seq(held.kind, rest=as_values(frame.state, thing))
-    return opaque("", part_of(frame, deep_taints(frame.state, thing), None))
+    taints = deep_taints(frame.state, thing)
+    if bounds == [1, -1, None]:  # the inside of something in quotes or brackets
+        return opaque("", part_of(frame, taints, "[1:-1]", INSIDE))
+    return opaque("", part_of(frame, taints, None))
 
 
 def evaluate_binary(frame: Frame, node: ast.expr) -> Value:

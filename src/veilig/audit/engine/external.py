@@ -101,6 +101,8 @@ def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site
     held = frame.state.get(site.args[0]) if site.args and isinstance(site.args[0], Ref) else None
     if isinstance(held, Seq):
         first = tuple(constant(item) for item in held.items)
+    if method == ".endswith":
+        kinds = frozenset({f"closes-{first}"}) if first in ("'", '"') else frozenset[str]()
     if method == ".startswith":
         return _starts(frame, taints, first)
     return verdict(facts_about(frame, taints, kinds), NO_FACTS)
@@ -125,6 +127,9 @@ def _starts(frame: Frame, taints: Taints, literal: object) -> Value:
             failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-double"}))}
         elif literal in ("http", "http:", "https:", "http://", "https://"):
             failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-scheme"}))}
+        elif literal in ("'", '"'):
+            kinds |= {f"opens-{literal}"}
+            held.update(facts_about(frame, (taint,), frozenset(kinds)))
         elif literal == "-":
             failed = {**failed, **facts_about(frame, (taint,), frozenset({"argument"}))}
         elif isinstance(literal, tuple) and "=" in literal:

@@ -109,6 +109,7 @@ class Engine:
     )
     incomplete: list[Incomplete] = field(default_factory=list[Incomplete])
     steps_left: int = STEPS_PER_ENTRY_MAX
+    literal_route: bool = False  # every route of the entry point is fixed text: so is request.path
     position: ast.AST | None = None  # the statement being executed, for steps of a flow
     load_module: "Callable[[Engine, ModuleInfo], dict[str, Value]] | None" = None
 

@@ -17,6 +17,9 @@ from veilig.audit.engine.value import (
 # the other.
 
 
+UNQUOTED = frozenset({"no-'", 'no-"'})
+
+
 def part_of(frame: Frame, taints: Taints, part: object, grants: frozenset[str] = frozenset()) -> Taints:
     """The taints of a part of the value: what is known of the whole holds for it, not the other way round.
 
@@ -74,6 +77,11 @@ def facts_about(frame: Frame, taints: Taints, kinds: frozenset[str]) -> Facts:
         uid = taint.origin.uid
         found[uid] = found.get(uid, frozenset()) | kinds
         granted = frame.engine.grants.get(uid)
-        if granted is not None and EVERY_KIND in kinds:
-            found[granted[0]] = found.get(granted[0], frozenset()) | granted[1]
+        if granted is None:
+            continue
+        gained = granted[1] if EVERY_KIND in kinds else frozenset[str]()
+        if "inside" in granted[1]:
+            gained = frozenset(f"inside-{kind}" for kind in kinds if kind in UNQUOTED)
+        if gained:
+            found[granted[0]] = found.get(granted[0], frozenset()) | gained
     return found

@@ -120,7 +120,8 @@ def denied_by(literal: object) -> frozenset[str]:
     """The uses a value is harmless for when it does not contain `literal`."""
     if not isinstance(literal, str):
         return frozenset()
-    return frozenset(
+    own = frozenset({f"no-{literal}"}) if literal in ("'", '"') else frozenset[str]()
+    return own | frozenset(
         kind
         for mark, kinds in DENIED
         if literal == mark or (mark == ".." and literal.startswith(".."))

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Callable
 
 from veilig.audit.engine import calls, comprehensions, definitions, expressions, statements
-from veilig.audit.engine.entry import parameter_values
+from veilig.audit.engine.entry import has_literal_route, parameter_values
 from veilig.audit.engine.frame import STEPS_PER_ENTRY_MAX, Engine, Entry, Frame, Listener, OutOfBudgetError
 from veilig.audit.engine.guards import evaluate_compare
 from veilig.audit.engine.invoke import activate, invoke, run_body
@@ -93,6 +93,7 @@ def _follow_entry(engine: Engine, entry: Entry) -> None:
     engine.steps_left = STEPS_PER_ENTRY_MAX
     engine.parts.clear()
     engine.grants.clear()
+    engine.literal_route = has_literal_route(info)
     engine.stack.clear()
     outer = Frame(
         engine=engine,

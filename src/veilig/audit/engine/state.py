@@ -6,6 +6,7 @@ from operator import is_not
 from typing import Any
 
 from veilig.audit.engine.value import (
+    LITERALS,
     NONE,
     Class,
     Const,
@@ -133,7 +134,7 @@ def join_values(state: State, left: Value, right: Value, depth: int = 0) -> Valu
         # A choice between literals stays untainted; None beside a value is the value.
         if left.value is None:
             return right
-        return left if right.value is None else Opaque()
+        return left if right.value is None else Opaque(LITERALS)
     if isinstance(left, Ref) and isinstance(right, Ref):
         return _join_refs(state, left, right, depth)
     for value, other in ((left, right), (right, left)):
@@ -148,6 +149,8 @@ def join_values(state: State, left: Value, right: Value, depth: int = 0) -> Valu
     if isinstance(left, Opaque) and isinstance(right, Opaque):
         prefix = left.prefix if left.prefix == right.prefix else ""
         qual = left.qual if left.qual == right.qual else left.qual or right.qual
+        if qual == LITERALS and left.qual != right.qual:
+            qual = ""
         return Opaque(
             qual,
             taints,

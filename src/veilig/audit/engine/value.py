@@ -188,6 +188,7 @@ type HeapObject = Seq | Dict | Instance
 
 NONE = Const(None)
 UNKNOWN = Opaque()
+LITERALS = "<literals>"  # one of several literals
 
 
 def merge_taints(left: Taints, right: Taints) -> Taints:

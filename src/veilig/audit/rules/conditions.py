@@ -6,7 +6,7 @@ from collections.abc import Callable
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.knowledge import words
 from veilig.audit.engine.state import MISSING, constant, truth
-from veilig.audit.engine.value import Const, Dict, Opaque, Ref, Seq, Value
+from veilig.audit.engine.value import LITERALS, Const, Dict, Opaque, Ref, Seq, Value
 from veilig.audit.rules.rule import Condition
 
 SECRET_WORDS = frozenset(
@@ -104,6 +104,8 @@ def argument_named(position: int, keyword: str, *endings: str) -> Condition:
 
 def is_dynamic(value: Value | None) -> bool:
     """Whether nobody knows the value from the source."""
+    if isinstance(value, Opaque) and value.qual == LITERALS:
+        return False
     return value is not None and not isinstance(value, Const)
 
 

@@ -57,8 +57,15 @@ def _catching_all(sketch: Sketch) -> Marks:
     for handler in sketch.module.handlers:
         if handler.type is not None and dotted(handler.type) == "BaseException":
             again = any(isinstance(node, ast.Raise) for item in handler.body for node in ast.walk(item))
-            if not again and not any("os._exit" in ast.unparse(item) for item in handler.body):
-                yield handler, Confidence.POSSIBLE
+            answers = all(_answers(item) for item in handler.body) and handler.name is None
+            if not again:
+                yield handler, Confidence.POSSIBLE if answers else Confidence.PATTERN
+
+
+def _answers(statement: ast.stmt) -> bool:
+    """The statement replaces the error by an answer: `allowed = False`, `return None`."""
+    value = statement.value if isinstance(statement, ast.Assign | ast.Return) else None
+    return isinstance(value, ast.Constant) or (isinstance(statement, ast.Return) and value is None)
 
 
 _DELETES = re.compile(r"(os\.(unlink|remove|replace|rename|rmdir)|shutil\.(rmtree|move)|\.unlink|\.rename)$")

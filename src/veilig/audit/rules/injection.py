@@ -31,7 +31,8 @@ def shell_argv(frame: Frame, site: CallSite) -> bool:
     first = first_of(frame, site.args[0]) if site.args else None
     second = item_of(frame, site.args[0], 1) if site.args else None
     return (
-        text_of(first) in SHELLS and text_of(second) in ("-c", "/c", "/C", "-lc", "bash", "sh", "-ec")
+        (text_of(first) in SHELLS or not isinstance(first, Const))
+        and text_of(second) in ("-c", "/c", "/C", "-lc", "bash", "sh", "-ec")
     ) or (first is not None and is_dynamic(first) and bool(first.taints))
 
 

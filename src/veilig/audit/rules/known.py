@@ -170,6 +170,7 @@ TESTS: dict[str, frozenset[str]] = {
     },
     ".is_relative_to": _kinds("path"),
     ".startswith": frozenset({"prefix"}),
+    ".endswith": frozenset({"suffix"}),
     "django.utils.http.url_has_allowed_host_and_scheme": _kinds("redirect", "url"),
     "django.utils.http.is_safe_url": _kinds("redirect", "url"),
     ".is_safe_url": _kinds("redirect", "url"),

@@ -4,11 +4,11 @@ import re
 
 from veilig.audit.engine.attributes import outer_bases
 from veilig.audit.engine.frame import CallSite, Frame
-from veilig.audit.engine.state import MISSING, constant
 from veilig.audit.engine.value import Class, OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     both,
+    is_dynamic,
     keyword_is,
     negated,
     text_of,
@@ -36,12 +36,16 @@ TRUST = Rule(
     cwe=501,
     title="unchecked value in the session",
     severity=Severity.LOW,
-    what="a session key is chosen by a request",
+    what="a request decides what the session says",
     why="CWE-501: what lies in the session is trusted later; the sender chooses what is overwritten",
     advice="use fixed session keys, and check values before they are stored",
-    silent="fixed keys",
+    silent="fixed keys with checked values",
     kind="session",
-    sinks=(Sink(("flask.session.__setitem__",), (0,)),),
+    sinks=(
+        Sink(("flask.session.__setitem__", "http.request.session.__setitem__"), (0,)),
+        Sink(("flask.session.__setitem__", "http.request.session.__setitem__"), (1,)),
+    ),
+    flow_confidence=Confidence.POSSIBLE,
     bad="from flask import request, session\ndef f():\n    session[request.args['k']] = 'yes'\n",
     good="from flask import request, session\ndef f():\n    session['k'] = 'yes'\n",
 )
@@ -85,7 +89,7 @@ PICKLE = Rule(
             ("yaml.load", "yaml.load_all", "ruamel.yaml.load"),
             both(
                 negated(safe_loader),
-                lambda _frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
+                lambda _frame, site: bool(site.args) and is_dynamic(site.args[0]),
             ),
         ),
         Check(("yaml.unsafe_load", "yaml.full_load_all", "yaml.unsafe_load_all"), lambda _frame, _site: True),
@@ -93,7 +97,7 @@ PICKLE = Rule(
         Check(("numpy.load",), keyword_is(2, "allow_pickle", True)),
         Check(
             ("jsonpickle.decode", "shelve.open"),
-            lambda _frame, site: bool(site.args) and constant(site.args[0]) is MISSING,
+            lambda _frame, site: bool(site.args) and is_dynamic(site.args[0]),
             Confidence.POSSIBLE,
         ),
         Check(

@@ -13,6 +13,7 @@ from veilig.audit.rules.conditions import (
     both,
     first_of,
     given_true,
+    is_dynamic,
     keyword_is,
     missing,
     text_of,
@@ -162,6 +163,41 @@ HTTPONLY = Rule(
     "    r.set_cookie('session', 'v', secure=True, httponly=True)\n    return r\n",
 )
 
+PARSE_CALLS = (
+    ".parse",
+    "xml.dom.minidom.parse",
+    "xml.dom.minidom.parseString",
+    "xml.dom.pulldom.parse",
+    "xml.dom.pulldom.parseString",
+    "xml.sax.parse",
+    "xml.sax.parseString",
+)
+_SWITCHED_ON = re.compile(r"setFeature\([^,\n]*external[_-]g(es|eneral)[^,\n]*,\s*(True|1)\b")
+
+
+def _external(frame: Frame, site: CallSite) -> bool:
+    name = text_of(site.arg(0))
+    known = "feature_external_ges" in name or "external-general-entities" in name
+    return known and len(site.args) > 1 and truth(frame.state, site.args[1]) is True
+
+
+def _own_text(frame: Frame) -> str:
+    if frame.func is None:
+        return "\n".join(frame.module.lines)
+    node = frame.func.node
+    return "\n".join(frame.module.lines[node.lineno - 1 : node.end_lineno or node.lineno])
+
+
+def _parsing(frame: Frame) -> bool:
+    """The function that switches entities on also parses: what it parses decides."""
+    return re.search(r"\.parse(String)?\(", _own_text(frame)) is not None
+
+
+def _parses_external(frame: Frame, site: CallSite) -> bool:
+    """Entities were switched on in this function, and the text is not one the source knows."""
+    return is_dynamic(site.arg(0)) and _SWITCHED_ON.search(_own_text(frame)) is not None
+
+
 XXE = Rule(
     id="xml-external-entities",
     cwe=611,
@@ -178,16 +214,8 @@ XXE = Rule(
         Check(("lxml.etree.XMLParser", "lxml.etree.XMLPullParser"), given_true(99, "resolve_entities")),
         Check(("lxml.etree.XMLParser",), given_true(99, "load_dtd")),
         Check(("lxml.etree.XMLParser",), keyword_is(99, "no_network", False)),
-        Check(
-            (".setFeature",),
-            both(
-                lambda _frame, site: (
-                    "feature_external_ges" in text_of(site.arg(0))
-                    or "external-general-entities" in text_of(site.arg(0))
-                ),
-                lambda frame, site: truth(frame.state, site.args[1]) is True if len(site.args) > 1 else False,
-            ),
-        ),
+        Check((".setFeature",), lambda frame, site: _external(frame, site) and not _parsing(frame)),
+        Check(PARSE_CALLS, _parses_external),
     ),
     bad="from lxml import etree\ndef read(data):\n"
     "    return etree.fromstring(data, etree.XMLParser(resolve_entities=True))\n",

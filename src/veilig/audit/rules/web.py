@@ -120,6 +120,27 @@ PATH = Rule(
     "    return target.read_text()\n",
 )
 
+PROBE = Rule(
+    id="path-probe",
+    cwe=22,
+    title="existence of any path shown",
+    severity=Severity.LOW,
+    what="a path from outside is looked for",
+    why="CWE-22: the answer tells which files exist outside the directory that was meant",
+    advice="resolve the path and require is_relative_to(directory) before asking",
+    silent="paths checked first, basename, secure_filename",
+    kind="path",
+    fix_id="path-guard",
+    sinks=(
+        Sink(("os.path.exists", "os.path.isfile", "os.path.isdir", "os.stat", "os.path.getsize"), (0,)),
+        Sink((".exists", ".is_file", ".is_dir", ".stat"), ("self",), lambda _frame, site: not site.args),
+    ),
+    bad="import os\nfrom flask import request\ndef there():\n"
+    "    return str(os.path.exists('/srv/files/' + request.args['name']))\n",
+    good="import os\nfrom flask import request\ndef there():\n"
+    "    return str(os.path.exists('/srv/files/' + os.path.basename(request.args['name'])))\n",
+)
+
 ARCHIVE = Rule(
     id="archive-traversal",
     cwe=22,
@@ -295,4 +316,4 @@ REDIRECT = Rule(
     "    return redirect(PAGES.get(request.args['next'], '/'))\n",
 )
 
-RULES = (PATH, ARCHIVE, XSS, MARKUP, SSRF, REDIRECT)
+RULES = (PATH, PROBE, ARCHIVE, XSS, MARKUP, SSRF, REDIRECT)
