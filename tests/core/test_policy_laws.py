@@ -337,7 +337,7 @@ def test_the_generated_policies_allow_ask_and_deny():
     """A law over policies that refuse everything would say nothing."""
     seen: set[Verdict] = set()
 
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=600, deadline=None, database=None, derandomize=True)
     @given(policies, actions, moments)
     def collect(doc: Doc, action: Action, facts: Facts) -> None:
         seen.add(decide(read(doc), action, AGENT, facts_for(action, facts)).verdict)

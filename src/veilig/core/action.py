@@ -20,6 +20,7 @@ from veilig.core.effect import (
     Effects,
     InCopy,
     InWall,
+    OfSource,
     OnFile,
     OnTarget,
     OnTree,
@@ -105,19 +106,19 @@ class DeleteFile(OnFile):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenWorkspace(InCopy):
+class OpenWorkspace(OfSource):
     """Make (or make anew) the session's throw-away copy of the absolute folder `source`."""
 
-    source: str
     kind: Literal["workspace.open"] = "workspace.open"
     effects: ClassVar[Effects] = READ
 
-    def __post_init__(self) -> None:
-        check.need_absolute(self.source)
 
-    @property
-    def target(self) -> str:
-        return self.source
+@dataclass(frozen=True, slots=True)
+class ReadHistory(OfSource):
+    """What the last commits of `source` changed, as edits that lead from the copy back to each of them."""
+
+    kind: Literal["history.read"] = "history.read"
+    effects: ClassVar[Effects] = READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,17 +226,20 @@ class ScanCode(InWall):
     """Audit the copy: parsed, never imported or run. `repairs`: also propose an edit for each weakness.
 
     report: also the whole audit report. pattern: in it, also what only looks like a weakness.
+    diff: report on what this unified diff would add to the copy; it is applied to texts in memory only.
     """
 
     paths: tuple[str, ...] = ()  # empty: everything
     repairs: bool = False
     report: bool = False
     pattern: bool = False
+    diff: str = ""
     kind: Literal["audit.scan"] = "audit.scan"
     effects: ClassVar[Effects] = READ
 
     def __post_init__(self) -> None:
         InWall.__post_init__(self)
+        check.need_size(self.diff, self.kind)
         for path in self.paths:
             check.need_path(path)
 
@@ -375,6 +379,7 @@ type Action = (
     | PatchFile
     | DeleteFile
     | OpenWorkspace
+    | ReadHistory
     | ApplyPatch
     | CommitBranch
     | RunCommand

@@ -79,6 +79,15 @@ class Approval:
     spent: bool = False
     closed: str = ""
 
+    @property
+    def claim(self) -> str:
+        """The ledger's key that the act takes when it spends this approval."""
+        return f"approval:{self.id}"
+
+    def spent_if(self, claimed: bool) -> "Approval":
+        """The same approval, spent when its claim is taken."""
+        return replace(self, spent=True) if claimed else self
+
     def missing(self) -> tuple[Need, ...]:
         """Needs that the votes so far do not meet; each counts distinct people."""
         return tuple(need for need in self.needs if len(self._voices(need)) < need.quorum)

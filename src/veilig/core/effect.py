@@ -68,6 +68,21 @@ class OnFile(InCopy):
 
 
 @dataclass(frozen=True, slots=True)
+class OfSource(InCopy):
+    """Reads the absolute folder `source`, which the session was started for; nothing there changes."""
+
+    source: str
+
+    def __post_init__(self) -> None:
+        check.need_absolute(self.source)
+
+    @property
+    def target(self) -> str:
+        """What the action names."""
+        return self.source
+
+
+@dataclass(frozen=True, slots=True)
 class OnTree:
     """The user's own folder `root`, absolute path."""
 

@@ -41,6 +41,9 @@ from veilig.core.redact import Redactor
 
 ACTING: ContextVar[bool] = ContextVar("veilig_acting", default=False)  # true only while a provider acts
 
+# Without `action.started`, of which every act leaves one: the claim says whether an approval is spent.
+ASKED = tuple(name for name in approvals.APPROVAL_EVENTS if name != "action.started")
+
 GRACE_S = 30.0  # a provider enforces the action's own timeout; this catches one that hangs
 
 
@@ -181,7 +184,7 @@ class Gate:
             if tx.count(budget.key, now - round(budget.window_s * 1000)) >= budget.limit:
                 why = f"budget {budget.key} is spent: {budget.limit} in {budget.window_s:.0f} s"
                 return self._refuse(tx, case, decided.rule, why)
-        if approval is not None and not tx.claim(f"approval:{approval.id}"):
+        if approval is not None and not tx.claim(approval.claim):
             return self._refuse(tx, case, decided.rule, f"approval {approval.id} is already spent")
         tx.append("action.started", self.session, case.started(decided, approval))
         life_s = min(case.timeout_s + GRACE_S, COMMAND_TIMEOUT_S_MAX)
@@ -191,7 +194,7 @@ class Gate:
 
     def _approved(self, tx: Tx, case: Case, decided: Decided) -> Approval | _Asked | Outcome:
         """The approval this act may spend; else the question that was asked, or the refusal that stands."""
-        known = approvals.fold(tx.events(names=approvals.APPROVAL_EVENTS)).values()
+        known = [a.spent_if(tx.claimed(a.claim)) for a in approvals.fold(tx.events(names=ASKED)).values()]
         now, boot = tx.now_ms(), tx.boot
         if denied := approvals.recently_denied(known, case.digest, now):
             return self._refuse(tx, case, decided.rule, f"people denied this act (approval {denied.id})")

@@ -99,7 +99,7 @@ class Case:
             body["budget_keys"] = [b.key for b in decided.budgets]
         if approval is not None:
             body["approval"] = approval.id
-            body["claims"] = [f"approval:{approval.id}"]
+            body["claims"] = [approval.claim]
         return body
 
     def question(self, decided: Decided, session: str, now_ms: int, boot: str) -> Approval:

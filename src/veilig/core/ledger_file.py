@@ -27,6 +27,7 @@ SCHEMA: dict[str, str] = {
         " wall_ms INTEGER NOT NULL, body TEXT NOT NULL, leaf BLOB NOT NULL, hash BLOB NOT NULL) STRICT"
     ),
     "events_session": "CREATE INDEX events_session ON events (session)",  # the rowid is seq: (session, seq)
+    "events_name": "CREATE INDEX events_name ON events (name)",  # approvals and grants among a million acts
     "head": (
         "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL,"
         " hash BLOB NOT NULL, t_ms INTEGER NOT NULL, boot TEXT NOT NULL, up_ms INTEGER NOT NULL,"

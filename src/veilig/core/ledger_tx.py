@@ -111,6 +111,11 @@ class Tx:
         self._promised.add(key)
         return True
 
+    def claimed(self, key: str) -> bool:
+        """Was this key ever claimed?"""
+        self._must_be_open()
+        return self._taken(key)
+
     def events(
         self, session: str | None = None, names: Collection[str] | None = None, after: int = 0
     ) -> Iterator[Event]:

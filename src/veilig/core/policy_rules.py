@@ -18,6 +18,7 @@ from veilig.core.action import (
     OpenWorkspace,
     PatchFile,
     ReadFile,
+    ReadHistory,
     RunCommand,
     RunTests,
     ScanCode,
@@ -207,6 +208,12 @@ def _open(case: Case) -> None:
         case.grant(Verdict.ALLOW, "reading the copy", "copies the folder this session was started for")
 
 
+def _history(case: Case) -> None:
+    action = case.action
+    if isinstance(action, ReadHistory) and _same_root(case, action.source):
+        case.grant(Verdict.ALLOW, "reading the copy", "reads older states of the files in the copy")
+
+
 def _command(case: Case) -> None:
     action = case.action
     if not isinstance(action, RunCommand):
@@ -318,6 +325,7 @@ JUDGES: Mapping[str, Judge] = {
     "file.delete": _change_file,
     "workspace.open": _open,
     "workspace.diff": _look,
+    "history.read": _history,
     "workspace.apply": _patch,
     "git.branch": _patch,
     "policy.edit": _edit_policy,
