@@ -32,6 +32,7 @@ from veilig.providers.box import Box, Terms, find_python
 from veilig.providers.deliver import DeliverProvider
 from veilig.providers.files import FilesProvider, Workspace
 from veilig.providers.guarding import RepairGuard
+from veilig.providers.history import HistoryProvider
 from veilig.providers.sandbox.ladder import preflight
 from veilig.providers.sandbox.probe import Probe
 from veilig.providers.sandbox.wall import Bounds, Feature, Wall
@@ -194,6 +195,7 @@ class _Wired:
             providers=[
                 self.files,
                 self.work,
+                HistoryProvider(self.workspace, self.clock, self.redactor.learn_text),
                 DeliverProvider(self.source, self.clock, self.redactor.seal),
             ],
             redactor=self.redactor,

@@ -8,8 +8,8 @@ function of the recorded state and the last outcome.
 from collections.abc import Callable
 from typing import Any, cast
 
+from veilig.agent.fix_history import History
 from veilig.agent.fix_match import brought, matching, seen, still_there
-from veilig.agent.fix_proof import Proof
 from veilig.agent.fix_state import (
     FIXED,
     KINDS,
@@ -55,7 +55,7 @@ _ONLY = {
 }
 
 
-class FixPlanner(Proof):
+class FixPlanner(History):
     """The embedded planner of `veilig fix`."""
 
     def first(self) -> Step:
@@ -78,6 +78,8 @@ class FixPlanner(Proof):
             "baseline": self._after_baseline,
             "refresh": self._after_refresh,
             "propose": self._after_propose,
+            "history": self._after_history,
+            "probe": self._after_probe,
             "search": self._after_search,
             "rescan": self._after_rescan,
             "retest": self._after_retest,
@@ -139,6 +141,15 @@ class FixPlanner(Proof):
         else:
             now.notes.append(f"{problem.title}: no repairs could be proposed: {outcome.detail}")
         return self._work(now)
+
+    def _after_history(self, now: State, outcome: Outcome) -> Step:
+        self._take_history(now, self._current(now), outcome)
+        return self._work(now)
+
+    def _after_probe(self, now: State, outcome: Outcome) -> Step:
+        problem = self._current(now)
+        self._take_probe(problem, outcome)
+        return self._give_up(now, problem.why)
 
     def _after_search(self, now: State, outcome: Outcome) -> Step:
         problem = self._current(now)
@@ -227,6 +238,14 @@ class FixPlanner(Proof):
         if problem.kind in ("test", "import") and not problem.asked:
             now.stage = "propose"
             return self._step(now, ProposePatch(canonical_text(cast(JSON, problem.failure))))
+        if (step := self._read_history(now, index)) is not None:
+            return step
+        if (probe := self._look_back(now, index)) is not None:
+            now.trial = Trial(index, probe[0], probe[1][1:])
+            now.stage = "change"
+            return self._step(now, from_json(probe[1][0]))
+        if problem.proposals:  # the history offers an undo
+            return self._try(now, index)
         if problem.kind == "test" and not problem.searched and problem.tests and problem.lines:
             now.stage = "search"
             left_s = max(5.0, (self._options.budget_s - now.used_s) * SEARCH_SHARE)
@@ -234,6 +253,9 @@ class FixPlanner(Proof):
             return self._step(
                 now, SearchPatch(tuple(problem.tests), lines, budget_s=left_s, timeout_s=left_s + 60.0)
             )
+        if problem.undo:
+            problem.proposals, problem.undo = [problem.undo], {}
+            return self._try(now, index)
         problem.status = UNFIXED
         problem.why = problem.why or "no repair is known for it"
         return None
@@ -266,6 +288,8 @@ class FixPlanner(Proof):
     def _prove(self, now: State) -> Step:
         """The weakest proof not yet given: re-scan what was touched, then the tests."""
         trial, problem = self._trial(now), self._current(now)
+        if trial.proposal.get("probe"):
+            return self._probe(now, problem)
         if not trial.rescanned and problem.kind != "test":
             now.stage = "rescan"
             return self._step(now, ScanCode(tuple(p for p in self._paths(trial))))

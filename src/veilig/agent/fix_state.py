@@ -67,6 +67,8 @@ class Problem:
     lines: list[JSON] = field(default_factory=list[JSON])
     asked: bool = False  # deterministic repairs were asked for
     searched: bool = False
+    history: Json = field(default_factory=dict[str, JSON])  # what agent/fix_history.py knows of older states
+    undo: Json = field(default_factory=dict[str, JSON])  # an undo that only a person may choose
     tried: int = 0
     status: str = OPEN
     fix: str = ""
@@ -112,6 +114,7 @@ class State:
     files_changed: int = 0
     applied: str = ""
     used_s: float = 0.0
+    probes: int = 0  # test runs of older states, over all problems
     restarts: int = 0  # how often a step in doubt made us begin again
     unproven: str = ""  # why the whole may not be brought back
     v: int = STATE_VERSION
@@ -120,7 +123,7 @@ class State:
         """The state as JSON values; closed problems keep no proposals."""
         for problem in self.problems:
             if problem.status != OPEN:
-                problem.proposals = []
+                problem.proposals, problem.history, problem.undo = [], {}, {}
         return asdict(self)
 
     @classmethod

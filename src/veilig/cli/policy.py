@@ -26,6 +26,7 @@ ACTION_BYTES_MAX = 8 << 20  # twice the largest action the system takes
 _SHORT: Mapping[str, tuple[str, ...]] = {
     "file.read": ("path",),
     "workspace.open": ("source",),
+    "history.read": ("source",),
     "workspace.diff": (),
     "workspace.apply": ("root",),
     "git.branch": ("root",),

@@ -14,6 +14,7 @@ WORDS = {
     "tests.run": "running the tests",
     "repair.propose": "looking for known repairs",
     "repair.search": "searching for an edit",
+    "history.read": "reading the history",
     "file.patch": "trying an edit",
     "file.write": "trying an edit",
     "file.delete": "taking a file back",

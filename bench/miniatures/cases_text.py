@@ -1,0 +1,85 @@
+"""Which miniature projects are broken in their syntax, imports and names?"""
+# ruff: noqa: E501  (small files as one string)
+
+from case import INI, Case, module
+
+_ADD = "from app import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n"
+_GREET = "from app import greet\n\n\ndef test_greet():\n    assert greet('Ann') == 'hello Ann'\n"
+
+SYNTAX = (
+    module("syntax", "missing colon", "def add(a, b)\n    return a + b\n", _ADD),
+    module("syntax", "unclosed bracket", "def add(a, b):\n    return sum([a, b]\n", _ADD),
+    module("syntax", "unclosed string", "def greet(name):\n    return 'hello + name\n", _GREET, r"\+.*'hello '"),
+    module("syntax", "assignment in a condition",
+           "def same(a, b):\n    if a = b:\n        return True\n    return False\n",
+           "from app import same\n\n\ndef test_same():\n    assert same(1, 1)\n    assert not same(1, 2)\n"),
+    module("syntax", "tab among spaces", "def add(a, b):\n    total = a\n\ttotal += b\n    return total\n", _ADD),
+    module("syntax", "unindented body", "def add(a, b):\nreturn a + b\n", _ADD),
+    module("syntax", "print statement", "def add(a, b):\n    print 'adding'\n    return a + b\n", _ADD),
+    module("syntax", "merge conflict markers",
+           "def add(a, b):\n<<<<<<< HEAD\n    return a - b\n=======\n    return a + b\n>>>>>>> fix\n", _ADD,
+           r"return a \+ b|-    return a - b"),
+    module("syntax", "curly quotes", "def greet(name):\n    return \u201chello \u201d + name\n", _GREET),
+    module("syntax", "no-break space", "def add(a, b):\n    return\u00a0a + b\n", _ADD),
+    module("syntax", "quotes inside an f-string",
+           "def greet(person):\n    return f'hello {person['name']}' if person else f'{person['name'}'\n",
+           "from app import greet\n\n\ndef test_greet():\n    assert greet({'name': 'Ann'}) == 'hello Ann'\n"),
+    module("syntax", "else if", "def sign(n):\n    if n > 0:\n        return 1\n    else if n < 0:\n        return -1\n    return 0\n",
+           "from app import sign\n\n\ndef test_sign():\n    assert [sign(5), sign(-5), sign(0)] == [1, -1, 0]\n"),
+    module("syntax", "unclosed bracket before a function",
+           "LIMITS = {'low': 1, 'high': (2, 3)\n\n\ndef add(a, b):\n    return a + b\n", _ADD),
+    module("syntax", "increment operator", "def up(n):\n    n++\n    return n\n",
+           "from app import up\n\n\ndef test_up():\n    assert up(1) == 2\n"),
+)  # fmt: skip
+
+IMPORTS = (
+    module("import", "collections.Mapping", "from collections import Mapping\n\n\ndef is_map(x):\n    return isinstance(x, Mapping)\n",
+           "from app import is_map\n\n\ndef test_map():\n    assert is_map({})\n"),
+    module("import", "imp.reload", "import imp\nimport json\n\n\ndef again():\n    return imp.reload(json)\n",
+           "from app import again\n\n\ndef test_again():\n    assert again().__name__ == 'json'\n"),
+    module("import", "inspect.getargspec", "import inspect\n\n\ndef names(f):\n    return inspect.getargspec(f).args\n",
+           "from app import names\n\n\ndef test_names():\n    assert names(lambda a, b: 0) == ['a', 'b']\n"),
+    module("import", "asyncio.coroutine",
+           "import asyncio\n\n\n@asyncio.coroutine\ndef load(n):\n    yield from asyncio.sleep(0)\n    return n\n",
+           "import asyncio\n\nfrom app import load\n\n\ndef test_load():\n    assert asyncio.run(load(3)) == 3\n"),
+    module("import", "distutils.version",
+           "from distutils.spawn import find_executable\n\n\ndef has(name):\n    return find_executable(name) is not None\n",
+           "from app import has\n\n\ndef test_has():\n    assert has('sh')\n    assert not has('no-such-tool')\n"),
+    module("import", "pipes.quote", "import pipes\n\n\ndef quoted(s):\n    return pipes.quote(s)\n",
+           "from app import quoted\n\n\ndef test_quoted():\n    assert quoted('a b') == \"'a b'\"\n"),
+    module("import", "misspelt module", "import jsn\n\n\ndef load(s):\n    return jsn.loads(s)\n",
+           "from app import load\n\n\ndef test_load():\n    assert load('[1]') == [1]\n"),
+    module("import", "misspelt name", "from collections import defualtdict\n\n\ndef table():\n    return defualtdict(list)\n",
+           "from app import table\n\n\ndef test_table():\n    assert table()['x'] == []\n"),
+    module("import", "name moved in the project", "from shapes import area\n\n\ndef double(n):\n    return 2 * area(n)\n",
+           "from app import double\n\n\ndef test_double():\n    assert double(3) == 18\n",
+           shapes="SIDES = 4\n", squares="def area(n):\n    return n * n\n"),
+    module("import", "forgotten import", "def now_json(value):\n    return json.dumps(value)\n",
+           "from app import now_json\n\n\ndef test_json():\n    assert now_json([1]) == '[1]'\n"),
+    module("import", "circular import",
+           "from prices import net\n\nRATE = 2\n\n\ndef gross(n):\n    return net(n) * RATE\n",
+           "import app\n\n\ndef test_gross():\n    assert app.gross(3) == 12\n",
+           prices="from app import RATE\n\n\ndef net(n):\n    return n * RATE\n"),
+    Case("import", "file that shadows the standard library",
+         {**INI, "random.py": "def pick(xs):\n    return xs[0]\n",
+          "app.py": "import random\n\n\ndef dice():\n    return random.randint(1, 6)\n",
+          "tests/test_app.py": "from app import dice\n\n\ndef test_dice():\n    assert 1 <= dice() <= 6\n"}),
+)  # fmt: skip
+
+NAMES = (
+    module("name", "misspelt variable", "def total(items):\n    result = sum(items)\n    return reslt\n",
+           "from app import total\n\n\ndef test_total():\n    assert total([1, 2]) == 3\n"),
+    module("name", "missing self", "class Box:\n    def __init__(self):\n        self.items = [1]\n\n    def count(self):\n        return len(items)\n",
+           "from app import Box\n\n\ndef test_count():\n    assert Box().count() == 1\n"),
+    module("name", "misspelt method", "def shout(s):\n    return s.uper()\n",
+           "from app import shout\n\n\ndef test_shout():\n    assert shout('a') == 'A'\n"),
+    module("name", "self forgotten in a method", "class Box:\n    def size():\n        return 3\n",
+           "from app import Box\n\n\ndef test_size():\n    assert Box().size() == 3\n"),
+    module("name", "misspelt keyword argument",
+           "def scale(n, factor=1):\n    return n * factor\n\n\ndef double(n):\n    return scale(n, facter=2)\n",
+           "from app import double\n\n\ndef test_double():\n    assert double(4) == 8\n"),
+    module("name", "method of an older Python", "def known(d, k):\n    return d.has_key(k)\n",
+           "from app import known\n\n\ndef test_known():\n    assert known({1: 2}, 1)\n    assert not known({}, 1)\n"),
+    module("name", "null of another language", "def first(xs):\n    return xs[0] if xs else null\n",
+           "from app import first\n\n\ndef test_first():\n    assert first([]) is None\n    assert first([4]) == 4\n"),
+)  # fmt: skip

@@ -1,0 +1,121 @@
+"""How many broken miniature projects does `veilig fix` mend, by kind, and in what time?
+
+    python bench/miniatures/run.py [--only TEXT] [--json FILE]
+
+Each project is made in a temporary folder and goes through the real command line; nothing is mocked.
+A repair is "fixed" when every problem is fixed and the diff is of the right kind, "otherwise" when it is
+proven but looks unlike the right one, "proposed" when a person is asked, "not fixed" else.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from case import Case
+from cases_config import DEPENDENCIES, SETTINGS
+from cases_crash import CRASH, HISTORY
+from cases_text import IMPORTS, NAMES, SYNTAX
+
+CASES = (*SYNTAX, *IMPORTS, *NAMES, *DEPENDENCIES, *SETTINGS, *CRASH, *HISTORY)
+BUDGET_S = 40
+VERDICTS = ("fixed", "otherwise", "proposed", "not fixed")
+
+
+def make(case: Case, root: Path) -> None:
+    """Write the project, with its history when it has one."""
+    if case.commits:
+        _git(root, "init", "-q", "-b", "main")
+    for subject, files in case.commits:
+        _write(root, files)
+        _commit(root, subject)
+    _write(root, case.files)
+    if case.committed:
+        _commit(root, "Change how it works")
+
+
+def _write(root: Path, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        place = root / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8", newline="")
+
+
+def _commit(root: Path, subject: str) -> None:
+    _git(root, "add", "-A")
+    _git(root, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-q", "-m", subject)
+
+
+def _git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, timeout=60)
+
+
+def run(case: Case) -> tuple[str, float, dict[str, Any]]:
+    """(verdict, seconds, the result) of one project."""
+    with tempfile.TemporaryDirectory(prefix="veilig-mini-") as folder:
+        root = Path(folder)
+        make(case, root)
+        argv = [
+            str(Path(sys.executable).with_name("veilig")),
+            "fix",
+            str(root),
+            "--json",
+            "--budget",
+            str(BUDGET_S),
+            *case.arguments,
+        ]
+        started_s = time.monotonic()
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
+        spent_s = time.monotonic() - started_s
+    try:
+        result = json.loads(done.stdout)
+    except ValueError:
+        return "not fixed", spent_s, {"error": (done.stdout + done.stderr)[-2000:]}
+    return judge(case, result), spent_s, result
+
+
+def judge(case: Case, result: Mapping[str, Any]) -> str:
+    """What became of the project."""
+    problems: Sequence[Mapping[str, Any]] = result.get("problems", [])
+    states = {str(p["status"]) for p in problems}
+    if not problems or "not fixed" in states:
+        return "not fixed"
+    if "proposed" in states:
+        return "proposed"
+    return "fixed" if re.search(case.right, str(result.get("diff", ""))) else "otherwise"
+
+
+def main() -> int:
+    """Print one line per project and the table by kind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="run the projects whose kind or name holds this text")
+    parser.add_argument("--json", default="", help="also write every result to this file")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for case in CASES:
+        if options.only not in f"{case.kind}: {case.name}":
+            continue
+        verdict, spent_s, result = run(case)
+        print(f"{case.kind:<11} {case.name:<48} {verdict:<10} {spent_s:6.1f} s", flush=True)
+        rows.append(
+            {"kind": case.kind, "name": case.name, "verdict": verdict, "seconds": spent_s, "result": result}
+        )
+        if options.json:
+            Path(options.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    print("\n| kind | projects | " + " | ".join(VERDICTS) + " | median s |\n|---|---|" + "---|" * 5)
+    for kind in [*dict.fromkeys(r["kind"] for r in rows), "all"]:
+        here = [r for r in rows if kind in (r["kind"], "all")]
+        counts = [sum(r["verdict"] == v for r in here) for v in VERDICTS]
+        middle = sorted(r["seconds"] for r in here)[len(here) // 2]
+        print(f"| {kind} | {len(here)} | " + " | ".join(map(str, counts)) + f" | {middle:.1f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
