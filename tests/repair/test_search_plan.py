@@ -4,60 +4,19 @@ import pytest
 
 from veilig.repair import detect, search
 from veilig.repair.candidates import Candidate, generate
+from veilig.repair.choose import Evidence, choose
 from veilig.repair.detect import Runner
 from veilig.repair.edit import Edit, apply
 from veilig.repair.locate import Line
 from veilig.repair.recipes.proposal import Confidence, Failure
-from veilig.repair.testreport import Outcome, Test, TestReport
-from veilig.repair.validate import explain, verdict
+from veilig.repair.simplify import simplify
+from veilig.repair.testreport import Outcome, Test
 
 TEXT = "def f(a, n):\n    return a[:n]\n"
 
 
 def candidates() -> list[Candidate]:
     return list(generate({"m.py": TEXT}, [Line("m.py", 2, 1.0, "")]))
-
-
-def report(complete: bool = True, /, **outcomes: str) -> TestReport:
-    tests = {name: Test(name, Outcome(value), 0.1, 0.1) for name, value in outcomes.items()}
-    return TestReport(
-        "pytest", complete, 0, "" if complete else "it died", tests, tuple(tests), (), (), "", 1.0
-    )
-
-
-@pytest.mark.parametrize(
-    ("after", "good"),
-    [
-        ({"a": "passed", "b": "passed"}, True),
-        ({"a": "failed", "b": "passed"}, False),
-        ({"a": "skipped", "b": "passed"}, False),
-        ({"a": "xfailed", "b": "passed"}, False),
-        ({"b": "passed"}, False),
-        ({"a": "passed", "b": "failed"}, False),
-        ({"a": "passed", "b": "skipped"}, False),
-        ({"a": "passed", "b": "xfailed"}, False),
-        ({"a": "passed"}, False),
-    ],
-)
-def test_only_a_target_that_passes_with_nothing_lost_is_good(after: dict[str, str], good: bool) -> None:
-    assert verdict(report(a="failed", b="passed"), report(**after), ["a"]).good is good
-
-
-def test_a_run_that_did_not_end_proves_nothing() -> None:
-    result = verdict(report(a="failed"), report(False, a="passed"), ["a"])
-    assert (result.good, "it died" in explain(result)) == (False, True)
-
-
-def test_an_unrelated_failure_that_stays_does_not_block() -> None:
-    assert verdict(report(a="failed", c="failed"), report(a="passed", c="failed"), ["a"]).good
-
-
-def test_an_unrelated_failure_that_is_skipped_afterwards_was_not_repaired() -> None:
-    assert not verdict(report(a="failed", c="failed"), report(a="passed", c="skipped"), ["a"]).good
-
-
-def test_no_target_is_no_proof() -> None:
-    assert not verdict(report(a="passed"), report(a="passed"), []).good
 
 
 def test_rounds_grow_and_lose_no_candidate() -> None:
@@ -103,24 +62,61 @@ def one(cost: float, text: str, line: int = 2, family: str = "const") -> Candida
 
 
 def test_the_cheapest_patch_is_chosen_and_rivals_lower_the_confidence() -> None:
-    alone = search.choose([one(1, "x")], search.Evidence(3, 4))
-    crowd = search.choose(
-        [one(2, "y", 9), one(1, "x"), *(one(3, str(n), n) for n in range(6))], search.Evidence(1)
-    )
+    alone = choose([one(1, "x")], Evidence(3, 4))
+    crowd = choose([one(2, "y", 9), one(1, "x"), *(one(3, str(n), n) for n in range(6))], Evidence(1))
     assert alone is not None
     assert crowd is not None
     assert (alone.confidence, crowd.confidence) == (Confidence.HIGH, Confidence.LOW)
     assert crowd.best.title == "x"
 
 
+def test_the_patch_that_others_agree_with_comes_before_a_cheaper_one_that_stands_alone() -> None:
+    agreed = {0: ("a", "x"), 1: ("a", "b"), 2: ("a", "b"), 3: ("a", "b")}
+    found = [one(1, "lone"), one(1.2, "p"), one(1.3, "q"), one(1.4, "r")]
+    chosen = choose(found, Evidence(2, 4, answers=agreed))
+    assert chosen is not None
+    assert (chosen.best.title, chosen.confidence, chosen.decision) == ("p", Confidence.HIGH, "")
+    assert "2 other patches behave the same" in chosen.why
+
+
+def test_a_patch_that_crashes_where_others_answer_comes_last() -> None:
+    said = {0: ("a", "!IndexError", "late"), 1: ("a", "b", "c")}
+    chosen = choose([one(1, "crash"), one(1.5, "whole")], Evidence(1, answers=said))
+    assert chosen is not None
+    assert chosen.best.title == "whole"
+
+
+def test_one_failing_test_and_many_behaviours_need_a_decision() -> None:
+    said = {number: ("a", str(number)) for number in range(4)}
+    found = [one(1 + number / 10, str(number)) for number in range(4)]
+    weak = choose(found, Evidence(1, 0, answers=said))
+    strong = choose(found, Evidence(4, 4, answers=said))
+    assert weak is not None
+    assert strong is not None
+    assert (weak.confidence, strong.confidence) == (Confidence.LOW, Confidence.HIGH)
+    assert ("4 different behaviours" in weak.decision, strong.decision) == (True, "")
+
+
+def test_calls_that_some_patch_was_not_asked_decide_nothing() -> None:
+    said = {0: ("a", "unasked"), 1: ("a", "b")}
+    chosen = choose([one(1, "x"), one(1.1, "y")], Evidence(2, answers=said))
+    assert chosen is not None
+    assert "behave the same" in chosen.why
+
+
+def test_answers_that_are_no_list_are_not_believed() -> None:
+    told = search.News(search.Told.BEHAVIOUR, {"answers": "abc"}, 1)
+    assert search.answers(told) == ()
+
+
 def test_a_patch_that_copies_the_expected_value_comes_after_one_that_does_not() -> None:
-    chosen = search.choose([one(1, "42"), one(1.5, "n")], search.Evidence(1, 0, frozenset({"42"})))
+    chosen = choose([one(1, "42"), one(1.5, "n")], Evidence(1, 0, frozenset({"42"})))
     assert chosen is not None
     assert chosen.best.title == "n"
 
 
 def test_nothing_plausible_is_no_choice() -> None:
-    assert search.choose([], search.Evidence(1)) is None
+    assert choose([], Evidence(1)) is None
 
 
 def test_hints_come_from_messages() -> None:
@@ -139,13 +135,19 @@ def test_hints_come_from_messages() -> None:
         ("a * 1", "a"),
         ("1 * a[0]", "a[0]"),
         ("a + 1", "a + 1"),
+        ("n + (a + 0)", "n + a"),
+        ("len(a + 0)", "len(a)"),
+        ("0 + a * 1", "a"),
+        ("--n", "n"),
+        ("a + False", "a + False"),
+        ("n // 1", "n // 1"),
     ],
 )
 def test_a_patch_is_written_as_a_person_would(ugly: str, simple: str) -> None:
     text = "def f(a, n):\n    return b   \n"
     start = text.index("b")
     found = Candidate("m.py", (Edit("m.py", start, start + 1, ugly),), "x", 1, "", 2, None)
-    assert apply(text, search.simplify(text, found).edits) == text.replace("b", simple)
+    assert apply(text, simplify(text, found).edits) == text.replace("b", simple)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +185,14 @@ def test_a_changed_constant_that_leaves_a_needless_operand_takes_it_away() -> No
     text = "def f(x):\n    return 1 + g(x[1:])\n"
     start = text.index("1 +")
     found = Candidate("m.py", (Edit("m.py", start, start + 1, "0"),), "const", 1, "", 2, None)
-    assert apply(text, search.simplify(text, found).edits) == "def f(x):\n    return g(x[1:])\n"
+    assert apply(text, simplify(text, found).edits) == "def f(x):\n    return g(x[1:])\n"
 
 
 def test_a_patch_with_nothing_to_simplify_is_left_as_it_is() -> None:
     text = "def f(x):\n    return x + 0\n"
     start = text.index("x +")
     found = Candidate("m.py", (Edit("m.py", 4, 5, "g"),), "const", 1, "", 2, None)
-    assert search.simplify(text, found) is found
-    assert search.simplify(
+    assert simplify(text, found) is found
+    assert simplify(
         text, Candidate("m.py", (Edit("m.py", start, start + 5, "x"),), "x", 1, "", 2, None)
     ).edits

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from veilig.core.action import SearchPatch
@@ -16,12 +17,22 @@ from veilig.providers.files import Workspace
 from veilig.providers.testing import Tests
 from veilig.repair import search
 from veilig.repair.candidates import Candidate, generate
+from veilig.repair.choose import Evidence, choose
 from veilig.repair.detect import TestCommand
 from veilig.repair.locate import Line, is_test_path, nearest
+from veilig.repair.simplify import simplify
 from veilig.repair.testreport import Test, TestReport
 
 PROPOSALS_MAX = 8  # plausible patches handed to the proof; more are the same guess again
 GRACE_S = 20.0  # collection and the last batch, beyond the search's own deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A candidate that passed, and what it answers to calls near those of the tests."""
+
+    candidate: Candidate
+    answers: tuple[str, ...]
 
 
 class Searcher:
@@ -45,13 +56,14 @@ class Searcher:
         literals = frozenset((*hints.strings, *map(str, hints.integers)))
         found = generate(files, lines, hints)
         keep = nearest(report.tests.values(), lines)
-        plausible, tried = await self._rounds(found, command, failing, keep, action.budget_s, permit)
-        simple = [search.simplify(files[c.path], c) for c in plausible]
-        choice = search.choose(simple, search.Evidence(len(failing), literals=literals))
+        hits, tried = await self._rounds(found, command, failing, keep, action.budget_s, permit)
+        plausible = [simplify(files[hit.candidate.path], hit.candidate) for hit in hits]
+        said = {number: hit.answers for number, hit in enumerate(hits) if hit.answers}
+        choice = choose(plausible, Evidence(len(failing), 0, literals, said))
         if choice is not None:
             best = choice.best
             covering = sum(t.lines.get(best.path, 0) >> best.line & 1 for t in report.green)
-            choice = search.choose(simple, search.Evidence(len(failing), covering, literals))
+            choice = choose(plausible, Evidence(len(failing), covering, literals, said))
         spent_s = round(time.monotonic() - started_s, 3)
         data: dict[str, JSON] = {"tried": tried, "wall_s": spent_s, "proposals": []}
         if choice is None:
@@ -69,6 +81,7 @@ class Searcher:
                         "needs": "tests",
                         "confidence": choice.confidence.value if first else "low",
                         "why": choice.why if first else "",
+                        "decision": choice.decision if first else "",
                         "changes": changes,
                     }
                 )
@@ -83,7 +96,7 @@ class Searcher:
         keep: list[str],
         budget_s: float,
         permit: Permit,
-    ) -> tuple[list[Candidate], int]:
+    ) -> tuple[list[Hit], int]:
         """Rounds of growing size until something passes; how many candidates ran."""
         until_s = time.monotonic() + budget_s
         plan = search.plan(found, budget_s)
@@ -104,11 +117,9 @@ class Searcher:
             tried += next(
                 (int(n.fields.get("tried", 0)) for n in reversed(news) if n.kind is search.Told.DONE), 0
             )
-            numbers = [
-                n.candidate for n in news if n.kind is search.Told.PLAUSIBLE and n.candidate is not None
-            ]
-            if numbers:
-                return [one.candidates[i] for i in dict.fromkeys(numbers)], tried
+            hits = _hits(news, one)
+            if hits:
+                return hits, tried
             left_s = until_s - time.monotonic()
             one = await asyncio.to_thread(_send, plan, left_s)
         return [], tried
@@ -136,6 +147,16 @@ class Searcher:
             if text is not None:
                 texts[path] = text
         return texts
+
+
+def _hits(news: list[search.News], one: search.Round) -> list[Hit]:
+    """The candidates of a round that passed, each once; an answer to none of them is not believed."""
+    numbers = dict.fromkeys(
+        n.candidate for n in news if n.kind is search.Told.PLAUSIBLE and n.candidate is not None
+    )
+    answers = {n.candidate: search.answers(n) for n in news if n.kind is search.Told.BEHAVIOUR}
+    known = [number for number in numbers if 0 <= number < len(one.candidates)]
+    return [Hit(one.candidates[number], answers.get(number, ())) for number in known]
 
 
 def _send(plan: Generator[search.Round, float | None], left_s: float) -> search.Round | None:

@@ -91,7 +91,9 @@ class Tests:
         """Run one of the worker scripts with the project's interpreter; its task comes on standard input."""
         argv = [str(self._box.python), str(folder() / script), "--task", "/dev/stdin"]
         shown = None if quiet else emitting(permit)
-        return await self._box.run(argv, stdin=task.encode(), timeout_s=timeout_s, on_output=shown)
+        # The worker would set the seed and start itself again.
+        seed = {"PYTHONHASHSEED": "0"}
+        return await self._box.run(argv, env=seed, stdin=task.encode(), timeout_s=timeout_s, on_output=shown)
 
     async def _own_command(self, action: RunTests, permit: Permit) -> Outcome:
         done = await self._box.run(

@@ -1,10 +1,9 @@
-"""How is a search planned, asked for, listened to, and which of the plausible patches is chosen?"""
+"""How is a search planned, asked for and listened to?"""
 
-import ast
 import json
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from typing import Any, cast
@@ -12,10 +11,7 @@ from typing import Any, cast
 from veilig.core.limits import SANDBOX_MEMORY_BYTES
 from veilig.repair.candidates import Candidate
 from veilig.repair.detect import TestCommand
-from veilig.repair.edit import Edit, LineMap, apply, parse
 from veilig.repair.families import Hints
-from veilig.repair.recipes.proposal import Confidence
-from veilig.repair.source import normal
 from veilig.repair.testreport import Test
 
 MARKER = "VEILIG-WORKER"
@@ -108,6 +104,7 @@ class Told(StrEnum):
     BASELINE = "baseline"
     PROGRESS = "progress"
     PLAUSIBLE = "plausible"
+    BEHAVIOUR = "behaviour"
     DONE = "done"
 
 
@@ -134,55 +131,10 @@ def news(line: str, nonce: str) -> News | None:
         return None  # a line cut in two by a crash; its event is then missing, never invented
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The patch to prove first, the others in order, and how sure that is."""
-
-    best: Candidate
-    others: tuple[Candidate, ...]
-    confidence: Confidence
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the choice may lean on: how many tests were failing, how many green ones run the changed line."""
-
-    targets: int
-    covering: int = 0
-    literals: frozenset[str] = frozenset()
-
-
-def choose(plausible: Sequence[Candidate], evidence: Evidence) -> Choice | None:
-    """The simplest of the plausible candidates, or None when there is none.
-
-    Simple is: small cost, few changed characters, nothing copied from the expected values of the tests.
-    Many different plausible patches mean that the tests do not tell them apart, and the confidence says so.
-    """
-    if not plausible:
-        return None
-    ordered = sorted(plausible, key=lambda one: (one.cost + _copied(one, evidence.literals), _size(one)))
-    best = ordered[0]
-    rivals = [one for one in ordered[1:] if one.line != best.line or one.path != best.path]
-    reasons = [f"{evidence.targets} failing test{'s' if evidence.targets != 1 else ''} repaired"]
-    points = (
-        min(evidence.targets, 4)
-        + min(evidence.covering, 4)
-        - 2 * bool(rivals)
-        - min(len(ordered) - 1, 4) // 2
-    )
-    if best.cost > 4.5:
-        points -= 2
-        reasons.append("a patch of an unlikely kind")
-    if _copied(best, evidence.literals):
-        points -= 2
-        reasons.append("it contains a value that the tests expect")
-    if evidence.covering:
-        reasons.append(f"{evidence.covering} green tests run the changed line")
-    if len(ordered) > 1:
-        reasons.append(f"{len(ordered) - 1} other patches pass too")
-    level = Confidence.HIGH if points >= 4 else Confidence.MEDIUM if points >= 1 else Confidence.LOW
-    return Choice(best, tuple(ordered[1:]), level, ", ".join(reasons))
+def answers(told: News) -> tuple[str, ...]:
+    """The answers in a `behaviour` line; none when it holds anything else."""
+    found = told.fields.get("answers")
+    return tuple(map(str, cast("list[object]", found))) if isinstance(found, list) else ()
 
 
 def hints(failing: Sequence[Test]) -> Hints:
@@ -211,69 +163,5 @@ def hints(failing: Sequence[Test]) -> Hints:
     )
 
 
-def simplify(text: str, candidate: Candidate) -> Candidate:
-    """The same edit as a person would write it: `0 + x` -> `x`, `x - 0` -> `x`, `not not x` -> `x`.
-
-    text: the file before the edit. Returns the candidate itself when there is nothing to simplify; a
-    changed one must be proven again like any other.
-    """
-    if len(candidate.edits) != 1:
-        return candidate
-    edit = candidate.edits[0]
-    after = apply(text, candidate.edits)
-    try:
-        tree = parse(after)
-    except (SyntaxError, ValueError):
-        return candidate
-    lines = LineMap(after)
-    end = edit.start + len(edit.replacement)
-    for node in ast.walk(tree):
-        kept = _kept(node)
-        if kept is None:
-            continue
-        first, last = lines.span(node)
-        if not (first <= edit.start <= end <= last or edit.start <= first <= last <= end):
-            continue
-        shift = len(text) - len(after)
-        start, stop = min(first, edit.start), max(last, end)
-        written = after[start:first] + lines.source(kept) + after[last:stop]
-        simpler = Edit(edit.path, start, stop + shift, written)
-        if normal(apply(text, [simpler])) == normal(text):
-            return candidate
-        return replace(candidate, edits=(simpler,))
-    return candidate
-
-
-def _kept(node: ast.AST) -> ast.expr | None:
-    """The operand that is left when an operation does nothing, else None."""
-    match node:
-        case ast.BinOp(left=ast.Constant(value=0), op=ast.Add(), right=kept):
-            return kept if _tight(kept) else None
-        case ast.BinOp(left=kept, op=ast.Add() | ast.Sub(), right=ast.Constant(value=0)):
-            return kept if _tight(kept) else None
-        case ast.BinOp(left=ast.Constant(value=1), op=ast.Mult(), right=kept):
-            return kept if _tight(kept) else None
-        case ast.BinOp(left=kept, op=ast.Mult() | ast.FloorDiv() | ast.Pow(), right=ast.Constant(value=1)):
-            return kept if _tight(kept) else None
-        case ast.UnaryOp(op=ast.Not(), operand=ast.UnaryOp(op=ast.Not(), operand=kept)):
-            return kept if _tight(kept) else None
-        case _:
-            return None
-
-
-def _tight(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript | ast.Constant)
-
-
 def _hung(test: Test) -> bool:
     return test.failure is None or test.failure.exception in {"TestTimedOut", "ProcessDied"}
-
-
-def _size(one: Candidate) -> int:
-    return sum(len(edit.replacement) + edit.end - edit.start for edit in one.edits)
-
-
-def _copied(one: Candidate, literals: frozenset[str]) -> float:
-    """A penalty for an expected value in the patch: the usual way to satisfy a test and miss the point."""
-    found = [edit for edit in one.edits if edit.replacement.strip("'\"") in literals]
-    return 0.8 if found and one.family in {"const", "const_str", "return_val", "expr_to_const"} else 0.0

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from veilig_worker_items import Clock, run_item
+from veilig_worker_probe import answers, record, varied
 from veilig_worker_swap import (
     Functions,
     NotSwappable,
@@ -89,6 +90,20 @@ class Batch:
                 return
             tell({"o": "going"})
         tell({"o": "green"})
+
+    def inputs(self, units: list[int], items: list[Any], limits: Limits, tell: Any) -> None:
+        """Tells the calls, varied, that these tests make of the units' functions as they are."""
+        _bound(limits)
+        codes = {number: self._old(self.units[number]) for number in units}
+        tell({"inputs": varied(record(codes, items, max(limits.per_test.values(), default=1.0)))})
+
+    def probe(self, number: int, inputs: list[Any], limits: Limits, tell: Any) -> None:
+        """Tells what the functions answer to these calls with the candidate in place."""
+        _bound(limits)
+        units = {int(one[0]) for one in inputs}
+        live = {one: self.functions.by_code[self._old(self.units[one])[0]][0] for one in units}
+        self._swap(number).apply()
+        tell({"answers": answers(live, inputs)})
 
     def _swap(self, number: int) -> Swap:
         unit_number, path, edits, _ = self.candidates[number]

@@ -27,7 +27,9 @@ HANGING_CPU_S = 0.5  # a failing test that loops for ever shows it within this; 
 WHOLE_CPU_S, SAMPLE = 5.0, 50  # a longer suite is asked in two steps, the nearest tests first
 BATCH_MAX = 60
 FIRST_PASS, SECOND_PASS = 20.0, 40.0  # times the slowest passing test, as measured on real mutants
-AFTER_FIRST_S = 10.0  # how long to look for a simpler patch once one is found
+AFTER_FIRST_S = 10.0  # how long to look for a simpler patch once one is found, at most
+AFTER_LEAST_S, AFTER_SHARE = 0.7, 0.5  # and else as a share of what finding the first one took
+PROBE_ITEMS, PROBE_S = 40, 8.0  # tests whose calls are recorded; wall seconds for comparing the patches
 
 
 class Search:
@@ -50,6 +52,7 @@ class Search:
         self.restored = 0
         self.best: tuple[float, int] | None = None
         self.found = 0
+        self.hits: list[int] = []
         self.found_s = 0.0
         self.started_s = time.monotonic()
         self.progress_s = self.started_s
@@ -85,6 +88,7 @@ class Search:
         late = self._pass(fast, FIRST_PASS, float(self.limits.get("cpu_max_s", 0.5)))
         if self.best is None and late and time.monotonic() < self.deadline_s:
             late = self._pass(late, SECOND_PASS, 10 * float(self.limits.get("cpu_max_s", 0.5)))
+        self._probe()
         reason = "found" if self.best else "exhausted"
         if time.monotonic() >= self.deadline_s and not self.best:
             reason = "deadline"
@@ -207,6 +211,7 @@ class Search:
             return
         cost = float(self.task["candidates"][number][3])
         self.found += 1
+        self.hits.append(number)
         if self.best is None:
             self.best, self.found_s = (cost, number), time.monotonic()
         self.tell(
@@ -241,8 +246,39 @@ class Search:
         return (
             cost > self.best[0] + float(self.limits.get("cost_band", 0.0))
             or self.found >= int(self.limits.get("plausible_max", 10))
-            or now_s - self.found_s > float(self.limits.get("after_first_s", AFTER_FIRST_S))
+            or now_s - self.found_s > self._patience_s()
         )
+
+    def _patience_s(self) -> float:
+        """An easy patch has its rivals close by; after a long search a second look may take longer."""
+        most_s = float(self.limits.get("after_first_s", AFTER_FIRST_S))
+        return min(most_s, max(AFTER_LEAST_S, AFTER_SHARE * (self.found_s - self.started_s)))
+
+    def _probe(self) -> None:
+        """When several patches pass: what each answers to neighbours of the calls that the tests make."""
+        if len(self.hits) < 2:
+            return
+        until_s = min(self.deadline_s, time.monotonic() + PROBE_S)
+        limits = self._limits(SECOND_PASS, 1.0)
+        units = sorted({int(self.task["candidates"][number][0]) for number in self.hits})
+        items = self._in_order([*self.targets[: PROBE_ITEMS // 2], *self.keep[: PROBE_ITEMS // 2]])
+        made = self._ask(until_s, self.batch.inputs, units, items, limits)
+        inputs: list[Any] = made.get("inputs", [])
+        for number in self.hits if inputs else ():
+            answer = self._ask(until_s, self.batch.probe, number, inputs, limits)
+            if "answers" in answer:
+                self.tell({"event": "behaviour", "candidate": number, "answers": answer["answers"]})
+
+    def _ask(self, until_s: float, work: Any, *arguments: Any) -> dict[str, Any]:
+        """The one record of a fork that has until then to say it; empty when it does not."""
+        child = Child(lambda tell: work(*arguments, tell))
+        answer: dict[str, Any] = {}
+        while child.open and time.monotonic() < until_s:
+            for record in child.poll(0.5):
+                answer = record
+        child.finish("deadline" if child.open else "")
+        self.restored += self.tree.restore()
+        return answer
 
     def _count(self, outcome: str) -> None:
         self.tried += 1
