@@ -146,3 +146,37 @@ def test_a_vex_statement_silences_a_pin_that_the_code_does_not_import_and_the_bi
     assert [c["purl"] for c in bill["components"]] == ["pkg:pypi/flask@3.0.3", "pkg:pypi/jinja2@3.1.2"]
     (veilig.folder / "vex.json").write_text("{}")
     assert veilig("audit", "shop", "--vex", "vex.json").code == 2
+
+
+def patch(*lines: str, path: str = "app.py", after: str = "x = 1") -> str:
+    added = "".join(f"+{line}\n" for line in lines)
+    return f"--- a/{path}\n+++ b/{path}\n@@ -1 +1,{len(lines) + 1} @@\n {after}\n{added}"
+
+
+def test_a_patch_is_judged_by_what_it_adds_and_nothing_is_changed(veilig: Terminal) -> None:
+    folder = veilig.project("small", app="x = 1\n")
+    secret = f"smtp_password = '{PASSWORD}'"
+    diff = patch(
+        "import subprocess, sys, reqeusts", "subprocess.run('ls ' + sys.argv[1], shell=True)", secret
+    )
+    said = veilig("audit", "small", "--patch", "-", "--format", "json", stdin=diff)
+    assert said.code == 1, said.err
+    report = said.json["roots"][0]["report"]
+    rules = {(f["rule"], f["line"]) for f in report["findings"]}
+    assert ("lookalike-package", 2) in rules
+    assert any(f["cwe"] == 78 and f["line"] == 3 for f in report["findings"])
+    assert any(f["cwe"] == 798 and f["line"] == 4 for f in report["findings"])
+    assert any("start programs" in n["message"] for n in report["notices"])
+    assert (folder / "app.py").read_text() == "x = 1\n"
+    assert PASSWORD not in said.out
+    assert PASSWORD.encode() not in (veilig.home / "ledger.db").read_bytes()
+
+
+def test_a_harmless_patch_is_clean_and_one_that_does_not_fit_is_refused(veilig: Terminal) -> None:
+    veilig.project("small", app="x = 1\n")
+    clean = veilig("audit", "small", "--patch", "-", stdin=patch("y = 2"))
+    assert (clean.code, clean.err) == (0, "")
+    other = veilig("audit", "small", "--patch", "-", stdin=patch("y = 2", after="z = 3"))
+    assert other.code not in (0, 1)
+    assert "do not stand there" in other.err
+    assert veilig("audit", "small", "--patch", "-", stdin="").code == 2

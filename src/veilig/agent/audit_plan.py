@@ -1,10 +1,12 @@
 """What is done to audit a folder? Copy it, read the copy, report: two looks and no change."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, cast
 
 from veilig.core.action import Action, OpenWorkspace, ScanCode
 from veilig.core.action_json import JSON
+from veilig.core.errors import SessionError
 from veilig.core.provider import Finish, Outcome, Status, Step
 
 SCAN_TIMEOUT_S = 900.0  # half a million lines take a few minutes on a small machine
@@ -12,18 +14,28 @@ SCAN_TIMEOUT_S = 900.0  # half a million lines take a few minutes on a small mac
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """What the user asked for. pattern: also what only looks like a weakness."""
+    """What the user asked for. pattern: also what only looks like a weakness. diff: what would it add?"""
 
     source: str
     pattern: bool = False
+    diff: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         """The options as `session.started` records them."""
-        return {"source": self.source, "pattern": self.pattern}
+        kept: dict[str, JSON] = {"source": self.source, "pattern": self.pattern}
+        if self.diff:  # the diff itself may hold a secret that nobody has looked for yet
+            kept["diff_sha256"] = hashlib.sha256(self.diff.encode()).hexdigest()
+        return kept
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "AuditOptions":
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`. Raises SessionError for the audit of a patch."""
+        if "diff_sha256" in value:
+            raise SessionError(
+                "the audit of a patch cannot be resumed",
+                why="its diff is not kept: it may hold secrets",
+                fix="run `veilig audit --patch` again",
+            )
         return cls(str(value["source"]), bool(value["pattern"]))
 
 
@@ -50,6 +62,8 @@ class AuditPlanner:
             return Step({"again": True}, OpenWorkspace(self._options.source))
         if not outcome.ok:
             return Step(state, Finish(False, outcome.detail))
+        if outcome.data.get("error"):
+            return Step(state, Finish(False, str(outcome.data["error"])))
         data: dict[str, JSON] = {**outcome.data, "left_out": state.get("left_out", [])}
         problems = cast(list[dict[str, JSON]], data.pop("problems", []))
         data["problems"] = [
@@ -58,4 +72,5 @@ class AuditPlanner:
         return Step(state, Finish(True, outcome.detail, data))
 
     def _scan(self) -> ScanCode:
-        return ScanCode(report=True, pattern=self._options.pattern, timeout_s=SCAN_TIMEOUT_S)
+        wanted = self._options
+        return ScanCode(report=True, pattern=wanted.pattern, diff=wanted.diff, timeout_s=SCAN_TIMEOUT_S)

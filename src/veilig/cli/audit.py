@@ -51,6 +51,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         "as in `git diff main | veilig audit . --diff -`",
     )
     parser.add_argument(
+        "--patch",
+        metavar="FILE",
+        help="audit what this unified diff would add to the folder (as a model or a person wrote it): new "
+        "weaknesses and secrets, packages that nothing knows, look-alike names, new capabilities; - reads "
+        "standard input",
+    )
+    parser.add_argument(
         "--pattern", action="store_true", help="also what only looks like a weakness (more false alarms)"
     )
     parser.add_argument(
@@ -78,11 +85,12 @@ def run(given: argparse.Namespace) -> int:
     diff = read_input(given.diff, "the diff") if given.diff else None
     claims = [claim for file in given.vex for claim in read_openvex(read_input(file, "the VEX file"), file)]
     narrowed([], baseline, diff)  # what cannot be read is said before the minutes of reading code
+    patch = _patch(given.patch, len(folders)) if given.patch else ""
     setting = Setting(given.policy, hide=frozenset(given.hide_wall))
     roots: list[Root] = []
     progress = _progress(given.format or "text", bool(given.output))
     for path, folder in zip(given.paths, folders, strict=True):
-        wanted = AuditOptions(str(folder), given.pattern)
+        wanted = AuditOptions(str(folder), given.pattern, patch)
         ended = _see(progress, run_audit(wanted, setting, progress))
         if ended is None:
             return EXIT_INTERRUPTED
@@ -102,6 +110,21 @@ def resumed(given: argparse.Namespace, session: str, setting: "Setting") -> int:
     progress = _progress(form, output=False)
     ended = _see(progress, resume(session, setting, progress, None))
     return EXIT_INTERRUPTED if ended is None else _report([_root(given.path, ended)], "low", form, {})
+
+
+def _patch(file: str, folders: int) -> str:
+    """The diff to judge, readable and not empty."""
+    from veilig.audit.baseline import added_lines
+    from veilig.cli.audit_scope import read_input
+
+    if folders != 1:
+        raise UsageError("--patch needs one folder", why="a diff belongs to one tree")
+    text = read_input(file, "the patch")
+    if not added_lines(text):
+        raise UsageError(
+            f"{file!r} adds no line", why="it is empty or only removes", fix="use `git diff -U3`"
+        )
+    return text
 
 
 def _folder(path: str) -> Path:

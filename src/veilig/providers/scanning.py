@@ -28,8 +28,9 @@ class Scanner:
 
     async def scan(self, action: ScanCode, permit: Permit) -> Outcome:
         """Problems found by reading: weaknesses, vulnerable pins, syntax and configuration defects."""
+        # A secret in the diff stays a handle: the reader reports the handle, and needs no value for it.
         task: dict[str, JSON] = {"do": "scan", "paths": list(action.paths), "repairs": action.repairs}
-        task |= {"report": action.report, "pattern": action.pattern}
+        task |= {"report": action.report, "pattern": action.pattern, "diff": action.diff}
         answer = await self._ask(task, action.timeout_s)
         if isinstance(answer, Outcome):
             return answer

@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from veilig.audit.advisories import VulnerablePin
-from veilig.audit.baseline import added_lines
 from veilig.audit.dependencies_edges import chains, imported_names, reach
 from veilig.audit.finding import Finding, Report
+from veilig.audit.patch_apply import apply_diff
 from veilig.audit.patch_audit import audit_change
 from veilig.audit.scan import ScanConfig
-from veilig.audit.secrets import CWE, scan_secrets
+from veilig.audit.secrets import CWE, handles, scan_secrets
 from veilig.audit.suppress import apply_suppressions
-from veilig.repair.patch import apply_unified
 
 
 def with_secrets(report: Report, files: Mapping[str, str], *, pattern: bool) -> Report:
@@ -61,11 +60,12 @@ def change_report(
 ) -> Report:
     """What the tree would gain in weaknesses and secrets if this unified diff were applied to it.
 
-    Raises EditError when the diff does not fit the tree, UsageError when it is none.
+    Raises UsageError when the diff is none or does not fit the tree.
     """
-    added = added_lines(diff)
+    applied = apply_diff(files, diff)
+    added = applied.added
     after = dict(files)
-    for path, text in apply_unified(files, diff).items():
+    for path, text in applied.after.items():
         if text is None:
             after.pop(path, None)
         else:
@@ -74,7 +74,10 @@ def change_report(
     touched = {path: after[path] for path in added if path in after}
     before = {f.fingerprint for f in scan_secrets({path: files.get(path, "") for path in touched})}
     known = {(f.path, f.line) for f in report.findings if f.cwe == CWE}
-    fresh = [
+    fresh = [f for path in touched for f in handles(path, touched[path])]
+    fresh = [f for f in fresh if f.line in added[f.path] and (f.path, f.line) not in known]
+    known |= {(f.path, f.line) for f in fresh}
+    fresh += [
         f
         for f in scan_secrets(touched, pattern=config.include_pattern)
         if f.line in added[f.path] and f.fingerprint not in before and (f.path, f.line) not in known

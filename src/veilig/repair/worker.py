@@ -25,7 +25,7 @@ from veilig.audit.finding import Finding, Report
 from veilig.audit.scan import ScanConfig, scan_sources
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
 from veilig.core.errors import VeiligError
-from veilig.repair.audit_more import PinLabels, with_secrets
+from veilig.repair.audit_more import PinLabels, change_report, with_secrets
 from veilig.repair.collecting import collect_text
 from veilig.repair.propose import defects, for_defects, for_failure, for_pin, for_weakness
 from veilig.repair.recipes.proposal import Advice, Defect, Distribution, Proposal
@@ -70,6 +70,20 @@ def scan(
         "problems": found,
         **({"report": asdict(replace(report, skipped=(*report.skipped, *unread)))} if whole else {}),
     }
+
+
+def scan_change(root: Path, diff: str, *, pattern: bool) -> dict[str, Any]:
+    """What a unified diff would add to the tree; `error` says why it cannot be judged."""
+    files = {**collect_text(root).files, **collect(root).files}
+    try:
+        known = AdvisoryDatabase.open(locate(os.environ)).names()
+    except VeiligError:
+        known = frozenset[str]()  # without advisory data fewer packages are known: more is asked about
+    try:
+        report = change_report(files, diff, known, ScanConfig(include_pattern=pattern))
+    except VeiligError as error:
+        return {"error": str(error), "problems": []}
+    return {"files": report.files, "problems": [], "report": asdict(report)}
 
 
 def propose(root: Path, failure: Mapping[str, Any], python: Path) -> dict[str, Any]:
@@ -196,6 +210,8 @@ def _json(proposal: Proposal) -> dict[str, Any]:
 def answer(task: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to one task."""
     root = Path(task["root"])
+    if task["do"] == "scan" and task.get("diff"):
+        return scan_change(root, str(task["diff"]), pattern=bool(task.get("pattern")))
     if task["do"] == "scan":
         return scan(
             root,
