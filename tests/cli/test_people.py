@@ -21,7 +21,6 @@ from veilig.core.provider import Found, Outcome, Permit, Status, Verdict
 RESTART = RestartService("web", "1")
 # core/ledger_file.py opens and closes the ledger's file itself, which drops this process's SQLite locks:
 # another process that closes the ledger then takes the write-ahead log away. Remove the marks with that.
-LOCKS = pytest.mark.xfail(reason="a second process can take the write-ahead log away", strict=False)
 ME = getpass.getuser()
 
 
@@ -41,7 +40,6 @@ async def asked(world: World, act: Action = RESTART, actor: Actor = AGENT) -> st
     return str(outcome.data["approval"])
 
 
-@LOCKS
 async def test_a_yes_from_another_terminal_lets_a_waiting_act_happen_once(
     veilig: Terminal, world: World
 ) -> None:
@@ -164,7 +162,6 @@ def given(said: Said) -> str:
     return str(said.json["grant"])
 
 
-@LOCKS
 async def test_a_standing_permission_answers_its_question_until_it_is_revoked(
     veilig: Terminal, world: World
 ) -> None:
@@ -180,7 +177,6 @@ async def test_a_standing_permission_answers_its_question_until_it_is_revoked(
     assert veilig("grants").out == "no standing permission holds\n"
 
 
-@LOCKS
 async def test_a_permission_for_one_session_holds_in_no_other(veilig: Terminal, world: World) -> None:
     body = {"kind": "fix", "actor": "a", "source": "/", "options": {}, "policy": "p", "veilig": "0"}
     await world.ledger.submit(lambda tx: tx.append("session.started", "s1", dict(body)))

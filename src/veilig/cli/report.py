@@ -125,6 +125,9 @@ def _next(result: Mapping[str, Any], style: Style) -> str:
     ledger = f"ledger {result['events']} events, session {result['session']}"
     if result.get("applied"):
         return f"done    {result['applied']}     {ledger}"
+    if result.get("approval"):
+        steps = f"veilig approvals show {result['approval']}   then   veilig resume {result['session']}"
+        return f"held    {printable(result['summary'])[:120]}\nnext    {style('bold', steps)}     {ledger}"
     if not result["ok"]:
         return f"stop    {printable(result['summary'])[:200]}     {ledger}"
     if result.get("files_changed"):

@@ -243,7 +243,8 @@ class Committer:
             LEDGER_SESSION,
             {"size": checkpoint.size, "root": checkpoint.root, "key": checkpoint.key},
         )
-        for result in self._transaction([said], durable=False):
+        # Durable, so that the anchor moves too: a normal end leaves nothing to warn of.
+        for result in self._transaction([said], durable=True):
             if isinstance(result, Failed):
                 raise result.error
         return checkpoint
