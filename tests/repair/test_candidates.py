@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veilig.repair.candidates import Candidate, generate
+from veilig.repair.candidates import Candidate, describe, generate
 from veilig.repair.edit import apply
 from veilig.repair.families import FAMILIES, Hints
 from veilig.repair.locate import Line
-from veilig.repair.search import simplify
+from veilig.repair.simplify import simplify
 
 EVERYTHING = '''\
 import re
@@ -181,3 +181,13 @@ def test_a_needless_zero_is_simplified_away() -> None:
     )
     simple = [apply(text, simplify(text, one).edits) for one in [zero]]
     assert simple == [text.replace("n + x", "0 + x")] or "return x" in simple[0]
+
+
+def test_a_long_line_shows_only_what_differs_and_cuts_no_name() -> None:
+    head, tail = "result = compute(" + "argument, " * 9, "width, height, depth, colour, and_something_else)"
+    told = describe(f"{head}first, {tail}\n", f"{head}second, {tail}\n", 1)
+    old, new = (
+        "...argument, argument, first, width, height...",
+        "...argument, argument, second, width, height...",
+    )
+    assert told == f"{old} -> {new}"

@@ -12,6 +12,7 @@ from veilig.repair.locate import Line
 from veilig.repair.source import Source, Unit, normal
 
 TITLE_CHARS_MAX = 110
+AROUND_CHARS = 12
 LINE_COST = 3.0  # what separates the most from the least suspicious line
 RANK_COST = 0.06  # what one place further down the list costs: ties are broken, not decided
 RANK_COST_MAX = 2.0
@@ -186,7 +187,28 @@ def describe(before: str, after: str, line: int) -> str:
         return _cut(f"add `{added}`")
     if more < 0:
         return _cut(f"remove `{gone}`")
-    return _cut(f"{old[first].strip()} -> {new[first].strip()}" if first < last else "")
+    if first >= last:
+        return ""
+    one, other = old[first].strip(), new[first].strip()
+    whole = f"{one} -> {other}"
+    return whole if len(whole) <= TITLE_CHARS_MAX else _cut(_around(one, other))
+
+
+def _around(old: str, new: str) -> str:
+    """Only the part of a long line that differs, with a little of what stands around it."""
+    most = min(len(old), len(new))
+    same = next((at for at in range(most) if old[at] != new[at]), most)
+    back = next((at for at in range(most - same) if old[-1 - at] != new[-1 - at]), most - same)
+    start = max(0, same - AROUND_CHARS)
+    while start and (old[start - 1].isalnum() or old[start - 1] == "_"):
+        start -= 1  # no name is cut in two
+    shown: list[str] = []
+    for text in (old, new):
+        end = min(len(text), len(text) - back + AROUND_CHARS)
+        while end < len(text) and (text[end].isalnum() or text[end] == "_"):
+            end += 1
+        shown.append(f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}")
+    return " -> ".join(shown)
 
 
 def _cut(text: str) -> str:

@@ -17,7 +17,7 @@ MESSAGE_CHARS_MAX = 1000
 HANGING_WALL_S, HANGING_FACTOR = 1.0, 20.0
 # A traced test that computes this long without reaching a line it had not reached before goes round in a
 # circle; one whose siblings are known to be quick is given less.
-CIRCLE_CPU_S, CIRCLE_QUICK_CPU_S, CIRCLE_FACTOR = 10.0, 2.0, 50.0
+CIRCLE_CPU_S, CIRCLE_QUICK_CPU_S, CIRCLE_FACTOR = 6.0, 1.5, 50.0
 LOOK_S = 0.5
 
 
