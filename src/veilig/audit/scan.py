@@ -52,7 +52,7 @@ def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> 
     follow(engine, lambda: time.monotonic() > deadline)
     for module in modules.values():
         if not module.is_test:
-            look_at_shapes(module, detector, config.rules)
+            engine.incomplete.extend(look_at_shapes(module, detector, config.rules))
     findings = fingerprinted(list(detector.hits.values()), texts)
     if not config.include_pattern:
         findings = [finding for finding in findings if finding.confidence is not Confidence.PATTERN]

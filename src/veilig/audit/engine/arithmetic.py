@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from veilig.audit.engine.frame import Frame, opaque
+from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.state import MISSING, constant, deep_taints
 from veilig.audit.engine.value import (
     PREFIX_CHARS_MAX,
@@ -77,6 +77,14 @@ def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
     elif isinstance(op, ast.BitOr) and isinstance(left, Opaque):
         qual = left.qual
     return opaque(qual, taints, prefix) if taints or prefix or qual else UNKNOWN
+
+
+def tell_repeat(frame: Frame, node: ast.BinOp, left: Value, right: Value) -> None:
+    """`text * n` makes n copies: the rules see it as a call."""
+    for thing, count in ((left, right), (right, left)):
+        if count.taints and (isinstance(thing, Ref) or isinstance(constant(thing), str | bytes)):
+            call = ast.copy_location(ast.Call(func=node.left, args=[], keywords=[]), node)
+            frame.engine.listener.on_call(frame, CallSite(call, "str.__mul__", "", None, [count], {}))
 
 
 def fold(op: ast.operator, left: Any, right: Any) -> Value:

@@ -6,6 +6,7 @@ from veilig.audit.engine.frame import Frame, opaque
 from veilig.audit.engine.origins import facts_about, part_of
 from veilig.audit.engine.source import namespace
 from veilig.audit.engine.value import (
+    LITERALS,
     NO_FACTS,
     UNKNOWN,
     Class,
@@ -58,7 +59,7 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
     if kind is None and name in knowledge.request_parts and thing.qual in knowledge.requests:
         kind = OriginKind.REMOTE
     if name == "path" and kind is OriginKind.REMOTE and frame.engine.literal_route:
-        return opaque(qual)
+        return opaque(LITERALS)
     if kind is not None:
         return opaque(qual, frame.source_part(thing.qual, name, kind))
     if not thing.taints or name == "parents":  # `base in path.parents` is about the path itself

@@ -208,7 +208,7 @@ def _field(frame: Frame, site: CallSite) -> Value | None:
     return UNKNOWN
 
 
-def _bytes(frame: Frame, site: CallSite) -> Value | None:
+def _bytes(_frame: Frame, site: CallSite) -> Value | None:
     if site.args and isinstance(constant(site.args[0]), int) and not isinstance(constant(site.args[0]), bool):
         return opaque(FIXED)
     return None

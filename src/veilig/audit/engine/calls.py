@@ -49,9 +49,35 @@ COMMON_METHODS = frozenset(
         for name in dir(kind)
         if not name.startswith("_")
     }
-    | {"read", "write", "close", "open", "execute", "fetchall", "fetchone", "commit", "save", "send", "filter", "all",
-       "first", "one", "query", "run", "start", "stop", "json", "form", "set", "put", "post", "delete", "load", "dump"}
-)  # fmt: skip
+    | {
+        "read",
+        "write",
+        "close",
+        "open",
+        "execute",
+        "fetchall",
+        "fetchone",
+        "commit",
+        "save",
+        "send",
+        "filter",
+        "all",
+        "first",
+        "one",
+        "query",
+        "run",
+        "start",
+        "stop",
+        "json",
+        "form",
+        "set",
+        "put",
+        "post",
+        "delete",
+        "load",
+        "dump",
+    }
+)
 TASK_METHODS = frozenset({"delay", "apply_async", "remote", "send", "s"})
 
 

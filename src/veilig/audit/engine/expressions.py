@@ -3,9 +3,9 @@
 import ast
 from typing import Any
 
-from veilig.audit.engine.arithmetic import binary
+from veilig.audit.engine.arithmetic import binary, tell_repeat
 from veilig.audit.engine.attributes import attribute
-from veilig.audit.engine.frame import CallSite, Frame, opaque
+from veilig.audit.engine.frame import Frame, opaque
 from veilig.audit.engine.guards import facts_of, verdict
 from veilig.audit.engine.origins import part_of
 from veilig.audit.engine.source import function_info
@@ -163,17 +163,9 @@ def evaluate_binary(frame: Frame, node: ast.expr) -> Value:
     for link in reversed(chain):
         right = frame.eval(link.right)
         if type(link.op) is ast.Mult:
-            _tell_repeat(frame, link, value, right)
+            tell_repeat(frame, link, value, right)
         value = binary(frame, link.op, value, right)
     return value
-
-
-def _tell_repeat(frame: Frame, node: ast.BinOp, left: Value, right: Value) -> None:
-    """`text * n` makes n copies: the rules see it as a call."""
-    for thing, count in ((left, right), (right, left)):
-        if count.taints and (isinstance(thing, Ref) or isinstance(constant(thing), str | bytes)):
-            call = ast.copy_location(ast.Call(func=node.left, args=[], keywords=[]), node)
-            frame.engine.listener.on_call(frame, CallSite(call, "str.__mul__", "", None, [count], {}))
 
 
 def evaluate_unary(frame: Frame, node: ast.expr) -> Value:

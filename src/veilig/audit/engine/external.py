@@ -2,10 +2,12 @@
 
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.guards import verdict
+from veilig.audit.engine.knowledge import Knowledge
 from veilig.audit.engine.origins import decoded, facts_about, part_of
 from veilig.audit.engine.probes import found_by, kept_out, removed_by
 from veilig.audit.engine.state import MISSING, constant, deep_taints
 from veilig.audit.engine.value import (
+    LITERALS,
     NO_FACTS,
     Facts,
     Opaque,
@@ -63,6 +65,8 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
     kinds = knowledge.sanitisers.get(qual)
     if kinds is None and method:
         kinds = knowledge.sanitisers.get(method)
+    if not both and _from_literals(knowledge, qual, site):
+        return opaque(LITERALS)
     if kinds is not None:
         return opaque(result, frame.move(cleaned(both, kinds), site.node, f"passed through {site.name}"))
     proof = knowledge.tests.get(qual) or knowledge.tests.get(method)
@@ -94,6 +98,13 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
             prefix = first.prefix
         return opaque(result, frame.move(given, site.node, f"passed through {site.name}"), prefix)
     return opaque(result, frame.move(weakened(given), site.node, f"passed to {site.name or qual}"))
+
+
+def _from_literals(knowledge: Knowledge, qual: str, site: CallSite) -> bool:
+    """Whether a known conversion was given one of several literals."""
+    if qual not in knowledge.carriers and qual not in knowledge.decoders and qual not in knowledge.sanitisers:
+        return False
+    return any(isinstance(value, Opaque) and value.qual.startswith(LITERALS) for value in site.args)
 
 
 def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site: CallSite) -> Value:

@@ -53,6 +53,8 @@ def load_module(engine: Engine, module: ModuleInfo) -> dict[str, Value]:
         frame.run(module.tree.body)
     except (OutOfBudgetError, RecursionError) as error:
         engine.incomplete.append(Incomplete(module.path, "<module>", reason(error)))
+    except Exception as error:  # noqa: BLE001  # as in _follow_entry
+        engine.incomplete.append(Incomplete(module.path, "<module>", mistake(error)))
     finally:
         engine.steps_left = saved
         engine.stack = stack
@@ -66,6 +68,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, OutOfBudgetError):
         return f"needs more than {STEPS_PER_ENTRY_MAX} steps"
     return "nested too deeply to follow"
+
+
+def mistake(error: Exception) -> str:
+    """A mistake of the analysis itself, for the report."""
+    return f"the analysis failed with {type(error).__name__}: {error}"[:200]
 
 
 def follow(engine: Engine, out_of_time: Callable[[], bool]) -> None:
@@ -113,3 +120,5 @@ def _follow_entry(engine: Engine, entry: Entry) -> None:
         run_body(inner)
     except (OutOfBudgetError, RecursionError) as error:
         engine.incomplete.append(Incomplete(info.module.path, info.qualname, reason(error)))
+    except Exception as error:  # noqa: BLE001  # our own mistake must not cost the rest of the tree, and must be seen
+        engine.incomplete.append(Incomplete(info.module.path, info.qualname, mistake(error)))

@@ -8,8 +8,11 @@ from veilig.audit.rules import (
     failures,
     injection,
     keys,
+    logins,
+    markup,
     objects,
     passwords,
+    races,
     resources,
     settings,
     supply,
@@ -35,5 +38,8 @@ RULES: tuple[Rule, ...] = (
     *exposure.RULES,
     *supply.RULES,
     *trust.RULES,
+    *races.RULES,
+    *logins.RULES,
+    *markup.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

@@ -1,4 +1,4 @@
-"""Rules for who may do what: missing and forgeable access checks, and how passwords and sessions are handled."""
+"""Rules for who may do what: access checks that are missing, or that the client decides."""
 
 import ast
 import re
@@ -15,29 +15,39 @@ from veilig.audit.rules.sketch import FunctionSketch, Sketch
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 _GUARD_DECORATOR = re.compile(
-    r"(?i)(login|auth|permission|admin|role|require|protected|jwt|token|owner|staff|superuser|user_passes|scope|access|"
+    r"(?i)(login|auth|permission|admin|role|require|protected|jwt|token|owner|staff|superuser|"
+    r"user_passes|scope|access|"
     r"secure|verified|member|policy|guard|roles|private)"
 )
 _GUARD_TEXT = re.compile(
-    r"(?i)\b(current_user|current_identity|g\.user|request\.user|session\b|login_required|authenticate|authoriz|"
-    r"require_\w+|ensure_\w+|verify_\w+|check_\w*(access|auth|perm|admin|token|owner|role|user|login|key|signature)|"
+    r"(?i)\b(current_user|current_identity|g\.user|request\.user|session\b|login_required|"
+    r"authenticate|authoriz|"
+    r"require_\w+|ensure_\w+|verify_\w+|check_\w*(access|auth|perm|admin|token|owner|role|user|login|"
+    r"key|signature)|"
     r"has_perm|permission|is_admin|is_authenticated|get_jwt|jwt|api_?key|token|Depends|Security|"
-    r"PermissionDenied|abort\(40[13]|status_code=40[13]|, 40[13]\b|HTTPUnauthorized|HTTPForbidden|get_current_user|"
+    r"PermissionDenied|abort\(40[13]|status_code=40[13]|, 40[13]\b|HTTPUnauthorized|HTTPForbidden|"
+    r"get_current_user|"
     r"compare_digest|is_staff|role|owner)"
 )
 _SENSITIVE = re.compile(
-    r"(?i)(admin|delete|remove|destroy|drop|purge|wipe|reset|promote|grant|revoke|ban|shutdown|restart|refund|transfer|"
-    r"payout|export|impersonate|set_role|make_admin|disable|config|backup|restore|users?/all|all_users|audit_log)"
+    r"(?i)(admin|delete|remove|destroy|drop|purge|wipe|reset|promote|grant|revoke|ban|shutdown|"
+    r"restart|refund|transfer|"
+    r"payout|export|impersonate|set_role|make_admin|disable|config|backup|restore|users?/all|"
+    r"all_users|audit_log)"
 )
 _MODULE_AUTH = re.compile(
-    r"(?i)(login_required|permission_required|current_user|LoginManager|require_(?:login|auth|admin|role|user|perm)\w*|"
-    r"admin_required|auth_required|jwt_required|IsAuthenticated|get_current_user|requires_auth|staff_required|"
+    r"(?i)(login_required|permission_required|current_user|LoginManager|require_(?:login|auth|admin|"
+    r"role|user|perm)\w*|"
+    r"admin_required|auth_required|jwt_required|IsAuthenticated|get_current_user|requires_auth|"
+    r"staff_required|"
     r"roles_required|token_required|superuser_required)"
 )
 _GLOBAL_GUARD = re.compile(r"add_middleware\(\s*Auth|dependencies\s*=\s*\[|LoginRequiredMiddleware")
 _PUBLIC = re.compile(
-    r"(?i)(login|logout|signup|sign_up|signin|register|health|ping|index|home|static|public|about|status|callback|webhook|"
-    r"forgot|password_reset|reset_password|reset_request|verify|confirm|robots|favicon|metrics|ready|live|version|csrf)"
+    r"(?i)(login|logout|signup|sign_up|signin|register|health|ping|index|home|static|public|about|"
+    r"status|callback|webhook|"
+    r"forgot|password_reset|reset_password|reset_request|verify|confirm|robots|favicon|metrics|ready|"
+    r"live|version|csrf)"
 )
 
 
@@ -80,9 +90,8 @@ def _guard_before(sketch: Sketch) -> bool:
         if any(
             name.endswith(("before_request", "before_app_request", "middleware"))
             for name in function.decorators
-        ):
-            if guarded(function):
-                return True
+        ) and guarded(function):
+            return True
     return re.search(r"before_request\(\s*\w*(auth|login|user|admin|require)", sketch.text) is not None
 
 
@@ -113,8 +122,10 @@ _FETCH = re.compile(
     r"(?i)\.(get|get_or_404|first_or_404|filter_by|filter|one|find_one|execute|delete|scalar|fetch_one)\($"
 )
 _IDENTITY = re.compile(
-    r"(?i)\b(current_user|request\.user|g\.user|session(\[|\.get|\.user)|self\.request\.user|identity|user_id|owner\w*|"
-    r"me\b|current_\w+|self\.current_user|account_id|tenant\w*|is_admin|is_staff|has_perm\w*|permission\w*|check_\w+|"
+    r"(?i)\b(current_user|request\.user|g\.user|session(\[|\.get|\.user)|self\.request\.user|identity|"
+    r"user_id|owner\w*|"
+    r"me\b|current_\w+|self\.current_user|account_id|tenant\w*|is_admin|is_staff|has_perm\w*|"
+    r"permission\w*|check_\w+|"
     r"can_\w+|user\.id|author\w*|user\.\w+|has_object_permission|role)"
 )
 _KNOWN_USER = re.compile(
@@ -124,7 +135,7 @@ _KNOWN_USER = re.compile(
 
 
 def _by_identifier(sketch: Sketch) -> Marks:
-    """A view for logged-in users that loads a record by a number from the request and never asks whose it is."""
+    """A view for logged-in users that loads a record by its number and never asks whose it is."""
     yield from _everybodys_records(sketch)
     for function in sketch.functions:
         if not sketch.is_view(function):
@@ -207,7 +218,8 @@ def _asks_whose(function: FunctionSketch) -> bool:
         line
         for line in body.splitlines()
         if not re.search(
-            r"not in session|is_authenticated|session\.get\([^)]*\)(:| is None| is not)|not (session|current_user)",
+            r"not in session|is_authenticated|session\.get\([^)]*\)(:| is None| is not)|not (session|"
+            r"current_user)",
             line,
         )
     ]
@@ -215,7 +227,8 @@ def _asks_whose(function: FunctionSketch) -> bool:
 
 
 _TRUSTED_NAME = re.compile(
-    r"(?i)(^|[._\-\[ '\"(])(x-)?(is_?)?(admin|role|user_?role|is_?staff|internal|debug|privileged|authenticated|logged_?in|"
+    r"(?i)(^|[._\-\[ '\"(])(x-)?(is_?)?(admin|role|user_?role|is_?staff|internal|debug|privileged|"
+    r"authenticated|logged_?in|"
     r"forwarded-for|x-forwarded-for|x-real-ip|remote-user|superuser|access_?level|user-?type)\b"
 )
 _CLIENT_HELD = re.compile(r"(?i)(cookies|headers|META|getheader|environ)")
@@ -263,9 +276,10 @@ def _claimed_role(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
             while hop.before is not None:
                 hop = hop.before
             label = frame.engine.project.line(hop.path, hop.line)
-            if taint.origin.kind is OriginKind.REMOTE and not _CLIENT_HELD.search(label):
-                if _claims(label, taint.origin.label, other):
-                    return True
+            if (taint.origin.kind is OriginKind.REMOTE and not _CLIENT_HELD.search(label)) and _claims(
+                label, taint.origin.label, other
+            ):
+                return True
     return False
 
 
@@ -297,7 +311,8 @@ UNGUARDED = Rule(
     advice="check the user and the permission first, as the other views of the module do",
     silent="views with a decorator, a dependency, a mixin or a look at the user; public pages",
     shape=_unguarded,
-    bad="from flask import Flask\napp = Flask(__name__)\n@app.route('/admin/users/<int:n>', methods=['DELETE'])\n"
+    bad="from flask import Flask\napp = Flask(__name__)"
+    "\n@app.route('/admin/users/<int:n>', methods=['DELETE'])\n"
     "def drop(n):\n    remove(n)\n    return 'gone'\ndef remove(n): ...\n",
     good="from flask import Flask\nfrom flask_login import login_required\napp = Flask(__name__)\n"
     "@app.route('/admin/users/<int:n>', methods=['DELETE'])\n@login_required\n"
@@ -352,8 +367,10 @@ CLAIMED = Rule(
     silent="roles of the stored user",
     compared=_claimed_role,
     check_confidence=Confidence.POSSIBLE,
-    bad="from flask import request, abort\ndef drop():\n    if request.form['role'] != 'admin':\n        abort(403)\n",
-    good="from flask import session, abort\ndef drop():\n    if session['role'] != 'admin':\n        abort(403)\n",
+    bad="from flask import request, abort\ndef drop():\n    if request.form['role'] != 'admin':"
+    "\n        abort(403)\n",
+    good="from flask import session, abort\ndef drop():\n    if session['role'] != 'admin':"
+    "\n        abort(403)\n",
 )
 
 REVERSE = Rule(

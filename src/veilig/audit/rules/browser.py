@@ -81,9 +81,10 @@ def _framed(sketch: Sketch) -> Marks:
 def _any_websocket(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         last = function.node.body[-1]
-        if function.name == "check_origin" and isinstance(last, ast.Return) and len(function.node.body) <= 2:
-            if isinstance(last.value, ast.Constant) and last.value.value is True:
-                yield function.node, Confidence.CERTAIN
+        if (
+            function.name == "check_origin" and isinstance(last, ast.Return) and len(function.node.body) <= 2
+        ) and (isinstance(last.value, ast.Constant) and last.value.value is True):
+            yield function.node, Confidence.CERTAIN
 
 
 def _cross_site_cookie(frame: Frame, site: CallSite) -> bool:
@@ -229,29 +230,35 @@ REFLECTED = Rule(
             (1,),
             lambda _frame, site: text_of(site.arg(0)).lower() == "access-control-allow-origin",
         ),
-        Sink((".add_header", ".set_header", ".send_header", ".set"), (1,), lambda _frame, site: text_of(
-            site.arg(0)).lower() == "access-control-allow-origin"),
+        Sink(
+            (".add_header", ".set_header", ".send_header", ".set"),
+            (1,),
+            lambda _frame, site: text_of(site.arg(0)).lower() == "access-control-allow-origin",
+        ),
     ),
     checks=(
         Check(
             (
-                "flask_cors.CORS", ".add_middleware", "starlette.middleware.cors.CORSMiddleware",
-                "starlette.middleware.Middleware", "flask_socketio.SocketIO", "socketio.AsyncServer",
-                "socketio.Server", "flask_cors.cross_origin",
+                "flask_cors.CORS",
+                ".add_middleware",
+                "starlette.middleware.cors.CORSMiddleware",
+                "starlette.middleware.Middleware",
+                "flask_socketio.SocketIO",
+                "socketio.AsyncServer",
+                "socketio.Server",
+                "flask_cors.cross_origin",
             ),
             _star_and_credentials,
         ),
     ),
-    assigns=(
-        AssignCheck(setting("CORS_ALLOW_ALL_ORIGINS", "CORS_ORIGIN_ALLOW_ALL"), is_value(True)),
-    ),
+    assigns=(AssignCheck(setting("CORS_ALLOW_ALL_ORIGINS", "CORS_ORIGIN_ALLOW_ALL"), is_value(True)),),
     bad="from flask import request\ndef answer(response):\n"
     "    response.headers['Access-Control-Allow-Origin'] = request.headers.get('Origin')\n"
     "    return response\n",
     good="from flask import request\nTRUSTED = {'https://shop.example.org'}\ndef answer(response):\n"
     "    origin = request.headers.get('Origin')\n    if origin in TRUSTED:\n"
     "        response.headers['Access-Control-Allow-Origin'] = origin\n    return response\n",
-)  # fmt: skip
+)
 
 WEBSOCKET = Rule(
     id="websocket-any-origin",

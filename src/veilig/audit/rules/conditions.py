@@ -22,13 +22,17 @@ SECURITY_NAME = re.compile(
     r"|verif\w*_?code|invit\w*_?code|recovery|auth_?code|temp\w*_?pass|remember_?me|cookie)"
 )
 NOT_SECRET_NAME = re.compile(
-    r"(?i)(token_?(type|count|limit|url|name|id$|index|pos|kind|s?_?max)|max_?token|tokeniz|password_?(field|hash|label|"
-    r"reset_?(url|view|form)|min|max|len|policy|validators)|(_|^)(url|uri|path|file|name|header|field|param|label|env|type|prefix|"
-    r"regex|pattern|format|length|len|help|text|message|msg|error|prompt|placeholder|template|view|form|input|"
+    r"(?i)(token_?(type|count|limit|url|name|id$|index|pos|kind|s?_?max)|max_?token|tokeniz|"
+    r"password_?(field|hash|label|"
+    r"reset_?(url|view|form)|min|max|len|policy|validators)|(_|^)(url|uri|path|file|name|header|field|"
+    r"param|label|env|type|prefix|"
+    r"regex|pattern|format|length|len|help|text|message|msg|error|prompt|placeholder|template|view|"
+    r"form|input|"
     r"column|endpoint|scope|algorithm|alg)$|cookie_?(name|path|domain|samesite))"
 )
 CHECKSUM_NAME = re.compile(
-    r"(?i)(etag|checksum|cache|fingerprint|dedup|digest_?of|content_?(hash|id|key)|file_?(hash|id|sum)|shard|bucket|"
+    r"(?i)(etag|checksum|cache|fingerprint|dedup|digest_?of|content_?(hash|id|key)|file_?(hash|id|"
+    r"sum)|shard|bucket|"
     r"gravatar|avatar|color|colour|uuid|(^|_)(id|key)$|crc|slot|partition|ring|mtime|version)"
 )
 
@@ -104,7 +108,7 @@ def argument_named(position: int, keyword: str, *endings: str) -> Condition:
 
 def is_dynamic(value: Value | None) -> bool:
     """Whether nobody knows the value from the source."""
-    if isinstance(value, Opaque) and value.qual == LITERALS:
+    if isinstance(value, Opaque) and value.qual.startswith(LITERALS):
         return False
     return value is not None and not isinstance(value, Const)
 

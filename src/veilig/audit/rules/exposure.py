@@ -16,15 +16,19 @@ from veilig.audit.rules.sketch import Sketch, last_name
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 _INTERNAL = re.compile(
-    r"\bdict\(os\.environ\)|\bos\.environ\.(items|copy)\(|(?<![.\w])os\.environ(?![\w.\[])|platform\.(uname|platform|version)\(|"
-    r"sys\.(version|path|modules)\b|\b(app|current_app)\.config(?![\w.\[])|\bsettings\.__dict__|vars\(settings\)|"
+    r"\bdict\(os\.environ\)|\bos\.environ\.(items|copy)\(|(?<![.\w])os\.environ(?![\w.\[])|"
+    r"platform\.(uname|platform|version)\(|"
+    r"sys\.(version|path|modules)\b|\b(app|current_app)\.config(?![\w.\[])|\bsettings\.__dict__|"
+    r"vars\(settings\)|"
     r"\bos\.(getcwd|uname)\(|psutil\.|traceback\.format"
 )
 _WHOLE_RECORD = re.compile(
-    r"\b(user|account|customer|member|profile|owner|patient|employee)\w*\.__dict__|vars\((user|account|customer|member|profile)\w*\)"
+    r"\b(user|account|customer|member|profile|owner|patient|employee)\w*\.__dict__|vars\((user|"
+    r"account|customer|member|profile)\w*\)"
 )
 _SECRET_FIELD = re.compile(
-    r"(?i)^(password|passwd|pwd|password_hash|hashed_password|pw_hash|secret|secret_key|api_key|private_key|ssn|"
+    r"(?i)^(password|passwd|pwd|password_hash|hashed_password|pw_hash|secret|secret_key|api_key|"
+    r"private_key|ssn|"
     r"card_number|credit_card|cvv|totp_secret|otp_secret|reset_token|mfa_secret|pin|salt)$"
 )
 _QUERY_SECRET = re.compile(
@@ -32,7 +36,8 @@ _QUERY_SECRET = re.compile(
 )
 
 _SENT_SECRET = re.compile(
-    r"(?i)^(password|passwd|pwd|secret|api_?secret|api_?key|access_?token|auth_?token|token|ssn|card(_number)?)$"
+    r"(?i)^(password|passwd|pwd|secret|api_?secret|api_?key|access_?token|auth_?token|token|ssn|"
+    r"card(_number)?)$"
 )
 
 
@@ -53,12 +58,13 @@ def _shown(sketch: Sketch) -> Marks:
     for node in (
         ast.walk(sketch.module.tree) if "__all__" in sketch.text and "Serializer" in sketch.text else ()
     ):
-        if isinstance(node, ast.ClassDef) and re.search(
-            r"(User|Account|Customer|Member|Profile)\w*Serializer", node.name
-        ):
-            if re.search(r"fields = '__all__'", ast.unparse(node)) and "exclude" not in ast.unparse(node):
-                if "write_only" not in ast.unparse(node):
-                    yield node, Confidence.POSSIBLE
+        if (
+            isinstance(node, ast.ClassDef)
+            and re.search(r"(User|Account|Customer|Member|Profile)\w*Serializer", node.name)
+            and re.search(r"fields = '__all__'", ast.unparse(node))
+            and "exclude" not in ast.unparse(node)
+        ) and "write_only" not in ast.unparse(node):
+            yield node, Confidence.POSSIBLE
 
 
 def _answer_models(sketch: Sketch) -> Marks:
@@ -71,9 +77,10 @@ def _answer_models(sketch: Sketch) -> Marks:
             r"(Out|Response|Read|Public|View|Detail|Reply)$", node.name
         ):
             for item in node.body:
-                if isinstance(item, ast.AnnAssign) and _SECRET_FIELD.match(last_name(item.target)):
-                    if "exclude=True" not in ast.unparse(item):
-                        yield item, Confidence.POSSIBLE
+                if (
+                    isinstance(item, ast.AnnAssign) and _SECRET_FIELD.match(last_name(item.target))
+                ) and "exclude=True" not in ast.unparse(item):
+                    yield item, Confidence.POSSIBLE
         if "Serializer" in bases:
             yield from _serialized(node)
 
@@ -167,7 +174,8 @@ def _mail_in_clear(sketch: Sketch) -> Marks:
 def _writes_secret(sketch: Sketch) -> Marks:
     """A password, key or card number written to a file as it is."""
     secret = re.compile(
-        r"(?i)^(password|passwd|pwd|passphrase|secret_key|private_key|api_key|access_token|card_number|ssn|credentials|cvv)$"
+        r"(?i)^(password|passwd|pwd|passphrase|secret_key|private_key|api_key|access_token|"
+        r"card_number|ssn|credentials|cvv)$"
     )
     for function in sketch.functions:
         if (
@@ -236,8 +244,10 @@ ADDRESS = Rule(
     advice="send it in the body or in a header",
     silent="identifiers and one-time codes",
     shape=_in_address,
-    bad="from flask import request\ndef login():\n    return check(request.args['password'])\ndef check(p): ...\n",
-    good="from flask import request\ndef login():\n    return check(request.form['password'])\ndef check(p): ...\n",
+    bad="from flask import request\ndef login():\n    return check(request.args['password'])"
+    "\ndef check(p): ...\n",
+    good="from flask import request\ndef login():\n    return check(request.form['password'])"
+    "\ndef check(p): ...\n",
 )
 
 CLEARTEXT = Rule(
@@ -251,16 +261,26 @@ CLEARTEXT = Rule(
     silent="this machine and private networks, addresses without secrets",
     shape=_mail_in_clear,
     checks=(
-        Check(("ftplib.FTP", "telnetlib.Telnet", "poplib.POP3", "imaplib.IMAP4", "grpc.insecure_channel"),
-              lambda _frame, site: not text_of(site.arg(0)).startswith(("localhost", "127.", "[::1]"))),
         Check(
-            tuple(f"{lib}.{verb}" for lib in ("requests", "httpx") for verb in ("get", "post", "put", "patch", "request")),
+            ("ftplib.FTP", "telnetlib.Telnet", "poplib.POP3", "imaplib.IMAP4", "grpc.insecure_channel"),
+            lambda _frame, site: not text_of(site.arg(0)).startswith(("localhost", "127.", "[::1]")),
+        ),
+        Check(
+            tuple(
+                f"{lib}.{verb}"
+                for lib in ("requests", "httpx")
+                for verb in ("get", "post", "put", "patch", "request")
+            ),
             _plain_http,
         ),
         Check(("redis.Redis", "redis.StrictRedis"), keyword_is(99, "ssl", False)),
         Check(("psycopg2.connect", "psycopg.connect"), keyword_is(99, "sslmode", "disable", "allow")),
         Check(("urllib.request.Request", "urllib.request.urlopen"), _plain_http),
-        Check((".run",), both(keyword_is(99, "ssl_context", None), lambda _frame, site: "Flask" in text_of(site.receiver)), Confidence.PATTERN),
+        Check(
+            (".run",),
+            both(keyword_is(99, "ssl_context", None), lambda _frame, site: "Flask" in text_of(site.receiver)),
+            Confidence.PATTERN,
+        ),
     ),
     assigns=(
         AssignCheck(setting("SECURE_SSL_REDIRECT", "EMAIL_USE_TLS"), is_value(False)),
@@ -271,7 +291,7 @@ CLEARTEXT = Rule(
     "    return requests.post('http://shop.example.org/login', data={'password': password}, timeout=5)\n",
     good="import requests\ndef login(password):\n"
     "    return requests.post('https://shop.example.org/login', data={'password': password}, timeout=5)\n",
-)  # fmt: skip
+)
 
 CLEAR_FILE = Rule(
     id="cleartext-secret-file",
@@ -300,12 +320,16 @@ LISTED = Rule(
     silent="named public directories",
     checks=(
         Check((".add_static",), keyword_is(99, "show_index", True)),
-        Check(("django.views.static.serve", "django.urls.re_path", "django.urls.path"), keyword_is(99, "show_indexes", True)),
+        Check(
+            ("django.views.static.serve", "django.urls.re_path", "django.urls.path"),
+            keyword_is(99, "show_indexes", True),
+        ),
     ),
     assigns=(AssignCheck(lambda name: name == "show_indexes", _listing),),
-    bad="from aiohttp import web\napp = web.Application()\napp.router.add_static('/f', '/srv/f', show_index=True)\n",
+    bad="from aiohttp import web\napp = web.Application()"
+    "\napp.router.add_static('/f', '/srv/f', show_index=True)\n",
     good="from aiohttp import web\napp = web.Application()\napp.router.add_static('/f', '/srv/f')\n",
-)  # fmt: skip
+)
 
 SERVED = Rule(
     id="program-directory-served",

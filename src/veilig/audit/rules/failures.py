@@ -12,25 +12,44 @@ from veilig.audit.rules.sketch import Sketch
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 _GUARDING = re.compile(
-    r"(?i)\b(?:\w+[_.])?(verify|authenticate|authorize|check_(?:permission|access|auth|signature|token|password)|"
+    r"(?i)\b(?:\w+[_.])?(verify|authenticate|authorize|check_(?:permission|access|auth|signature|"
+    r"token|password)|"
     r"validate_(?:token|signature|session|request)|require_\w+|is_allowed|has_perm\w*|audit_log|decrypt)\w*\("
 )
 _WRITING = re.compile(r"(?i)\.(execute|commit|save|insert\w*|send\w*|charge|transfer|publish)\(|audit")
 _CHECK_NAME = re.compile(
     r"(?i)^_?(is_|has_|can_|may_|check|verify|valid|auth|allow|permit|require)"
-    r"\w*(admin|allow|auth|valid|perm|access|sign|token|verif|trusted|password|user|role|login|owner|request)|"
+    r"\w*(admin|allow|auth|valid|perm|access|sign|token|verif|trusted|password|user|role|login|owner|"
+    r"request)|"
     r"^_?(authenticate|authorize|authorise|verify|is_valid|validate|check_access|allowed|permitted)\w*$"
 )
 _ANSWERS = frozenset(
     {
-        "check_password", "check_password_hash", "checkpw", "compare_digest", "verify_password", "has_perm",
-        "has_permission", "verify_signature", "verify_token", "is_valid_signature", "check_signature",
-        "url_has_allowed_host_and_scheme", "is_relative_to", "check_permission", "is_authenticated",
-        "is_safe_url", "is_allowed", "validate_csrf_token", "verify_hmac", "user_can",
+        "check_password",
+        "check_password_hash",
+        "checkpw",
+        "compare_digest",
+        "verify_password",
+        "has_perm",
+        "has_permission",
+        "verify_signature",
+        "verify_token",
+        "is_valid_signature",
+        "check_signature",
+        "url_has_allowed_host_and_scheme",
+        "is_relative_to",
+        "check_permission",
+        "is_authenticated",
+        "is_safe_url",
+        "is_allowed",
+        "validate_csrf_token",
+        "verify_hmac",
+        "user_can",
     }
-)  # fmt: skip
+)
 _ACCESS_WORDS = re.compile(
-    r"(?i)(is_admin|is_staff|is_superuser|is_authenticated|has_perm|permission|authoriz|owner|role\b|\.can_|is_owner|"
+    r"(?i)(is_admin|is_staff|is_superuser|is_authenticated|has_perm|permission|authoriz|owner|role\b|"
+    r"\.can_|is_owner|"
     r"current_user|request\.user|allowed|verified|token|signature|logged_in)"
 )
 
@@ -79,11 +98,12 @@ def _unchecked(sketch: Sketch) -> Marks:
         for node in ast.walk(function.node):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 call = node.value
-                if dotted(call.func) in ("subprocess.run", "subprocess.call") and not any(
-                    keyword.arg in ("check", None) for keyword in call.keywords
+                if (
+                    dotted(call.func) in ("subprocess.run", "subprocess.call")
+                    and not any(keyword.arg in ("check", None) for keyword in call.keywords)
+                    and any(line > node.lineno for line in deleted)
                 ):
-                    if any(line > node.lineno for line in deleted):
-                        yield node, Confidence.CERTAIN
+                    yield node, Confidence.CERTAIN
 
 
 def _opening(sketch: Sketch) -> Marks:
@@ -260,7 +280,8 @@ UNCHECKED_RUN = Rule(
     advice="check=True",
     silent="check=True, a look at returncode, nothing deleted afterwards",
     shape=_unchecked,
-    bad="import os, subprocess\ndef rotate(path):\n    subprocess.run(['gzip', '-k', path])\n    os.unlink(path)\n",
+    bad="import os, subprocess\ndef rotate(path):\n    subprocess.run(['gzip', '-k', path])"
+    "\n    os.unlink(path)\n",
     good="import os, subprocess\ndef rotate(path):\n    subprocess.run(['gzip', '-k', path], check=True)\n"
     "    os.unlink(path)\n",
 )

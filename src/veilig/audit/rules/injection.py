@@ -1,6 +1,7 @@
 """Rules for text that becomes code: SQL, shell, Python, templates, XPath, LDAP, regular expressions, logs."""
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.value import Const
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     argument_named,

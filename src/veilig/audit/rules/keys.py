@@ -138,16 +138,24 @@ def _clock_for_secret(frame: Frame, name: str, value: Value) -> bool:
 
 
 KEY_ARGUMENTS: dict[str, tuple[int, str]] = {
-    "jwt.encode": (1, "key"), "jwt.decode": (1, "key"), "jose.jwt.encode": (1, "key"), "jose.jwt.decode": (1, "key"),
-    "hmac.new": (0, "key"), "hmac.digest": (0, "key"), "cryptography.fernet.Fernet": (0, "key"),
-    "Crypto.Cipher.AES.new": (0, "key"), "Crypto.Cipher.ChaCha20.new": (99, "key"),
+    "jwt.encode": (1, "key"),
+    "jwt.decode": (1, "key"),
+    "jose.jwt.encode": (1, "key"),
+    "jose.jwt.decode": (1, "key"),
+    "hmac.new": (0, "key"),
+    "hmac.digest": (0, "key"),
+    "cryptography.fernet.Fernet": (0, "key"),
+    "Crypto.Cipher.AES.new": (0, "key"),
+    "Crypto.Cipher.ChaCha20.new": (99, "key"),
     "cryptography.hazmat.primitives.ciphers.algorithms.AES": (0, "key"),
     "cryptography.hazmat.primitives.ciphers.aead.AESGCM": (0, "key"),
     "cryptography.hazmat.primitives.ciphers.aead.ChaCha20Poly1305": (0, "key"),
-    "itsdangerous.URLSafeTimedSerializer": (0, "secret_key"), "itsdangerous.URLSafeSerializer": (0, "secret_key"),
-    "itsdangerous.TimestampSigner": (0, "secret_key"), "itsdangerous.Signer": (0, "secret_key"),
+    "itsdangerous.URLSafeTimedSerializer": (0, "secret_key"),
+    "itsdangerous.URLSafeSerializer": (0, "secret_key"),
+    "itsdangerous.TimestampSigner": (0, "secret_key"),
+    "itsdangerous.Signer": (0, "secret_key"),
     "starlette.middleware.sessions.SessionMiddleware": (1, "secret_key"),
-}  # fmt: skip
+}
 _PASSWORD_KEYWORDS = (
     "password",
     "passwd",
@@ -213,9 +221,17 @@ VECTOR = Rule(
     silent="vectors from os.urandom or secrets",
     checks=(
         Check(
-            ("Crypto.Cipher.AES.new", "Crypto.Cipher.DES3.new", "Crypto.Cipher.ChaCha20.new",
-             "Crypto.Cipher.ChaCha20_Poly1305.new", "Crypto.Cipher.Salsa20.new",
-             *(f"cryptography.hazmat.primitives.ciphers.modes.{mode}" for mode in ("CBC", "CTR", "GCM", "CFB", "OFB"))),
+            (
+                "Crypto.Cipher.AES.new",
+                "Crypto.Cipher.DES3.new",
+                "Crypto.Cipher.ChaCha20.new",
+                "Crypto.Cipher.ChaCha20_Poly1305.new",
+                "Crypto.Cipher.Salsa20.new",
+                *(
+                    f"cryptography.hazmat.primitives.ciphers.modes.{mode}"
+                    for mode in ("CBC", "CTR", "GCM", "CFB", "OFB")
+                ),
+            ),
             _fixed_vector,
         ),
         Check((".encrypt",), _aead),
@@ -224,7 +240,7 @@ VECTOR = Rule(
     "    return AES.new(key, AES.MODE_CBC, b'0123456789abcdef').encrypt(data)\n",
     good="import os\nfrom Crypto.Cipher import AES\ndef seal(key, data):\n    iv = os.urandom(16)\n"
     "    return iv + AES.new(key, AES.MODE_CBC, iv).encrypt(data)\n",
-)  # fmt: skip
+)
 
 SALT = Rule(
     id="fixed-salt",
@@ -237,8 +253,14 @@ SALT = Rule(
     silent="random salts, salts that are stored with the hash",
     checks=(
         Check(
-            ("hashlib.pbkdf2_hmac", "hashlib.scrypt", "Crypto.Protocol.KDF.PBKDF2", "Crypto.Protocol.KDF.scrypt",
-             "cryptography.hazmat.primitives.kdf.pbkdf2.PBKDF2HMAC", "cryptography.hazmat.primitives.kdf.scrypt.Scrypt"),
+            (
+                "hashlib.pbkdf2_hmac",
+                "hashlib.scrypt",
+                "Crypto.Protocol.KDF.PBKDF2",
+                "Crypto.Protocol.KDF.scrypt",
+                "cryptography.hazmat.primitives.kdf.pbkdf2.PBKDF2HMAC",
+                "cryptography.hazmat.primitives.kdf.scrypt.Scrypt",
+            ),
             lambda frame, site: (
                 _fixed_salt(frame, site) or _few_rounds(frame, site) or _name_as_salt(frame, site)
             ),
@@ -249,7 +271,7 @@ SALT = Rule(
     "    return hashlib.pbkdf2_hmac('sha256', password, b'pepper', 600_000)\n",
     good="import hashlib, os\ndef store(password):\n    salt = os.urandom(16)\n"
     "    return salt + hashlib.pbkdf2_hmac('sha256', password, salt, 600_000)\n",
-)  # fmt: skip
+)
 
 PADDING = Rule(
     id="rsa-padding",
@@ -310,31 +332,55 @@ LITERAL_KEY = Rule(
         Check(tuple(KEY_ARGUMENTS), _literal_key),
         Check(("os.environ.get", "os.getenv", "decouple.config", "environ.Env()"), _fallback),
         Check(
-            (".connect", "psycopg2.connect", "pymysql.connect", "mysql.connector.connect", "psycopg.connect",
-             "MySQLdb.connect", "asyncpg.connect", "redis.Redis", "redis.StrictRedis", "paramiko.SSHClient().connect",
-             "boto3.client", "boto3.resource", "tornado.web.Application", "pymongo.MongoClient", "aiomysql.connect",
-             "requests.get", "requests.post", "requests.put", "httpx.get", "httpx.post", "ldap3.Connection"),
+            (
+                ".connect",
+                "psycopg2.connect",
+                "pymysql.connect",
+                "mysql.connector.connect",
+                "psycopg.connect",
+                "MySQLdb.connect",
+                "asyncpg.connect",
+                "redis.Redis",
+                "redis.StrictRedis",
+                "paramiko.SSHClient().connect",
+                "boto3.client",
+                "boto3.resource",
+                "tornado.web.Application",
+                "pymongo.MongoClient",
+                "aiomysql.connect",
+                "requests.get",
+                "requests.post",
+                "requests.put",
+                "httpx.get",
+                "httpx.post",
+                "ldap3.Connection",
+            ),
             _literal_password,
         ),
         Check(
             (".login",),
-            lambda _frame, site: len(site.node.args) > 1
-            and isinstance(site.node.args[1], ast.Constant)
-            and _fixed_bytes(site.arg(1))
-            and "example" not in text_of(site.arg(1)),
+            lambda _frame, site: (
+                len(site.node.args) > 1
+                and isinstance(site.node.args[1], ast.Constant)
+                and _fixed_bytes(site.arg(1))
+                and "example" not in text_of(site.arg(1))
+            ),
         ),
     ),
     assigns=(
         AssignCheck(
-            lambda name: re.search(r"(?i)(dsn|url|uri|connection|conn_?str|broker|database)\w*\]?$", name) is not None,
+            lambda name: (
+                re.search(r"(?i)(dsn|url|uri|connection|conn_?str|broker|database)\w*\]?$", name) is not None
+            ),
             _literal_connection,
         ),
     ),
     compared=_compared_literal,
     check_confidence=Confidence.CERTAIN,
-    bad="import jwt\ndef issue(user):\n    return jwt.encode({'sub': user, 'exp': 1}, 'k3y-0f-shop', algorithm='HS256')\n",
+    bad="import jwt\ndef issue(user):"
+    "\n    return jwt.encode({'sub': user, 'exp': 1}, 'k3y-0f-shop', algorithm='HS256')\n",
     good="import jwt, os\ndef issue(user):\n"
     "    return jwt.encode({'sub': user, 'exp': 1}, os.environ['KEY'], algorithm='HS256')\n",
-)  # fmt: skip
+)
 
 RULES = (VECTOR, SALT, PADDING, SEED, LITERAL_KEY)

@@ -2,82 +2,18 @@
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
-from functools import lru_cache
-from re import _parser as regex_parser  # type: ignore[attr-defined]  # the only parser of its own syntax
-from typing import Any
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant, deep_taints
 from veilig.audit.engine.value import ATTACKER, Opaque, OriginKind
 from veilig.audit.finding import Confidence, Severity
+from veilig.audit.rules.backtracking import catastrophic
 from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
 from veilig.audit.rules.sketch import FunctionSketch, Sketch
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
-
-_UNBOUNDED = 1_000  # a repeat with this many turns or more counts as endless
-
-
-def _repeats(tokens: Any, inside: bool) -> bool:
-    for kind, argument in tokens:
-        name = str(kind)
-        if name in ("MAX_REPEAT", "MIN_REPEAT"):
-            low, high, body = argument
-            endless = int(high) >= _UNBOUNDED
-            if endless and inside and not (low and len(body) == 0):
-                return True
-            if endless and _branches_overlap(body):
-                return True
-            if _repeats(body, (inside or endless) and _variable(body) if not endless else _variable(body)):
-                return True
-        elif name == "SUBPATTERN":
-            if _repeats(argument[3], inside):
-                return True
-        elif name == "BRANCH" and any(_repeats(option, inside) for option in argument[1]):
-            return True
-    return False
-
-
-def _variable(body: Any) -> bool:
-    """Whether a repeat in this group may give its text away: nothing fixed stands beside it."""
-    parts = list(body)
-    while len(parts) == 1 and str(parts[0][0]) == "SUBPATTERN":
-        parts = list(parts[0][1][3])
-    repeats = sum(1 for kind, _ in parts if str(kind) in ("MAX_REPEAT", "MIN_REPEAT"))
-    fixed = sum(1 for kind, _ in parts if str(kind) in ("LITERAL", "IN", "NOT_LITERAL", "CATEGORY"))
-    optional = sum(1 for kind, arg in parts if str(kind) in ("MAX_REPEAT", "MIN_REPEAT") and int(arg[0]) == 0)
-    return repeats > 0 and (fixed == 0 or (repeats == optional == 1 and fixed == 0))
-
-
-def _branches_overlap(body: Any) -> bool:
-    parts = list(body)
-    while len(parts) == 1 and str(parts[0][0]) == "SUBPATTERN":
-        parts = list(parts[0][1][3])
-    if len(parts) != 1:
-        return False
-    kind, argument = parts[0]
-    if str(kind) == "IN":
-        return False
-    if str(kind) != "BRANCH":
-        return False
-    shown = [str(list(option)) for option in argument[1]]
-    return len(set(shown)) < len(shown) or (any("CATEGORY_WORD" in s for s in shown) and len(shown) > 1)
-
-
-@lru_cache(maxsize=1024)
-def catastrophic(pattern: str | bytes) -> bool:
-    """Whether some text makes the pattern try exponentially many ways: a repeat of a repeat, or equal branches."""
-    if len(pattern) > 2_000:
-        return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _repeats(regex_parser.parse(pattern), False)  # type: ignore[arg-type]
-    except (re.error, RecursionError, OverflowError, ValueError):
-        return False
 
 
 def _explodes(frame: Frame, site: CallSite) -> bool:
@@ -104,7 +40,6 @@ def _unpacks_blindly(sketch: Sketch) -> Marks:
         ):
             continue
         for call in function.calls():
-            name = dotted(call.func).rpartition(".")[2]
             owner = dotted(call.func)
             archive = re.search(r"ZipFile\([^\n]*\) as (\w+)|(\w+) = zipfile\.ZipFile\(", function.body)
             names = (archive.group(1) or archive.group(2)) if archive else ""
@@ -127,9 +62,18 @@ def _left_open(sketch: Sketch) -> Marks:
             target = statement.targets[0]
             made = dotted(statement.value.func)
             if not isinstance(target, ast.Name) or made not in (
-                "open", "socket.socket", "sqlite3.connect", "socket.create_connection", "psycopg2.connect",
-                "pymysql.connect", "urllib.request.urlopen", "os.open", "mmap.mmap", "psycopg.connect", "MySQLdb.connect",
-            ):  # fmt: skip
+                "open",
+                "socket.socket",
+                "sqlite3.connect",
+                "socket.create_connection",
+                "psycopg2.connect",
+                "pymysql.connect",
+                "urllib.request.urlopen",
+                "os.open",
+                "mmap.mmap",
+                "psycopg.connect",
+                "MySQLdb.connect",
+            ):
                 continue
             if not _given_on(function, target.id) or _closed_sometimes(function, target.id, statement.lineno):
                 yield statement, Confidence.POSSIBLE
@@ -149,9 +93,10 @@ def _closed_sometimes(function: FunctionSketch, name: str, opened: int) -> bool:
     if not closes:
         return False
     for node in ast.walk(function.node):
-        if isinstance(node, ast.Return | ast.Raise | ast.Continue) and opened < node.lineno < max(closes):
-            if not any(node.lineno - 3 <= line <= node.lineno for line in closes):
-                return name not in ast.unparse(node)
+        if (
+            isinstance(node, ast.Return | ast.Raise | ast.Continue) and opened < node.lineno < max(closes)
+        ) and not any(node.lineno - 3 <= line <= node.lineno for line in closes):
+            return name not in ast.unparse(node)
     return False
 
 
@@ -164,18 +109,20 @@ def _given_on(function: FunctionSketch, name: str) -> bool:
     ):
         return True
     for node in ast.walk(function.node):
-        if isinstance(node, ast.Return | ast.Yield) and node.value is not None:
-            if any(isinstance(p, ast.Name) and p.id == name for p in _outside_calls(node.value, name)):
-                return True
+        if (isinstance(node, ast.Return | ast.Yield) and node.value is not None) and any(
+            isinstance(p, ast.Name) and p.id == name for p in _outside_calls(node.value, name)
+        ):
+            return True
         if isinstance(node, ast.Call):
             given = [*node.args, *(k.value for k in node.keywords)]
             if any(isinstance(p, ast.Name) and p.id == name for p in given):
                 return True
-        if isinstance(node, ast.Assign) and isinstance(
-            node.value, ast.Name | ast.Tuple | ast.List | ast.Dict
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Name | ast.Tuple | ast.List | ast.Dict)
+            and any(isinstance(p, ast.Name) and p.id == name for p in ast.walk(node.value))
         ):
-            if any(isinstance(p, ast.Name) and p.id == name for p in ast.walk(node.value)):
-                return True
+            return True
     return False
 
 
@@ -192,99 +139,9 @@ def _outside_calls(node: ast.expr, name: str) -> Iterator[ast.AST]:
             stack.extend(ast.iter_child_nodes(item))
 
 
-_ASKS = re.compile(r"(os\.path\.(exists|isfile|islink|lexists)|os\.access|\.exists|\.is_file|\.is_symlink)$")
-_ACTS = re.compile(
-    r"^(open|os\.(open|remove|unlink|rename|chmod|chown|mkdir|makedirs|symlink|rmdir|replace)|"
-    r"shutil\.(copy\w*|move|rmtree))$|\.(write_text|write_bytes|open|unlink|touch|rename|read_text|mkdir)$"
-)
-
-
-def _asks_then_acts(sketch: Sketch) -> Marks:
-    for function in sketch.functions:
-        if not re.search(
-            r"os\.access\(|os\.path\.(exists|isfile|islink|lexists)\(|\.exists\(\)|\.is_symlink\(\)",
-            function.body,
-        ):
-            continue
-        for node in ast.walk(function.node):
-            if isinstance(node, ast.If):
-                yield from _race(node, function)
-
-
-def _race(node: ast.If, function: FunctionSketch) -> Marks:
-    for call in ast.walk(node.test):
-        if not isinstance(call, ast.Call) or not _ASKS.search(dotted(call.func)):
-            continue
-        name = dotted(call.func)
-        asked = ast.unparse(call.args[0]) if call.args else ast.unparse(call.func).rpartition(".")[0]
-        refused = isinstance(node.body[-1], ast.Return | ast.Raise)
-        after = (
-            [s for s in ast.walk(function.node) if isinstance(s, ast.stmt) and s.lineno > node.lineno]
-            if refused
-            else node.body
-        )
-        for statement in after:
-            for act in ast.walk(statement):
-                if not isinstance(act, ast.Call) or not _ACTS.search(dotted(act.func)):
-                    continue
-                text = ast.unparse(act)
-                if asked not in text or (
-                    re.search(r"exist_ok|['\"][ra+bt]*x|O_EXCL|O_NOFOLLOW|missing_ok", text)
-                ):
-                    continue
-                writes = re.search(
-                    r"['\"](w|a|r\+)[bt+]*['\"]|write_|unlink|remove|symlink|chmod|chown|rename|move", text
-                )
-                if name.endswith("access") or "link" in name:
-                    yield node, Confidence.CERTAIN
-                    return
-                yield (
-                    node,
-                    Confidence.POSSIBLE if writes and _matters(asked, function) else Confidence.PATTERN,
-                )
-                return
-
-
-def _matters(asked: str, function: FunctionSketch) -> bool:
-    """Somebody else can reach the place in between: a shared directory, or a program with more rights."""
-    return (
-        re.search(
-            r"(?i)tmp|temp|lock|pid|upload|spool|shared|public|report|export|token|coupon",
-            asked + function.name,
-        )
-        is not None
-    )
-
-
-def _lost_update(sketch: Sketch) -> Marks:
-    for function in sketch.functions:
-        body = function.body
-        if not re.search(
-            r"(?i)(balance|stock|quantity|credits|points|seats|remaining|inventory|uses|used|count|funds|available|redeemed)",
-            body,
-        ):
-            continue
-        if re.search(
-            r"(?i)select_for_update|with_for_update|\bF\(|\block\b|_lock|Lock\(|for update|atomic_add|isolation|\bversion\b|compare_and",
-            body,
-        ):
-            continue
-        if not re.search(r"\.(save|commit|execute)\(|\.flush\(", body):
-            continue
-        for node in ast.walk(function.node):
-            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
-                name = node.target.attr
-                if re.search(
-                    r"(?i)balance|stock|quantity|credits|points|seats|remaining|inventory|uses|used|count|funds|available|redeemed",
-                    name,
-                ):
-                    if re.search(rf"\.{name}\b\s*(<|>|<=|>=|==)|(<|>|<=|>=)\s*\w+\.{name}\b", body):
-                        yield node, Confidence.POSSIBLE
-                        break
-
-
 _KIND_CHECK = re.compile(
-    r"(?i)allowed|extension|splitext|\.suffix|endswith\(|content_type|mimetype|magic|imghdr|rsplit|filetype|Image\.open|"
+    r"(?i)allowed|extension|splitext|\.suffix|endswith\(|content_type|mimetype|magic|imghdr|rsplit|"
+    r"filetype|Image\.open|"
     r"valid|whitelist|allowlist|FileExtensionValidator|\bext\b"
 )
 
@@ -294,9 +151,10 @@ def _own_name(function: FunctionSketch, call: ast.Call) -> bool:
     text = " ".join(ast.unparse(argument) for argument in call.args) + ast.unparse(call.func)
     for _ in range(3):
         for node in ast.walk(function.node):
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                if re.search(rf"\b{re.escape(node.targets[0].id)}\b", text):
-                    text += " " + ast.unparse(node.value)
+            if (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)) and re.search(
+                rf"\b{re.escape(node.targets[0].id)}\b", text
+            ):
+                text += " " + ast.unparse(node.value)
         if re.search(r"\.filename|\.name\b", text):
             return True
     return "with open(" in function.body and ".filename" in function.body
@@ -323,27 +181,6 @@ def _any_upload(sketch: Sketch) -> Marks:
             ):
                 yield call, Confidence.POSSIBLE
                 break
-
-
-def _held_lock(sketch: Sketch) -> Marks:
-    for function in sketch.functions:
-        if ".acquire(" not in function.body or ".release(" not in function.body or "finally" in function.body:
-            continue
-        released = function.body.rpartition(".release(")[0]
-        held = released.rpartition(".acquire(")[2]
-        if re.search(r"\b(return|raise)\b", held) or re.search(r"\w\(", held):
-            for call in function.calls():
-                if (
-                    isinstance(call.func, ast.Attribute)
-                    and call.func.attr == "acquire"
-                    and _is_lock(call.func)
-                ):
-                    yield call, Confidence.POSSIBLE
-                    break
-
-
-def _is_lock(function: ast.Attribute) -> bool:
-    return re.search(r"(?i)lock|sem|mutex", ast.unparse(function.value)) is not None
 
 
 SIZE = Rule(
@@ -403,8 +240,21 @@ BACKTRACKING = Rule(
     silent="patterns that give every character one place, text that is not from outside",
     checks=(
         Check(
-            ("re.match", "re.search", "re.fullmatch", "re.findall", "re.finditer", "re.sub", "re.split",
-             ".match", ".search", ".fullmatch", ".findall", ".finditer", ".sub"),
+            (
+                "re.match",
+                "re.search",
+                "re.fullmatch",
+                "re.findall",
+                "re.finditer",
+                "re.sub",
+                "re.split",
+                ".match",
+                ".search",
+                ".fullmatch",
+                ".findall",
+                ".finditer",
+                ".sub",
+            ),
             _explodes,
             Confidence.POSSIBLE,
         ),
@@ -413,7 +263,7 @@ BACKTRACKING = Rule(
     "    return re.match(r'^(a+)+$', request.args['q']) is not None\n",
     good="import re\nfrom flask import request\ndef check():\n"
     "    return re.match(r'^a+$', request.args['q']) is not None\n",
-)  # fmt: skip
+)
 
 BOMB = Rule(
     id="archive-bomb",
@@ -425,7 +275,8 @@ BOMB = Rule(
     advice="add up file_size of infolist() first, and refuse above a limit",
     silent="functions that look at sizes",
     shape=_unpacks_blindly,
-    bad="import zipfile\ndef unpack(path):\n    with zipfile.ZipFile(path) as z:\n        z.extractall('/srv/in')\n",
+    bad="import zipfile\ndef unpack(path):\n    with zipfile.ZipFile(path) as z:"
+    "\n        z.extractall('/srv/in')\n",
     good="import zipfile\ndef unpack(path):\n    with zipfile.ZipFile(path) as z:\n"
     "        if sum(i.file_size for i in z.infolist()) > 10**8:\n            raise ValueError\n"
     "        z.extractall('/srv/in')\n",
@@ -443,38 +294,6 @@ OPEN_HANDLE = Rule(
     shape=_left_open,
     bad="def count(path):\n    f = open(path)\n    return len(f.read())\n",
     good="def count(path):\n    with open(path) as f:\n        return len(f.read())\n",
-)
-
-RACE = Rule(
-    id="check-then-use",
-    cwe=367,
-    title="checked first, used later",
-    severity=Severity.LOW,
-    what="a file is asked about first and used by name afterwards",
-    why="CWE-367: somebody swaps it in between",
-    advice="open it and handle the error; mode 'x' or O_EXCL | O_NOFOLLOW to create",
-    silent="exclusive creation, directories with exist_ok",
-    shape=_asks_then_acts,
-    bad="import os\ndef show(path):\n    if os.access(path, os.R_OK):\n        return open(path).read()\n",
-    good="def show(path):\n    try:\n        with open(path) as f:\n            return f.read()\n"
-    "    except PermissionError:\n        return ''\n",
-)
-
-UPDATE = Rule(
-    id="lost-update",
-    cwe=362,
-    title="balance read and written without a lock",
-    severity=Severity.MEDIUM,
-    what="a stored number is checked and changed without holding it",
-    why="CWE-362: two requests at once both pass the check",
-    advice="select_for_update(), F('balance') - amount, or UPDATE ... WHERE balance >= ?",
-    silent="locks, F expressions, conditional updates",
-    shape=_lost_update,
-    bad="def pay(account, amount):\n    if account.balance < amount:\n        raise ValueError\n"
-    "    account.balance -= amount\n    account.save()\n",
-    good="def pay(accounts, key, amount):\n    account = accounts.select_for_update().get(pk=key)\n"
-    "    if account.balance < amount:\n        raise ValueError\n"
-    "    account.balance -= amount\n    account.save()\n",
 )
 
 UPLOAD = Rule(
@@ -495,20 +314,11 @@ UPLOAD = Rule(
     "    f.save('/srv/in/image.png')\n    return 'ok'\n",
 )
 
-LOCK = Rule(
-    id="lock-left-held",
-    cwe=667,
-    title="lock not released on every way out",
-    severity=Severity.LOW,
-    what="an error or return between acquire and release keeps the lock for ever",
-    why="CWE-667: every other thread waits from then on",
-    advice="with lock:",
-    silent="release in finally, with statements",
-    shape=_held_lock,
-    bad="import threading\nlock = threading.Lock()\ndef add(items, x):\n    lock.acquire()\n"
-    "    items.append(check(x))\n    lock.release()\ndef check(x): ...\n",
-    good="import threading\nlock = threading.Lock()\ndef add(items, x):\n    with lock:\n"
-    "        items.append(check(x))\ndef check(x): ...\n",
-)
 
-RULES = (SIZE, BACKTRACKING, BOMB, OPEN_HANDLE, RACE, UPDATE, UPLOAD, LOCK)
+RULES = (
+    SIZE,
+    BACKTRACKING,
+    BOMB,
+    OPEN_HANDLE,
+    UPLOAD,
+)

@@ -5,20 +5,18 @@ import re
 
 from veilig.audit.engine.attributes import find_member
 from veilig.audit.engine.frame import CallSite, Frame
-from veilig.audit.engine.state import constant, truth
+from veilig.audit.engine.state import constant
 from veilig.audit.engine.value import Class, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     always,
     both,
     first_of,
-    given_true,
-    is_dynamic,
     keyword_is,
     missing,
     text_of,
 )
-from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
+from veilig.audit.rules.rule import AssignCheck, Check, Rule
 
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # what the rule looks for
 HTTP_CALLS = tuple(
@@ -161,84 +159,6 @@ HTTPONLY = Rule(
     "    r.set_cookie('session', 'v', secure=True)\n    return r\n",
     good="from flask import make_response\ndef login():\n    r = make_response('ok')\n"
     "    r.set_cookie('session', 'v', secure=True, httponly=True)\n    return r\n",
-)
-
-PARSE_CALLS = (
-    ".parse",
-    "xml.dom.minidom.parse",
-    "xml.dom.minidom.parseString",
-    "xml.dom.pulldom.parse",
-    "xml.dom.pulldom.parseString",
-    "xml.sax.parse",
-    "xml.sax.parseString",
-)
-_SWITCHED_ON = re.compile(r"setFeature\([^,\n]*external[_-]g(es|eneral)[^,\n]*,\s*(True|1)\b")
-
-
-def _external(frame: Frame, site: CallSite) -> bool:
-    name = text_of(site.arg(0))
-    known = "feature_external_ges" in name or "external-general-entities" in name
-    return known and len(site.args) > 1 and truth(frame.state, site.args[1]) is True
-
-
-def _own_text(frame: Frame) -> str:
-    if frame.func is None:
-        return "\n".join(frame.module.lines)
-    node = frame.func.node
-    return "\n".join(frame.module.lines[node.lineno - 1 : node.end_lineno or node.lineno])
-
-
-def _parsing(frame: Frame) -> bool:
-    """The function that switches entities on also parses: what it parses decides."""
-    return re.search(r"\.parse(String)?\(", _own_text(frame)) is not None
-
-
-def _parses_external(frame: Frame, site: CallSite) -> bool:
-    """Entities were switched on in this function, and the text is not one the source knows."""
-    return is_dynamic(site.arg(0)) and _SWITCHED_ON.search(_own_text(frame)) is not None
-
-
-XXE = Rule(
-    id="xml-external-entities",
-    cwe=611,
-    title="XML external entities",
-    severity=Severity.HIGH,
-    what="XML is parsed with external entities allowed",
-    why="CWE-611: an entity reads files or reaches internal addresses",
-    advice="lxml: XMLParser(resolve_entities=False, no_network=True); otherwise defusedxml",
-    silent="resolve_entities=False, defusedxml, xml.etree with its defaults",
-    fix_id="xml-parser",
-    kind="xml",
-    sinks=(Sink(("xml.dom.pulldom.parseString", "xml.sax.parseString", "xmlrpc.client.loads"), (0,), None),),
-    checks=(
-        Check(("lxml.etree.XMLParser", "lxml.etree.XMLPullParser"), given_true(99, "resolve_entities")),
-        Check(("lxml.etree.XMLParser",), given_true(99, "load_dtd")),
-        Check(("lxml.etree.XMLParser",), keyword_is(99, "no_network", False)),
-        Check((".setFeature",), lambda frame, site: _external(frame, site) and not _parsing(frame)),
-        Check(PARSE_CALLS, _parses_external),
-    ),
-    bad="from lxml import etree\ndef read(data):\n"
-    "    return etree.fromstring(data, etree.XMLParser(resolve_entities=True))\n",
-    good="from lxml import etree\ndef read(data):\n"
-    "    return etree.fromstring(data, etree.XMLParser(resolve_entities=False))\n",
-)
-
-AUTOESCAPE = Rule(
-    id="autoescape-off",
-    cwe=79,
-    title="templates without escaping",
-    severity=Severity.HIGH,
-    what="a template environment does not escape",
-    why="CWE-79: every value of every page may carry a script",
-    advice="Environment(autoescape=True) or select_autoescape()",
-    silent="autoescape=True, select_autoescape(), environments that are not for pages",
-    fix_id="autoescape-on",
-    checks=(
-        Check(("jinja2.Environment",), keyword_is(99, "autoescape", False)),
-        Check(("jinja2.Environment",), missing(99, "autoescape"), Confidence.POSSIBLE),
-    ),
-    bad="import jinja2\nenv = jinja2.Environment(autoescape=False)\n",
-    good="import jinja2\nenv = jinja2.Environment(autoescape=True)\n",
 )
 
 TEMPFILE = Rule(
@@ -422,4 +342,14 @@ def _star(frame: Frame, value: Value) -> bool:
     return text_of(first_of(frame, value)) == "*"
 
 
-RULES = (DEBUG, COOKIE, HTTPONLY, XXE, AUTOESCAPE, TEMPFILE, PERMISSIONS, TIMEOUT, BIND, CORS, HOSTS)
+RULES = (
+    DEBUG,
+    COOKIE,
+    HTTPONLY,
+    TEMPFILE,
+    PERMISSIONS,
+    TIMEOUT,
+    BIND,
+    CORS,
+    HOSTS,
+)

@@ -10,7 +10,8 @@ from veilig.audit.engine.source import ModuleInfo, dotted
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 WEB = re.compile(
-    r"^\s*(?:from|import)\s+(flask|django|fastapi|starlette|aiohttp|tornado|bottle|quart|sanic|rest_framework|falcon)\b",
+    r"^\s*(?:from|import)\s+(flask|django|fastapi|starlette|aiohttp|tornado|bottle|quart|sanic|"
+    r"rest_framework|falcon)\b",
     re.MULTILINE,
 )
 ROUTE = re.compile(r"(^|\.)(route|get|post|put|patch|delete|api_view|api_route|view|websocket|action)$")
@@ -93,7 +94,7 @@ def constants(node: ast.AST) -> Iterator[str]:
 
 
 def last_name(node: ast.expr | None) -> str:
-    """The last part of a name, or the constant key of an item: `a.password`, `form["password"]`, `password`."""
+    """The last part of a name, or the constant key of an item: `a.password`, `form["password"]`."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):

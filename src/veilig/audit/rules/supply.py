@@ -61,14 +61,17 @@ _OPTION_PROGRAMS = frozenset(
 )
 _FETCHED = re.compile(r"requests\.get|urlopen|urlretrieve|httpx\.get|\.content\b|\.text\b|wget|download")
 _VERIFIED = re.compile(
-    r"(?i)sha256|sha512|hashlib|hexdigest|signature|verify\(|gpg|checksum|compare_digest|cosign|ed25519|expected_hash|digest"
+    r"(?i)sha256|sha512|hashlib|hexdigest|signature|verify\(|gpg|checksum|compare_digest|cosign|"
+    r"ed25519|expected_hash|digest"
 )
 _RUNS = re.compile(
-    r"^(exec|eval|runpy\.run_path|subprocess\.(run|call|check_call|Popen|check_output)|os\.(system|execv|chmod)|"
+    r"^(exec|eval|runpy\.run_path|subprocess\.(run|call|check_call|Popen|check_output)|os\.(system|"
+    r"execv|chmod)|"
     r"importlib\.import_module|shutil\.unpack_archive)$|\.(exec_module|extractall)$"
 )
 _PIPED = re.compile(
-    r"(curl|wget)\b[^|;]*\|\s*(sudo\s+)?(ba|z|da)?sh\b|pip3? install .*(--trusted-host|--index-url http:|--extra-index-url http:)|"
+    r"(curl|wget)\b[^|;]*\|\s*(sudo\s+)?(ba|z|da)?sh\b|pip3? install .*(--trusted-host|--index-url "
+    r"http:|--extra-index-url http:)|"
     r"pip3? install .*http://"
 )
 
@@ -163,7 +166,7 @@ def _search_path(frame: Frame, site: CallSite) -> bool:
         return False
     text = text_of(place)
     if isinstance(place, Const):
-        return text in ("", ".") or text.startswith(("/tmp", "/var/tmp", "./"))
+        return text in ("", ".") or text.startswith(("/tmp", "/var/tmp", "./"))  # noqa: S108
     if "getcwd" in text:
         return True
     return any(
@@ -182,7 +185,7 @@ def _path_setting(_frame: Frame, _name: str, value: Value) -> bool:
 
 def _relative_library(frame: Frame, site: CallSite) -> bool:
     text = text_of(site.arg(0))
-    if text.startswith(("./", "/tmp/", "../")):
+    if text.startswith(("./", "/tmp/", "../")):  # noqa: S108
         return True
     value = site.arg(0)
     return value is not None and any(t.origin.kind.value == "remote" for t in deep_taints(frame.state, value))
@@ -217,13 +220,19 @@ OPTIONS = Rule(
     advice="put '--' before it, or refuse values that start with '-'",
     silent="'--' before the value, fixed beginnings, programs without such options",
     kind="argument",
-    checks=(Check(PROCESS_CALLS, option_argument, Confidence.POSSIBLE),
-            Check(("asyncio.create_subprocess_exec",), lambda frame, site: option_argument(frame, _as_list(frame, site)), Confidence.POSSIBLE)),
+    checks=(
+        Check(PROCESS_CALLS, option_argument, Confidence.POSSIBLE),
+        Check(
+            ("asyncio.create_subprocess_exec",),
+            lambda frame, site: option_argument(frame, _as_list(frame, site)),
+            Confidence.POSSIBLE,
+        ),
+    ),
     bad="import subprocess\nfrom flask import request\ndef clone():\n"
     "    subprocess.run(['git', 'clone', request.form['repo']], check=True)\n",
     good="import subprocess\nfrom flask import request\ndef clone():\n"
     "    subprocess.run(['git', 'clone', '--', request.form['repo']], check=True)\n",
-)  # fmt: skip
+)
 
 
 def _as_list(frame: Frame, site: CallSite) -> CallSite:
@@ -257,14 +266,24 @@ SEARCH_PATH = Rule(
     advice="use absolute directories that only their owner may write",
     silent="fixed directories, the directory of the file itself",
     checks=(
-        Check((".insert", ".append"), lambda frame, site: text_of(site.receiver) == "sys.path" and _search_path(frame, site)),
+        Check(
+            (".insert", ".append"),
+            lambda frame, site: text_of(site.receiver) == "sys.path" and _search_path(frame, site),
+        ),
         Check(("sys.path.insert", "sys.path.append"), _search_path),
         Check(("ctypes.CDLL", "ctypes.cdll.LoadLibrary", "ctypes.WinDLL"), _relative_library),
     ),
-    assigns=(AssignCheck(lambda name: name in ("os.environ[PATH]", "os.environ[LD_LIBRARY_PATH]", "os.environ[LD_PRELOAD]", "PATH"), _path_setting),),
+    assigns=(
+        AssignCheck(
+            lambda name: (
+                name in ("os.environ[PATH]", "os.environ[LD_LIBRARY_PATH]", "os.environ[LD_PRELOAD]", "PATH")
+            ),
+            _path_setting,
+        ),
+    ),
     bad="import sys\nsys.path.insert(0, '/tmp/plugins')\n",
     good="import sys\nsys.path.insert(0, '/opt/shop/plugins')\n",
-)  # fmt: skip
+)
 
 RIGHTS = Rule(
     id="too-many-rights",
@@ -310,7 +329,7 @@ CSV = Rule(
     advice="put a quote before cells that start with =, +, - or @",
     silent="cells with a fixed beginning, numbers",
     kind="csv",
-    sinks=(Sink((".writerow", ".writerows"), (0,), lambda frame, site: "csv" in text_of(site.receiver)),),
+    sinks=(Sink((".writerow", ".writerows"), (0,), lambda _frame, site: "csv" in text_of(site.receiver)),),
     bad="import csv\nfrom flask import request\ndef export(f):\n"
     "    csv.writer(f).writerow([request.form['name'], 1])\n",
     good="import csv\nfrom flask import request\ndef export(f):\n"
@@ -329,14 +348,24 @@ XML_TEXT = Rule(
     kind="xml",
     origins=REMOTE,
     sinks=(
-        Sink(("xml.etree.ElementTree.fromstring", "xml.etree.ElementTree.XML", "lxml.etree.fromstring",
-              "xml.dom.minidom.parseString", "lxml.etree.XML"), (0,), _xml_text),
+        Sink(
+            (
+                "xml.etree.ElementTree.fromstring",
+                "xml.etree.ElementTree.XML",
+                "lxml.etree.fromstring",
+                "xml.dom.minidom.parseString",
+                "lxml.etree.XML",
+            ),
+            (0,),
+            _xml_text,
+        ),
         Sink((".write", ".write_text", ".sendall"), (0,), _xml_text),
     ),
     bad="import xml.etree.ElementTree as ET\nfrom flask import request\ndef order():\n"
     "    return ET.fromstring('<order><item>' + request.form['item'] + '</item></order>')\n",
     good="import xml.etree.ElementTree as ET\nfrom flask import request\ndef order():\n"
-    "    root = ET.Element('order')\n    ET.SubElement(root, 'item').text = request.form['item']\n    return root\n",
-)  # fmt: skip
+    "    root = ET.Element('order')\n    ET.SubElement(root, 'item').text = request.form['item']"
+    "\n    return root\n",
+)
 
 RULES = (OPTIONS, DOWNLOAD, SEARCH_PATH, RIGHTS, FORMAT, CSV, XML_TEXT)

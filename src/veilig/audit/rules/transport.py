@@ -218,7 +218,8 @@ SECRET_LOG = Rule(
 )
 
 _LOGGED = re.compile(
-    r"(?i)^_*(user_?|new_?|old_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
+    r"(?i)^_*(user_?|new_?|old_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|"
+    r"access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
 )
 
 

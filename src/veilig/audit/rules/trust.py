@@ -14,7 +14,8 @@ from veilig.audit.rules.sketch import FunctionSketch, Sketch
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 _IDENTIFIES = re.compile(
-    r"(?i)(current|get|load|find|resolve|identify|authenticate)_?(the_)?(user|identity|account|principal|caller|subject)|^(identity|authenticate|whoami|principal)$"
+    r"(?i)(current|get|load|find|resolve|identify|authenticate)_?(the_)?(user|identity|account|"
+    r"principal|caller|subject)|^(identity|authenticate|whoami|principal)$"
 )
 _NAME_HEADER = re.compile(
     r"(?i)(x-)?(remote-?)?(user|account|email|uid|principal|forwarded-user)(-?(id|name))?\b"
@@ -79,7 +80,8 @@ def _polling(sketch: Sketch) -> Marks:
             text = ast.unparse(node)
             leaves = re.search(r"\b(return|break)\b", text)
             bounded = re.search(
-                r"(?i)monotonic|time\.time\(|attempt|retr|tries|deadline|timeout_at|elapsed|count|\+= ?1|max_|remaining|now\(",
+                r"(?i)monotonic|time\.time\(|attempt|retr|tries|deadline|timeout_at|elapsed|count|\+= "
+                r"?1|max_|remaining|now\(",
                 text,
             )
             asks = re.search(
@@ -166,7 +168,8 @@ RECURSION = Rule(
     silent="functions that compare a depth with a limit",
     kind="depth",
     sinks=(Sink(("<recursion>",), ("*",), _deep),),
-    bad="from flask import request\ndef flat(node):\n    return [node['id']] + [x for c in node['c'] for x in flat(c)]\n"
+    bad="from flask import request\ndef flat(node):"
+    "\n    return [node['id']] + [x for c in node['c'] for x in flat(c)]\n"
     "def view():\n    return flat(request.get_json())\n",
     good="from flask import request\ndef flat(node, depth=0):\n    if depth > 50:\n        raise ValueError\n"
     "    return [node['id']] + [x for c in node['c'] for x in flat(c, depth + 1)]\n"
