@@ -43,6 +43,7 @@ from veilig.core.provider import Outcome, Status, Step
 EARLY = ("syntax", "config")  # what keeps the tests from running at all
 TRIES_MAX = 8  # proposals per problem: the eighth best is a guess
 SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
+PROBLEMS_MAX = 300  # an hour's work; what is beyond is said, and found again by the next session
 SEARCH_SHARE = 0.5  # of the time left, for one search
 RESTARTS_MAX = 3  # a crash or two is bad luck; a step that always ends in doubt never will end
 
@@ -365,6 +366,10 @@ class FixPlanner(History):
             if problem.status == OPEN and problem.id in found:
                 problem.proposals = cast(list[Json], found[problem.id].get("proposals", []))
         known = {problem.id for problem in now.problems}
+        left = len(found.keys() - known) - PROBLEMS_MAX
+        if left > 0:
+            now.notes.append(f"{left} more problems were found and are not worked on in this session")
+            found = dict(list(found.items())[: PROBLEMS_MAX + len(found.keys() & known)])
         now.problems += [problem_of(item) for key, item in found.items() if key not in known]
 
     def _current(self, now: State) -> Problem:

@@ -12,7 +12,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # the session
     "session.started": ("kind", "actor", "source", "options", "policy", "veilig"),
     "session.resumed": ("policy", "veilig", "in_doubt"),
-    "session.noted": ("state",),  # the planner's state: resuming starts from the last one
+    "session.noted": ("delta",),  # what changed in the planner's state: resuming starts from all of them
     "session.ended": ("state", "summary", "result"),
     "wall.stood": ("wall", "enforces", "missing"),
     # one action, in the order of the gate

@@ -94,7 +94,7 @@ class Gate:
     async def submit(self, action: Action, actor: Actor, *, note: dict[str, JSON] | None = None) -> Outcome:
         """What came of `action`: performed and verified, failed, refused or held.
 
-        note: the planner's state, recorded in the same transaction as the proposal. A refusal
+        note: what changed in the planner's state, recorded in the same transaction as the proposal. A refusal
         is an Outcome; only a ledger that cannot be written raises (LedgerError), and then
         nothing was done.
         """
@@ -164,7 +164,7 @@ class Gate:
             decided = decided.granted_by(grant)
         if not again:
             if note is not None:
-                tx.append("session.noted", self.session, {"state": self._redactor.seal_value(note)})
+                tx.append("session.noted", self.session, {"delta": self._redactor.seal_value(note)})
             tx.append("action.proposed", self.session, case.proposed())
             for opinion in decided.opinions:
                 tx.append("guard.tightened", self.session, case.tightened(opinion))

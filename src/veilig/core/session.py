@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from veilig.core.action import Action
 from veilig.core.action_json import JSON, digest, from_json
 from veilig.core.actor import Actor, ActorKind
+from veilig.core.delta import apply, delta
 from veilig.core.errors import SessionError, UsageError
 from veilig.core.event import CLOSING
 from veilig.core.gate import Gate, doubted
@@ -90,7 +91,7 @@ class _Folding:
             self.started, self.approval, self.outcome = False, "", None
             self.steps += 1
         elif name == "session.noted":
-            self.view["state"] = body["state"]
+            self.view["state"] = apply(self.view.get("state", {}), cast(dict[str, JSON], body["delta"]))
         elif name == "action.started":
             self.started = True
         elif name == "approval.asked":
@@ -228,13 +229,15 @@ class Session:
 
     async def _loop(self, view: View, step: Step) -> Finish:
         steps, tokens, cost_usd, repeats, refused = view.steps, view.tokens, view.cost_usd, view.repeats, ""
+        noted = view.state
         while not isinstance(step.propose, Finish):
             if over := self._over(steps, view.used_s, tokens, cost_usd):
                 return await self._end("over_budget", Finish(False, over, step.state))
             action = step.propose
             if self._watcher:
                 self._watcher.proposed(action)
-            outcome = await self._gate.submit(action, self._actor, note=step.state)
+            outcome = await self._gate.submit(action, self._actor, note=delta(noted, step.state))
+            noted = step.state
             steps += 1
             tokens += _count(outcome, "tokens")
             cost_usd += _count(outcome, "cost_usd")
