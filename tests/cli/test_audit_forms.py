@@ -78,6 +78,17 @@ def test_a_secret_in_a_file_is_named_without_its_value(veilig: Terminal) -> None
     assert PASSWORD not in said.out
 
 
+def test_another_tools_sarif_is_merged_and_seen_from_where_the_user_stands(veilig: Terminal) -> None:
+    veilig.project("small", app="x = 1\n")
+    place = {"artifactLocation": {"uri": "app.py"}, "region": {"startLine": 1}}
+    result = {"ruleId": "R", "message": {"text": "m"}, "locations": [{"physicalLocation": place}]}
+    run = {"tool": {"driver": {"name": "other"}}, "results": [result]}
+    (veilig.folder / "o.sarif").write_text(json.dumps({"version": "2.1.0", "runs": [run]}))
+    said = veilig("audit", "small", "--import", "o.sarif", "--format", "json")
+    (found,) = said.json["roots"][0]["report"]["findings"]
+    assert (said.code, found["rule"], found["path"]) == (1, "other:R", "small/app.py")
+
+
 UV = """\
 [[package]]
 name = "shop"

@@ -1,4 +1,4 @@
-"""kill -9 at every point of a session: it resumes, repeats nothing, loses nothing, and its ledger verifies."""
+"""kill -9 at every point of a session: it resumes, repeats and loses nothing, and its ledger verifies."""
 
 import json
 import subprocess

@@ -22,11 +22,11 @@ def test_the_first_edit_for_a_rules_own_example_survives_the_re_scan(rule: Rule)
             assert {item.rule for item in after.findings} <= {item.rule for item in before.findings}
 
 
-def test_most_rules_with_a_finding_have_an_edit() -> None:
-    edits = total = 0
+def test_at_least_25_weaknesses_have_an_edit() -> None:
+    edited: set[int] = set()
     for rule in RULES:
         files = {"app.py": rule.bad}
         for finding in [item for item in scan_sources(files).findings if item.rule == rule.id][:1]:
-            total += 1
-            edits += isinstance(propose(finding, files)[0], Proposal)
-    assert edits / total >= 0.6, f"{edits} of {total}"  # the audit's target for verified fixes
+            if isinstance(propose(finding, files)[0], Proposal):
+                edited.add(rule.cwe)
+    assert len(edited) >= 25, sorted(edited)

@@ -1,4 +1,4 @@
-"""A small real world for kernel tests: one counter file per target, a provider that touches it, a clock to move.
+"""A small real world for kernel tests: one counter file per target, a provider touching it, a clock to move.
 
 Nothing is mocked: the ledger is SQLite on disk, effects are appended lines in real files.
 """

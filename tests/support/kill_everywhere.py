@@ -1,4 +1,4 @@
-"""Kill a scripted session with SIGKILL at every point, resume it, and print what the world and the ledger say.
+"""Kill a scripted session with SIGKILL at every point, resume it, print what world and ledger say.
 
     python kill_everywhere.py FOLDER [--blind]
 
@@ -19,7 +19,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from kernel import AGENT, Script, World
-
 from veilig.core.ledger import Ledger, Tx
 from veilig.core.ledger_verify import verify
 from veilig.core.session import Budget, Session

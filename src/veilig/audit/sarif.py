@@ -200,6 +200,7 @@ def _result(finding: Finding, places: Mapping[str, int], fixes: Fixes) -> Json:
         "properties": {
             "confidence": finding.confidence.value,
             "precision": PRECISION[finding.confidence],
+            "security-severity": SECURITY_SEVERITY[finding.severity],
             "tags": [f"external/cwe/cwe-{finding.cwe:03}"],
         },
     }

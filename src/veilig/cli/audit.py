@@ -45,6 +45,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--vex", action="append", default=[], metavar="FILE", help="believe these OpenVEX statements on pins"
     )
     parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="merge another tool's SARIF; what both found is one finding",
+    )
+    parser.add_argument(
         "--diff",
         metavar="FILE",
         help="only what lies on lines that this unified diff adds; - reads it from standard input, "
@@ -74,8 +82,9 @@ def run(given: argparse.Namespace) -> int:
     """Exit codes as in the help text."""
     from veilig.agent.audit_plan import AuditOptions
     from veilig.app import Setting, run_audit
+    from veilig.audit.sarif_import import read_sarif
     from veilig.audit.vex import read_openvex
-    from veilig.cli.audit_scope import baseline_text, believed, narrowed, read_input
+    from veilig.cli.audit_scope import baseline_text, believed, joined, narrowed, read_input
 
     folders = [_folder(path) for path in given.paths]
     forms = _forms(given.format, given.output)
@@ -84,6 +93,9 @@ def run(given: argparse.Namespace) -> int:
     baseline = read_input(given.baseline, "the baseline") if given.baseline else None
     diff = read_input(given.diff, "the diff") if given.diff else None
     claims = [claim for file in given.vex for claim in read_openvex(read_input(file, "the VEX file"), file)]
+    others = [f for file in given.imports for f in read_sarif(read_input(file, "the SARIF file"), file)]
+    if others and len(folders) != 1:
+        raise UsageError("--import needs one folder", why="the paths of the other tool belong to one tree")
     narrowed([], baseline, diff)  # what cannot be read is said before the minutes of reading code
     patch = _patch(given.patch, len(folders)) if given.patch else ""
     setting = Setting(given.policy, hide=frozenset(given.hide_wall))
@@ -95,6 +107,8 @@ def run(given: argparse.Namespace) -> int:
         if ended is None:
             return EXIT_INTERRUPTED
         roots.append(_root(path, ended))
+    if others:
+        roots = [joined(roots[0], others, folders[0])]
     if given.write_baseline:
         _write(given.write_baseline, baseline_text(roots))
     return _report(

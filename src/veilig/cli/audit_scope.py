@@ -9,7 +9,8 @@ from typing import Any
 
 from veilig.audit.baseline import Baseline, Known, added_lines, baseline_of, gone, only_added, without_known
 from veilig.audit.dependencies_edges import Reach
-from veilig.audit.finding import Notice, Report
+from veilig.audit.finding import Finding, Notice, Report
+from veilig.audit.sarif_import import with_imported
 from veilig.audit.vex import Statement, judge
 from veilig.cli.audit_report import Root
 from veilig.core.errors import UsageError
@@ -92,6 +93,21 @@ def believed(roots: Sequence[Root], claims: Sequence[Statement]) -> list[Root]:
         report = replace(root.report, notices=(*root.report.notices, *notices))
         shown.append(replace(root, report=report, pins=tuple(kept)))
     return shown
+
+
+def joined(root: Root, others: Sequence[Finding], folder: Path) -> Root:
+    """The root with findings of other tools, their paths as seen from where the user stands."""
+    here = "" if root.path in (".", "./") else f"{PurePosixPath(root.path).as_posix()}/"
+
+    def seen(path: str) -> str:
+        inside = path.removeprefix(f"{folder}/")
+        return inside if inside.startswith(here) and inside == path else f"{here}{inside}"
+
+    moved = [
+        replace(f, path=seen(f.path), flow=tuple(replace(s, path=seen(s.path)) for s in f.flow))
+        for f in others
+    ]
+    return replace(root, report=with_imported(root.report, moved))
 
 
 def _pin_known(pin: dict[str, Any]) -> Known:

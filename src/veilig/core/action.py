@@ -30,8 +30,6 @@ from veilig.core.errors import InvalidAction
 
 __all__ = ["ACTIONS", "KINDS", "Action", "Effect", "Scope"]
 
-# --- files in the workspace ---------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class ReadFile(OnFile):

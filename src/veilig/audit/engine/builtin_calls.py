@@ -60,7 +60,7 @@ def _text(frame: Frame, site: CallSite) -> Value | None:
     if isinstance(known, str | int | float | bool) or known is None:
         return Const(str(known))
     if isinstance(value, Opaque):
-        return opaque(value.qual, value.taints, value.prefix)
+        return opaque(value.qual, cleaned(value.taints, ("nosql",)), value.prefix)
     return opaque("", deep_taints(frame.state, value))
 
 

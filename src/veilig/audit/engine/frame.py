@@ -248,6 +248,7 @@ DECIDERS = {
     OriginKind.PARAMETER: "the caller",
     OriginKind.SECRET: "a secret",
     OriginKind.RANDOM: "a predictable generator",
+    OriginKind.ARCHIVE: "whoever made the archive",
     OriginKind.CLOCK: "the clock",
     OriginKind.ERROR: "an internal error",
 }

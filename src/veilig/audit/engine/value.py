@@ -28,12 +28,20 @@ class OriginKind(StrEnum):
     PARAMETER = "parameter"  # an argument of a function nobody in the project calls
     SECRET = "secret"  # not dangerous but precious: passwords, tokens, keys
     RANDOM = "random"  # predictable numbers
+    ARCHIVE = "archive"  # whoever made an archive chose the names in it
     CLOCK = "clock"  # the time of day: known to everybody
     ERROR = "error"  # text of an exception or traceback
 
 
 ATTACKER = frozenset(
-    {OriginKind.REMOTE, OriginKind.LOCAL, OriginKind.ENVIRONMENT, OriginKind.STORED, OriginKind.PARAMETER}
+    {
+        OriginKind.REMOTE,
+        OriginKind.LOCAL,
+        OriginKind.ENVIRONMENT,
+        OriginKind.STORED,
+        OriginKind.PARAMETER,
+        OriginKind.ARCHIVE,
+    }
 )
 
 

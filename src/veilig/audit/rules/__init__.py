@@ -3,6 +3,7 @@
 from veilig.audit.rules import (
     access,
     browser,
+    credentials,
     crypto,
     exposure,
     failures,
@@ -34,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     *passwords.RULES,
     *browser.RULES,
     *keys.RULES,
+    *credentials.RULES,
     *resources.RULES,
     *exposure.RULES,
     *supply.RULES,

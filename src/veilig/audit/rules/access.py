@@ -191,6 +191,9 @@ def _loads(function: FunctionSketch) -> Iterator[ast.Call]:
             "find_one",
         ) or (name == "execute" and re.search(r"(?i)where", " ".join(_literals(call)))):
             owner = ast.unparse(call.func).lower()
+            first = call.args[0] if call.args else None
+            if owner.endswith("session.get") and isinstance(first, ast.Name) and first.id[:1].isupper():
+                owner = "orm"  # SQLAlchemy: session.get(Model, key)
             if re.search(
                 r"request|session|headers|environ|cookies|config|requests\b|httpx|args\b|form\b", owner
             ):

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.source import dotted
@@ -120,6 +121,23 @@ def _star_and_credentials(frame: Frame, site: CallSite) -> bool:
     return site.name in ("SocketIO", "AsyncServer", "Server") and open_to_all
 
 
+_CHANGES = re.compile(
+    r"(?i)^(transfer|delete|remove|pay|send_money|change|update|create|withdraw|unsubscribe|promote|"
+    r"buy|order_)\w*"
+)
+
+
+def _changing_get(sketch: Sketch) -> Marks:
+    """A route for GET alone that changes something for the logged-in user: a link or image is enough."""
+    for function in sketch.functions:
+        above = function.text[: len(function.text) - len(function.body)]
+        got = re.search(r"methods=\[['\"]GET['\"]\]|\.get\(['\"]/|require_GET", above)
+        if (got and _CHANGES.match(function.name) and sketch.is_view(function)) and re.search(
+            r"session\[|session\.get|current_user|request\.user|login_required", function.text
+        ):
+            yield function.node, Confidence.POSSIBLE
+
+
 CSRF_OFF = Rule(
     id="csrf-disabled",
     cwe=352,
@@ -130,7 +148,7 @@ CSRF_OFF = Rule(
     advice="leave it on; exempt only endpoints that authenticate by token",
     silent="protected forms",
     fix_id="csrf-on",
-    shape=_exempt,
+    shape=lambda sketch: chain(_exempt(sketch), _changing_get(sketch)),
     assigns=(
         AssignCheck(
             setting("WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT", "JWT_COOKIE_CSRF_PROTECT"), is_value(False)

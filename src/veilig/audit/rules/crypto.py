@@ -69,6 +69,11 @@ def hardcoded(frame: Frame, name: str, value: Value) -> bool:
     if not isinstance(value, Const) or not isinstance(value.value, str | bytes):
         return False
     text = value.value if isinstance(value.value, str) else value.value.decode("latin-1")
+    return is_credential(name, text)
+
+
+def is_credential(name: str, text: str) -> bool:
+    """Whether the text under this name looks like a real credential, not like a placeholder or a name."""
     if not _CREDENTIAL.match(text) or _PLACEHOLDER.match(text) or _SEQUENCE in text:
         return False
     if _NOT_CREDENTIAL.search(name) or text.lower() in name.lower():

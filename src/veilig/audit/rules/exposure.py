@@ -23,7 +23,8 @@ _INTERNAL = re.compile(
     r"\bos\.(getcwd|uname)\(|psutil\.|traceback\.format"
 )
 _WHOLE_RECORD = re.compile(
-    r"\b(user|account|customer|member|profile|owner|patient|employee)\w*\.__dict__|vars\((user|"
+    r"\b__table__\.columns|\b(user|account|customer|member|profile|owner|patient|"
+    r"employee)\w*\.__dict__|vars\((user|"
     r"account|customer|member|profile)\w*\)"
 )
 _SECRET_FIELD = re.compile(

@@ -21,7 +21,8 @@ _CHECK_NAME = re.compile(
     r"(?i)^_?(is_|has_|can_|may_|check|verify|valid|auth|allow|permit|require)"
     r"\w*(admin|allow|auth|valid|perm|access|sign|token|verif|trusted|password|user|role|login|owner|"
     r"request)|"
-    r"^_?(authenticate|authorize|authorise|verify|is_valid|validate|check_access|allowed|permitted)\w*$"
+    r"\w*_(ok|valid|allowed|authorized|permitted|granted)$|^_?(authenticate|authorize|authorise|"
+    r"verify|is_valid|validate|check_access|allowed|permitted)\w*$"
 )
 _ANSWERS = frozenset(
     {

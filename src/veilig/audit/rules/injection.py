@@ -1,7 +1,10 @@
 """Rules for text that becomes code: SQL, shell, Python, templates, XPath, LDAP, regular expressions, logs."""
 
+import re
+
 from veilig.audit.engine.frame import CallSite, Frame
-from veilig.audit.engine.value import Const
+from veilig.audit.engine.state import deep_taints
+from veilig.audit.engine.value import Const, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     argument_named,
@@ -49,6 +52,12 @@ def plain_text(frame: Frame, site: CallSite) -> bool:
     return bool(site.args) and bool(site.args[0].taints)
 
 
+def _statement(_frame: Frame, site: CallSite) -> bool:
+    """The argument begins like SQL: other things have a fetch method too."""
+    start = getattr(site.arg(0, "query"), "prefix", "")
+    return re.match(r"(?i)\s*(select|insert|update|delete|with|call)\b", start) is not None
+
+
 SQL = Rule(
     id="sql-injection",
     cwe=89,
@@ -65,6 +74,11 @@ SQL = Rule(
         Sink(
             (".execute", ".executemany", ".executescript", ".exec_driver_sql", ".mogrify"),
             (0, "sql", "query"),
+        ),
+        Sink(
+            (".fetch", ".fetchrow", ".fetchval", ".fetch_one", ".fetch_all", ".fetch_val"),
+            (0, "query"),
+            _statement,
         ),
         Sink(
             (".raw", ".extra", ".read_sql", "pandas.read_sql", "pandas.read_sql_query"), (0, "where", "sql")
@@ -308,13 +322,24 @@ NOSQL = Rule(
         Sink(
             (".find_one", ".delete_many", ".delete_one", ".count_documents", ".update_many", ".aggregate"),
             (0, "filter"),
-            lambda frame, site: bool(site.args) and (bool(site.args[0].taints) or _where(frame, site)),
+            lambda frame, site: (
+                bool(site.args)
+                and (bool(site.args[0].taints) or _where(frame, site) or _structured(frame, site.args[0]))
+            ),
         ),
     ),
     bad="from flask import request\ndef login(db):\n    return db.users.find_one(request.get_json())\n",
     good="from flask import request\ndef login(db):\n"
     "    return db.users.find_one({'name': str(request.get_json()['name'])})\n",
 )
+
+
+def _structured(frame: Frame, query: Value) -> bool:
+    """A field of the query may be an object such as {"$ne": null}: it came as JSON, unconverted."""
+    return any(
+        re.search(r"json|body", taint.origin.label) is not None and "nosql" not in frame.safe_for(taint)
+        for taint in deep_taints(frame.state, query)
+    )
 
 
 def _where(frame: Frame, site: CallSite) -> bool:

@@ -1,15 +1,13 @@
 """Rules for how ciphers and generators are fed: vectors, salts, padding, seeds, lengths, literal keys."""
 
-import ast
 import re
 
 from veilig.audit.engine.arithmetic import FIXED
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import constant, deep_taints
-from veilig.audit.engine.value import EVERY_KIND, Const, Opaque, OriginKind, Ref, Seq, Value
-from veilig.audit.finding import Confidence, Severity
+from veilig.audit.engine.value import EVERY_KIND, Const, Opaque, OriginKind, Value
+from veilig.audit.finding import Severity
 from veilig.audit.rules.conditions import always, context_name, is_secret_name, text_of
-from veilig.audit.rules.crypto import hardcoded
 from veilig.audit.rules.rule import AssignCheck, Check, Rule
 
 _TOKEN_CONTEXT = re.compile(
@@ -20,7 +18,7 @@ _TOKEN_CONTEXT = re.compile(
 _ASSIGNED = re.compile(r"(?i)\b\w*(token|secret|password|api_?key|session|otp|reset\w*)\w*['\"\]]*\s*[:=]")
 
 
-def _fixed_bytes(value: Value | None) -> bool:
+def fixed_bytes(value: Value | None) -> bool:
     """Bytes or text everybody can read in the source."""
     if isinstance(value, Opaque):
         return value.qual == FIXED
@@ -30,16 +28,16 @@ def _fixed_bytes(value: Value | None) -> bool:
 def _fixed_vector(frame: Frame, site: CallSite) -> bool:
     del frame
     for key in ("iv", "IV", "nonce", "initial_value"):
-        if _fixed_bytes(site.kwargs.get(key)):
+        if fixed_bytes(site.kwargs.get(key)):
             return True
     position = 2 if site.qual.startswith(("Crypto.", "Cryptodome.")) else 0
-    return _fixed_bytes(site.arg(position))
+    return fixed_bytes(site.arg(position))
 
 
 def _aead(frame: Frame, site: CallSite) -> bool:
     del frame
     receiver = text_of(site.receiver)
-    return receiver.endswith(("AESGCM()", "ChaCha20Poly1305()", "AESCCM()", "AESOCB3()")) and _fixed_bytes(
+    return receiver.endswith(("AESGCM()", "ChaCha20Poly1305()", "AESCCM()", "AESOCB3()")) and fixed_bytes(
         site.arg(0, "nonce")
     )
 
@@ -51,7 +49,7 @@ def _fixed_salt(frame: Frame, site: CallSite) -> bool:
         "Crypto.Protocol.KDF.PBKDF2": 1,
         "Crypto.Protocol.KDF.scrypt": 1,
     }.get(site.qual, 99)
-    return _fixed_bytes(site.arg(position, "salt"))
+    return fixed_bytes(site.arg(position, "salt"))
 
 
 def _name_as_salt(frame: Frame, site: CallSite) -> bool:
@@ -100,20 +98,6 @@ def _fixed_seed(frame: Frame, site: CallSite) -> bool:
     return plain and _TOKEN_CONTEXT.search(f"{context_name(frame, site)} {around}") is not None
 
 
-def _fallback(frame: Frame, site: CallSite) -> bool:
-    """`os.environ.get("SECRET_KEY", "dev")`: the literal is used wherever the variable is forgotten."""
-    del frame
-    name, default = constant(site.arg(0)), site.arg(1, "default")
-    return (
-        isinstance(name, str)
-        and is_secret_name(name.lower())
-        and isinstance(default, Const)
-        and isinstance(default.value, str)
-        and len(default.value) >= 4
-        and re.search(r"(?i)secret|key|password|passwd|token", name) is not None
-    )
-
-
 def _unique_not_secret(frame: Frame, name: str, value: Value) -> bool:
     del frame
     return isinstance(value, Opaque) and value.qual.startswith("uuid.uuid1()") and is_secret_name(name)
@@ -135,79 +119,6 @@ def _clock_for_secret(frame: Frame, name: str, value: Value) -> bool:
         and (digested or re.match(r"time\.(time|time_ns)\(\)", value.qual) is not None)
         and re.search(r"(?i)(reset|session|auth|api|csrf)_?(token|id|key|code)$|^token$", name) is not None
     )
-
-
-KEY_ARGUMENTS: dict[str, tuple[int, str]] = {
-    "jwt.encode": (1, "key"),
-    "jwt.decode": (1, "key"),
-    "jose.jwt.encode": (1, "key"),
-    "jose.jwt.decode": (1, "key"),
-    "hmac.new": (0, "key"),
-    "hmac.digest": (0, "key"),
-    "cryptography.fernet.Fernet": (0, "key"),
-    "Crypto.Cipher.AES.new": (0, "key"),
-    "Crypto.Cipher.ChaCha20.new": (99, "key"),
-    "cryptography.hazmat.primitives.ciphers.algorithms.AES": (0, "key"),
-    "cryptography.hazmat.primitives.ciphers.aead.AESGCM": (0, "key"),
-    "cryptography.hazmat.primitives.ciphers.aead.ChaCha20Poly1305": (0, "key"),
-    "itsdangerous.URLSafeTimedSerializer": (0, "secret_key"),
-    "itsdangerous.URLSafeSerializer": (0, "secret_key"),
-    "itsdangerous.TimestampSigner": (0, "secret_key"),
-    "itsdangerous.Signer": (0, "secret_key"),
-    "starlette.middleware.sessions.SessionMiddleware": (1, "secret_key"),
-}
-_PASSWORD_KEYWORDS = (
-    "password",
-    "passwd",
-    "api_key",
-    "secret_key",
-    "secret",
-    "access_token",
-    "auth_token",
-    "cookie_secret",
-)
-_CONNECTION = re.compile(r"(?i)^[a-z][a-z0-9+.-]*://[^:/@\s{}%$<]+:([^@/\s{}%$<*]{3,})@")
-_EXAMPLE = re.compile(
-    r"(?i)^(password|passwd|pass|secret|user|pw|xxx+|changeme|test|\.\.\.|example|guest|username:password)$"
-)
-
-
-def _literal_key(frame: Frame, site: CallSite) -> bool:
-    del frame
-    place = KEY_ARGUMENTS.get(site.qual)
-    return place is not None and _fixed_bytes(site.arg(*place))
-
-
-def _literal_password(frame: Frame, site: CallSite) -> bool:
-    for keyword in site.node.keywords:
-        if keyword.arg in _PASSWORD_KEYWORDS and isinstance(keyword.value, ast.Constant):
-            value = site.kwargs.get(keyword.arg)
-            if value is not None and hardcoded(frame, keyword.arg, value):
-                return True
-    pair = site.kwargs.get("auth")
-    held = frame.state.get(pair) if isinstance(pair, Ref) else None
-    if isinstance(held, Seq) and len(held.items) == 2:
-        return all(_fixed_bytes(item) for item in held.items)
-    return False
-
-
-def _literal_connection(_frame: Frame, _name: str, value: Value) -> bool:
-    found = (
-        _CONNECTION.match(value.value) if isinstance(value, Const) and isinstance(value.value, str) else None
-    )
-    return found is not None and _EXAMPLE.match(found.group(1)) is None
-
-
-def _compared_literal(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
-    """`password == "letmein"`: the literal is the credential."""
-    if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):
-        return False
-    for side, other in ((node.left, values[1]), (node.comparators[0], values[0])):
-        name = side.id if isinstance(side, ast.Name) else side.attr if isinstance(side, ast.Attribute) else ""
-        literal = isinstance(node.left, ast.Constant) or isinstance(node.comparators[0], ast.Constant)
-        if literal and re.search(r"(?i)^(user_?)?(password|passwd|pwd|api_?key|secret)$", name):
-            return hardcoded(frame, "password", other) and len(str(constant(other))) >= 5
-    return False
 
 
 VECTOR = Rule(
@@ -318,69 +229,4 @@ SEED = Rule(
     good="import secrets\ndef new_session_token():\n    return secrets.token_urlsafe(32)\n",
 )
 
-LITERAL_KEY = Rule(
-    id="hardcoded-key",
-    cwe=321,
-    title="key or password in a call",
-    severity=Severity.HIGH,
-    what="a key or password stands in the source",
-    why="CWE-321: everybody who reads the repository can sign, decrypt and log in (CWE-798, CWE-259)",
-    advice="read it from the environment or a secret store",
-    silent="placeholders, keys from configuration",
-    fix_id="credential-environment",
-    checks=(
-        Check(tuple(KEY_ARGUMENTS), _literal_key),
-        Check(("os.environ.get", "os.getenv", "decouple.config", "environ.Env()"), _fallback),
-        Check(
-            (
-                ".connect",
-                "psycopg2.connect",
-                "pymysql.connect",
-                "mysql.connector.connect",
-                "psycopg.connect",
-                "MySQLdb.connect",
-                "asyncpg.connect",
-                "redis.Redis",
-                "redis.StrictRedis",
-                "paramiko.SSHClient().connect",
-                "boto3.client",
-                "boto3.resource",
-                "tornado.web.Application",
-                "pymongo.MongoClient",
-                "aiomysql.connect",
-                "requests.get",
-                "requests.post",
-                "requests.put",
-                "httpx.get",
-                "httpx.post",
-                "ldap3.Connection",
-            ),
-            _literal_password,
-        ),
-        Check(
-            (".login",),
-            lambda _frame, site: (
-                len(site.node.args) > 1
-                and isinstance(site.node.args[1], ast.Constant)
-                and _fixed_bytes(site.arg(1))
-                and "example" not in text_of(site.arg(1))
-            ),
-        ),
-    ),
-    assigns=(
-        AssignCheck(
-            lambda name: (
-                re.search(r"(?i)(dsn|url|uri|connection|conn_?str|broker|database)\w*\]?$", name) is not None
-            ),
-            _literal_connection,
-        ),
-    ),
-    compared=_compared_literal,
-    check_confidence=Confidence.CERTAIN,
-    bad="import jwt\ndef issue(user):"
-    "\n    return jwt.encode({'sub': user, 'exp': 1}, 'k3y-0f-shop', algorithm='HS256')\n",
-    good="import jwt, os\ndef issue(user):\n"
-    "    return jwt.encode({'sub': user, 'exp': 1}, os.environ['KEY'], algorithm='HS256')\n",
-)
-
-RULES = (VECTOR, SALT, PADDING, SEED, LITERAL_KEY)
+RULES = (VECTOR, SALT, PADDING, SEED)

@@ -60,7 +60,15 @@ XXE = Rule(
     silent="resolve_entities=False, defusedxml, xml.etree with its defaults",
     fix_id="xml-parser",
     kind="xml",
-    sinks=(Sink(("xml.dom.pulldom.parseString", "xml.sax.parseString", "xmlrpc.client.loads"), (0,), None),),
+    flow_confidence=Confidence.POSSIBLE,
+    sinks=(
+        Sink(
+            ("lxml.etree.fromstring", "lxml.etree.XML", "lxml.etree.parse"),
+            (0,),
+            lambda _frame, site: len(site.args) < 2 and "parser" not in site.kwargs,
+        ),
+        Sink(("xml.dom.pulldom.parseString", "xml.sax.parseString", "xmlrpc.client.loads"), (0,), None),
+    ),
     checks=(
         Check(("lxml.etree.XMLParser", "lxml.etree.XMLPullParser"), given_true(99, "resolve_entities")),
         Check(("lxml.etree.XMLParser",), given_true(99, "load_dtd")),

@@ -1,9 +1,12 @@
 """Rules for objects, errors and headers that a request decides."""
 
+import ast
 import re
+from collections.abc import Iterator
 
 from veilig.audit.engine.attributes import outer_bases
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.source import dotted
 from veilig.audit.engine.value import Class, OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
@@ -14,6 +17,7 @@ from veilig.audit.rules.conditions import (
     text_of,
 )
 from veilig.audit.rules.rule import Check, Rule, Sink
+from veilig.audit.rules.sketch import Sketch
 
 _ROUTE = re.compile(r"(^|\.)(route|get|post|put|delete|patch)$")
 
@@ -49,6 +53,12 @@ TRUST = Rule(
     bad="from flask import request, session\ndef f():\n    session[request.args['k']] = 'yes'\n",
     good="from flask import request, session\ndef f():\n    session['k'] = 'yes'\n",
 )
+
+# Stores and channels that others write to.
+_FOREIGN = re.compile(
+    r"(?i)redis|memcache|requests\.|httpx\.|urlopen|boto3|kafka|pika|\.recv|zmq|cache\.|socket"
+)
+
 
 PICKLE = Rule(
     id="unsafe-deserialization",
@@ -105,6 +115,11 @@ PICKLE = Rule(
             lambda _frame, site: bool(site.args),
             Confidence.PATTERN,
         ),
+        Check(
+            ("pickle.loads", "pickle.load", "dill.loads", "cloudpickle.loads", "marshal.loads"),
+            lambda _frame, site: _FOREIGN.search(text_of(site.arg(0))) is not None,
+            Confidence.POSSIBLE,
+        ),
     ),
     bad="import yaml\ndef read(text):\n    return yaml.load(text, Loader=yaml.Loader)\n",
     good="import yaml\ndef read(text):\n    return yaml.load(text, Loader=yaml.SafeLoader)\n",
@@ -124,7 +139,21 @@ TRACEBACK = Rule(
     returned=error_answer,
     sinks=(
         Sink(
-            ("flask.make_response", "flask.jsonify", "django.http.HttpResponse", "django.http.JsonResponse"),
+            (
+                "flask.make_response",
+                "flask.jsonify",
+                "django.http.HttpResponse",
+                "django.http.JsonResponse",
+                "fastapi.responses.JSONResponse",
+                "starlette.responses.JSONResponse",
+                "aiohttp.web.json_response",
+                "fastapi.HTTPException",
+                "rest_framework.response.Response",
+                "starlette.responses.PlainTextResponse",
+                "fastapi.responses.PlainTextResponse",
+                "flask.abort",
+                "django.http.HttpResponseServerError",
+            ),
             ("*",),
         ),
     ),
@@ -165,6 +194,24 @@ HEADER = Rule(
     "        self.send_header('X-Path', self.path.replace('\\r\\n', ''))\n",
 )
 
+_EVERYTHING_SENT = re.compile(
+    r"^(await )?(\w+\.)?request\.(get_json\(.*\)|json(\(\))?|form(\.to_dict\(\))?|POST(\.dict\(\))?|"
+    r"data|args(\.to_dict\(\))?)$"
+)
+
+
+def _spread(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
+    """`User(**request.get_json())`: every field of the request becomes a field of the object."""
+    if "**" not in sketch.text or "request" not in sketch.text:
+        return
+    for node in ast.walk(sketch.module.tree):
+        for keyword in node.keywords if isinstance(node, ast.Call) else ():
+            if keyword.arg is None and _EVERYTHING_SENT.match(ast.unparse(keyword.value)):
+                name = dotted(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+                if name[:1].isupper() or name in ("create", "update", "values", "update_or_create"):
+                    yield node, Confidence.CERTAIN
+
+
 MASS = Rule(
     id="mass-assignment",
     cwe=915,
@@ -175,6 +222,7 @@ MASS = Rule(
     advice="copy the fields you mean, one by one",
     silent="named fields",
     kind="mass",
+    shape=_spread,
     sinks=(
         Sink((".create", ".update"), ("**",)),
         Sink(("setattr",), (1,)),

@@ -11,7 +11,7 @@ from veilig.audit.engine.value import ATTACKER, Const, Dict, Ref, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import keyword_is, text_of
 from veilig.audit.rules.rule import AssignCheck, Check, Rule
-from veilig.audit.rules.sketch import constants, last_name
+from veilig.audit.rules.sketch import Sketch, constants, last_name
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
@@ -167,6 +167,33 @@ def _unexpiring(frame: Frame, site: CallSite) -> bool:
     return isinstance(held, Dict) and constant(held.items.get("verify_exp")) is False
 
 
+def _long_session(frame: Frame, _name: str, value: Value) -> bool:
+    """A session that lasts longer than 90 days."""
+    seconds = constant(value)
+    if isinstance(seconds, int):
+        return seconds > 90 * 86_400
+    statement = frame.engine.position
+    days = re.search(r"days=(\d+)|weeks=(\d+)", ast.unparse(statement) if statement is not None else "")
+    return days is not None and int(days.group(1) or 0) + 7 * int(days.group(2) or 0) > 90
+
+
+_ENDS = re.compile(
+    r"(?i)session\.(clear|pop|flush|invalidate|destroy)|logout_user|[^_\w]logout\(|"
+    r"delete_cookie\([^)]*(sess|sid|auth|token)|"
+    r"revoke|invalidate|unset_jwt|del .*session|blacklist|blocklist|\.delete\(|clear_cookie|forget\(|"
+    r"sign_?out\("
+)
+
+
+def _staying(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
+    """A logout that leaves the session as it was."""
+    for function in sketch.functions:
+        if (
+            re.fullmatch(r"(?i)(log|sign)_?out(_view|_user)?", function.name) and sketch.is_view(function)
+        ) and not _ENDS.search(function.body):
+            yield function.node, Confidence.POSSIBLE
+
+
 PLAIN_PASSWORD = Rule(
     id="plain-password",
     cwe=256,
@@ -230,6 +257,18 @@ EXPIRY = Rule(
         Check(("jwt.encode", "jose.jwt.encode"), _without_expiry),
         Check(("jwt.decode", "jose.jwt.decode"), _unexpiring),
         Check((".loads",), keyword_is(99, "max_age", None), Confidence.PATTERN),
+    ),
+    shape=_staying,
+    assigns=(
+        AssignCheck(
+            lambda name: (
+                re.search(
+                    r"(PERMANENT_SESSION_LIFETIME|SESSION_COOKIE_AGE|REMEMBER_COOKIE_DURATION)\]?$", name
+                )
+                is not None
+            ),
+            _long_session,
+        ),
     ),
     bad="import jwt\ndef issue(user, key):\n    return jwt.encode({'sub': user}, key, algorithm='HS256')\n",
     good="import jwt, time\ndef issue(user, key):\n"

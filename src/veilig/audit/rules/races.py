@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
@@ -60,7 +61,9 @@ def _race(node: ast.If, function: FunctionSketch) -> Marks:
                     return
                 yield (
                     node,
-                    Confidence.POSSIBLE if writes and _matters(asked, function) else Confidence.PATTERN,
+                    Confidence.POSSIBLE
+                    if writes and (refused or _matters(asked, function))
+                    else Confidence.PATTERN,
                 )
                 return
 
@@ -150,13 +153,39 @@ UPDATE = Rule(
     why="CWE-362: two requests at once both pass the check",
     advice="select_for_update(), F('balance') - amount, or UPDATE ... WHERE balance >= ?",
     silent="locks, F expressions, conditional updates",
-    shape=_lost_update,
+    shape=lambda sketch: chain(_lost_update(sketch), _shared_counter(sketch)),
     bad="def pay(account, amount):\n    if account.balance < amount:\n        raise ValueError\n"
     "    account.balance -= amount\n    account.save()\n",
     good="def pay(accounts, key, amount):\n    account = accounts.select_for_update().get(pk=key)\n"
     "    if account.balance < amount:\n        raise ValueError\n"
     "    account.balance -= amount\n    account.save()\n",
 )
+
+_SHARED = re.compile(r"(?:Thread|Timer)\(\s*(?:target\s*=\s*)?(\w+)|\.submit\(\s*(\w+)|\.map\(\s*(\w+)")
+
+
+def _shared_counter(sketch: Sketch) -> Marks:
+    """A function that threads run adds to a global without a lock."""
+    if "Thread" not in sketch.text and "submit(" not in sketch.text:
+        return
+    run = {name for match in _SHARED.finditer(sketch.text) for name in match.groups() if name}
+    for function in sketch.functions:
+        if function.name not in run or "global " not in function.body:
+            continue
+        if re.search(r"(?i)\block\b|_lock|mutex|Lock\(", function.body):
+            continue
+        names = {
+            name for node in ast.walk(function.node) if isinstance(node, ast.Global) for name in node.names
+        }
+        for node in ast.walk(function.node):
+            if (
+                isinstance(node, ast.AugAssign)
+                and isinstance(node.target, ast.Name)
+                and node.target.id in names
+            ):
+                yield node, Confidence.CERTAIN
+                break
+
 
 LOCK = Rule(
     id="lock-left-held",

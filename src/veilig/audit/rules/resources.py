@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.source import dotted
@@ -183,6 +184,37 @@ def _any_upload(sketch: Sketch) -> Marks:
                 break
 
 
+def _growing(sketch: Sketch) -> Marks:
+    """A dictionary of the module that every request may add a key to, and nothing ever removes one."""
+    if not sketch.web:
+        return
+    stores = set(
+        re.findall(r"(?m)^(\w+)(?:: [^=\n]+)? = (?:\{\}|dict\(\)|\[\]|defaultdict\(\w*\))\s*$", sketch.text)
+    )
+    for name in stores:
+        if re.search(
+            rf"\b{name}\.(pop|popitem|clear|remove)\(|del {name}\[|len\({name}\)|{name} = .*\n.*{name} = ",
+            sketch.text,
+        ):
+            continue
+        for function in sketch.functions:
+            added = re.search(rf"\b{name}\[(\w+)\] = (?!\[t for)", function.body)
+            if not added or not sketch.is_view(function):
+                continue
+            if re.search(rf"\b{added.group(1)} = .*request\.", function.body) and re.search(
+                r"(?i)cache|seen|memo|history", name
+            ):
+                yield function.node, Confidence.POSSIBLE
+
+
+def _thread_each(sketch: Sketch) -> Marks:
+    for function in sketch.functions:
+        if ".accept()" not in function.body or "Thread(" not in function.body or "while" not in function.body:
+            continue
+        if not re.search(r"(?i)semaphore|pool|max_|limit|active_count", function.body):
+            yield function.node, Confidence.POSSIBLE
+
+
 SIZE = Rule(
     id="size-from-outside",
     cwe=770,
@@ -193,6 +225,7 @@ SIZE = Rule(
     advice="refuse numbers above a limit: min(n, 100)",
     silent="numbers that were compared with a limit or passed through min()",
     kind="size",
+    shape=lambda sketch: chain(_growing(sketch), _thread_each(sketch)),
     origins=frozenset({OriginKind.REMOTE}),
     sinks=(
         Sink(

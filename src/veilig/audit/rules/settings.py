@@ -1,12 +1,13 @@
 """Rules for settings: debug modes, cookies, XML parsers, temporary files, permissions, time-outs, bind
 addresses."""
 
+import ast
 import re
 
 from veilig.audit.engine.attributes import find_member
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import constant
-from veilig.audit.engine.value import Class, Value
+from veilig.audit.engine.value import Class, Const, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     always,
@@ -161,6 +162,30 @@ HTTPONLY = Rule(
     "    r.set_cookie('session', 'v', secure=True, httponly=True)\n    return r\n",
 )
 
+_PRIVATE = re.compile(r"(?i)key|secret|token|cred|passw|private|\.pem|\.env")
+
+
+def _readable_secret(_frame: Frame, site: CallSite) -> bool:
+    """A file whose name says secret becomes readable for everybody."""
+    mode = constant(site.arg(0 if len(site.args) == 1 else 1, "mode"))
+    named = ast.unparse(site.node.args[0] if site.qual == "os.chmod" and site.node.args else site.node.func)
+    return isinstance(mode, int) and bool(mode & 0o044) and _PRIVATE.search(named) is not None
+
+
+def _created_open(_frame: Frame, site: CallSite) -> bool:
+    mode = constant(site.arg(2, "mode"))
+    return isinstance(mode, int) and bool(mode & 0o002)
+
+
+def _shared_temporary(_frame: Frame, site: CallSite) -> bool:
+    """A fixed name in a directory where everybody may put a link before."""
+    path = site.arg(0) if site.name == "open" else site.receiver
+    start = path.value if isinstance(path, Const) else getattr(path, "prefix", "")
+    mode = text_of(site.arg(1, "mode"))
+    writes = site.name != "open" or (mode[:1] in ("w", "a") and bool(mode))
+    return isinstance(start, str) and start.startswith(("/tmp/", "/var/tmp/", "/dev/shm/")) and writes  # noqa: S108
+
+
 TEMPFILE = Rule(
     id="predictable-temporary-file",
     cwe=377,
@@ -171,7 +196,10 @@ TEMPFILE = Rule(
     advice="tempfile.mkstemp() or NamedTemporaryFile()",
     silent="mkstemp, NamedTemporaryFile, TemporaryDirectory",
     fix_id="mkstemp",
-    checks=(Check(("tempfile.mktemp", "os.tempnam", "os.tmpnam"), always),),
+    checks=(
+        Check(("tempfile.mktemp", "os.tempnam", "os.tmpnam"), always),
+        Check(("open", "io.open"), _shared_temporary, Confidence.POSSIBLE),
+    ),
     bad="import tempfile\nname = tempfile.mktemp()\n",
     good="import tempfile\nhandle, name = tempfile.mkstemp()\n",
 )
@@ -191,6 +219,8 @@ PERMISSIONS = Rule(
             ("os.chmod", "os.fchmod", "os.mkdir", "os.makedirs", "os.umask", ".chmod"),
             lambda _frame, site: _open_mode(site),
         ),
+        Check(("os.chmod", ".chmod"), _readable_secret, Confidence.POSSIBLE),
+        Check(("os.open",), _created_open),
     ),
     bad="import os\nos.chmod('/srv/data', 0o777)\n",
     good="import os\nos.chmod('/srv/data', 0o700)\n",
@@ -227,7 +257,18 @@ TIMEOUT = Rule(
     advice="pass timeout=10",
     silent="any timeout argument",
     fix_id="add-timeout",
-    checks=(Check(HTTP_CALLS, missing(99, "timeout")), Check(HTTP_CALLS, keyword_is(99, "timeout", None))),
+    checks=(
+        Check(HTTP_CALLS, missing(99, "timeout")),
+        Check(
+            (
+                *HTTP_CALLS,
+                *(call.replace("requests", "httpx") for call in HTTP_CALLS),
+                "httpx.Client",
+                "httpx.AsyncClient",
+            ),
+            keyword_is(99, "timeout", None),
+        ),
+    ),
     bad="import requests\ndef load():\n    return requests.get('https://example.org')\n",
     good="import requests\ndef load():\n    return requests.get('https://example.org', timeout=10)\n",
 )

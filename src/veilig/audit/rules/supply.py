@@ -153,7 +153,7 @@ def _runs_download(call: ast.Call, body: str) -> bool:
     names = [part.id for part in ast.walk(call) if isinstance(part, ast.Name)]
     return any(
         re.search(
-            rf"urlretrieve\([^)]*\b{re.escape(n)}\b|open\(\s*{re.escape(n)}\b|\b{re.escape(n)}\.write_bytes",
+            rf"\b{re.escape(n)}\b[^=\n]*=[^=\n]*(urlretrieve|urlopen|requests\.get)|urlretrieve\([^)]*\b{re.escape(n)}\b|open\(\s*{re.escape(n)}\b|\b{re.escape(n)}\.write_bytes",
             body,
         )
         for n in names

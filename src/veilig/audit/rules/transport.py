@@ -19,6 +19,7 @@ from veilig.audit.rules.conditions import (
     text_of,
 )
 from veilig.audit.rules.rule import AssignCheck, Check, Rule
+from veilig.audit.rules.sketch import last_name
 
 VERIFYING_CALLS = (
     *(
@@ -64,6 +65,14 @@ TLS = Rule(
             (".get", ".post", ".put", ".request"),
             both(keyword_is(99, "ssl", False), lambda _frame, site: "aiohttp" in site.qual),
         ),
+        Check(("aiohttp.TCPConnector",), keyword_is(99, "ssl", False)),
+        Check(("aiohttp.TCPConnector",), keyword_is(99, "verify_ssl", False)),
+        Check(("pymongo.MongoClient",), keyword_is(99, "tlsAllowInvalidCertificates", True)),
+        Check(
+            ("elasticsearch.Elasticsearch", "boto3.client", "boto3.resource"),
+            either(keyword_is(99, "verify_certs", False), keyword_is(99, "verify", False)),
+        ),
+        Check(("redis.Redis", "redis.StrictRedis"), keyword_is(99, "ssl_cert_reqs", None, "none")),
         Check(("ssl._create_unverified_context", "ssl._https_verify_certificates"), always),
         Check(("ssl.wrap_socket",), negated(argument_named(3, "cert_reqs", "CERT_REQUIRED"))),
         Check(
@@ -155,7 +164,7 @@ def _none_allowed(frame: Frame, value: Value | None) -> bool:
 
 
 _DIGEST = (".hexdigest()", ".digest()", ".signature", "hmac.new()")
-_SECRET_SIDE = re.compile(r"(?i)(signature|hmac|digest|api_?key|token|secret|mac$|csrf)")
+_SECRET_SIDE = re.compile(r"(?i)(signature|hmac|digest|api[-_]?key|token|secret|mac$|csrf)")
 
 
 def compares_secret(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
@@ -166,10 +175,7 @@ def compares_secret(frame: Frame, node: ast.Compare, values: list[Value]) -> boo
     if any(isinstance(side, ast.Constant) for side in sides):
         return False
     quals = [value.qual if isinstance(value, Opaque) else "" for value in values]
-    names = [
-        ast.unparse(side).rpartition(".")[2] if isinstance(side, ast.Name | ast.Attribute) else ""
-        for side in sides
-    ]
+    names = [last_name(side) for side in sides]
     fresh = any(q.startswith("hmac.") and q.endswith(_DIGEST[:2]) for q in quals)
     if fresh:
         return True
@@ -217,6 +223,11 @@ SECRET_LOG = Rule(
     good="import logging\ndef login(user, password):\n    logging.info('login %s', user)\n",
 )
 
+# Everything a client sent, with passwords and cookies in it.
+_WHOLE_REQUEST = re.compile(
+    r"\brequest\.(POST|form|headers|cookies|COOKIES|META|get_json\(\)|json|data|get_data\(\)|"
+    r"body)(?![\w.\[(])"
+)
 _LOGGED = re.compile(
     r"(?i)^_*(user_?|new_?|old_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|"
     r"access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
@@ -225,6 +236,8 @@ _LOGGED = re.compile(
 
 def logs_secret(site: CallSite) -> bool:
     """Whether a name of a secret is an argument or stands in an f-string of the call."""
+    if any(_WHOLE_REQUEST.search(ast.unparse(argument)) for argument in site.node.args):
+        return True
     for argument in site.node.args:
         parts = (
             [argument]

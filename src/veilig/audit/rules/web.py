@@ -141,6 +141,12 @@ PROBE = Rule(
     "    return str(os.path.exists('/srv/files/' + os.path.basename(request.args['name'])))\n",
 )
 
+
+def _outside_archive(_frame: Frame, site: CallSite) -> bool:
+    """A file of this machine is opened, not a member of the archive itself."""
+    return site.receiver is None or re.search(r"(?i)(zip|tar)file", text_of(site.receiver)) is None
+
+
 ARCHIVE = Rule(
     id="archive-traversal",
     cwe=22,
@@ -151,6 +157,12 @@ ARCHIVE = Rule(
     advice="tar.extractall(path, filter='data')",
     silent="filter='data' or 'tar', members that were checked",
     fix_id="tar-filter",
+    kind="path",
+    origins=frozenset({OriginKind.ARCHIVE}),
+    sinks=(
+        Sink(("open", "io.open", "os.makedirs", "os.mkdir"), (0,), _outside_archive),
+        Sink((".write_bytes", ".write_text", ".open", ".mkdir"), ("self",), _outside_archive),
+    ),
     checks=(
         Check(
             (".extractall", ".extract"),

@@ -7,11 +7,13 @@ from veilig.repair.edit import EditError
 from veilig.repair.recipes import (
     config_keys,
     config_syntax,
+    crash,
     declared,
     deployment,
     imports,
     moved_names,
     names,
+    silent,
     syntax,
 )
 from veilig.repair.recipes.proposal import Advice, Context, Defect, Proposal
@@ -32,6 +34,8 @@ def propose(context: Context) -> list[Proposal | Advice]:
         found += imports.propose(context)
         found += names.propose(context)
         found += declared.propose(context)
+        found += crash.propose(context)
+        found += silent.propose(context)
     proposals = [item for item in found if isinstance(item, Proposal) and _applies(item, context.files)]
     advice = [item for item in found if isinstance(item, Advice)]
     # The gate would refuse these; a person may still want to know the edit.

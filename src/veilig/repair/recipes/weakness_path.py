@@ -10,7 +10,7 @@ from veilig.repair.recipes.weakness_template import origin, pieces
 _SINKS = (
     "open", "send_file", "remove", "unlink", "rmtree", "read_text", "read_bytes", "write_text", "write_bytes",
     "save", "FileResponse", "copy", "copyfile", "move", "listdir", "FileField", "makedirs", "mkdir", "rename",
-    "Path",
+    "Path", "exists", "isfile", "isdir", "is_file", "is_dir", "getsize", "stat",
 )  # fmt: skip
 
 
