@@ -9,6 +9,7 @@ proven but looks unlike the right one, "proposed" when a person is asked, "not f
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -59,8 +60,10 @@ def _git(root: Path, *arguments: str) -> None:
 def run(case: Case) -> tuple[str, float, dict[str, Any]]:
     """(verdict, seconds, the result) of one project."""
     with tempfile.TemporaryDirectory(prefix="veilig-mini-") as folder:
-        root = Path(folder)
+        root, home = Path(folder, "project"), Path(folder, "home")
+        root.mkdir()
         make(case, root)
+        environment = {**os.environ, "VEILIG_HOME": str(home)}  # the user's own ledger is left alone
         argv = [
             str(Path(sys.executable).with_name("veilig")),
             "fix",
@@ -71,7 +74,7 @@ def run(case: Case) -> tuple[str, float, dict[str, Any]]:
             *case.arguments,
         ]
         started_s = time.monotonic()
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False, env=environment)
         spent_s = time.monotonic() - started_s
     try:
         result = json.loads(done.stdout)
