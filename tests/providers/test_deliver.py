@@ -163,6 +163,30 @@ async def test_a_secret_in_a_delivered_file_stays_and_a_crash_before_is_not_call
     assert await tray.provider.inspect(action) is Found.DONE
 
 
+@pytest.mark.parametrize("done", range(1, 4))
+async def test_a_crash_between_two_files_is_finished_on_resume(tray: Tray, done: int) -> None:
+    action = tray.apply(CHANGE)
+    for path, text in list(CHANGE.items())[:done]:  # what the killed attempt had written
+        if text is None:
+            (tray.source / path).unlink()
+        else:
+            (tray.source / path).write_bytes(text.encode())
+    assert await tray.provider.inspect(action) is Found.NOT_DONE
+    assert (await tray.do(action)).ok
+    assert tray.texts() == {"a.py": b"x = 2\n", "b.txt": b"one\r\n2\r\n", "d/new.py": b"y"}
+
+
+async def test_a_half_changed_tree_that_somebody_edited_is_left_to_a_person(tray: Tray) -> None:
+    action = tray.apply(CHANGE)
+    (tray.source / "a.py").write_text("x = 2\n")
+    (tray.source / "b.txt").write_text("mine")
+    before = tray.texts()
+    assert await tray.provider.inspect(action) is Found.UNKNOWN
+    with pytest.raises(VeiligError, match="changed since"):
+        await tray.do(action)
+    assert tray.texts() == before
+
+
 # --- branches ---------------------------------------------------------------------------------------
 
 

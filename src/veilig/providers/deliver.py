@@ -13,7 +13,8 @@ from veilig.core.errors import ProviderError
 from veilig.core.provider import Found, Outcome, Permit, must_fit
 from veilig.providers.sandbox.wall import PROTECTED_PATHS
 from veilig.providers.tree import Tree, sha256
-from veilig.repair.patch import apply_unified
+from veilig.repair.edit import EditError
+from veilig.repair.patch import applied, apply_unified, parse_unified, without
 
 GIT_TIMEOUT_S = 60.0
 
@@ -50,7 +51,9 @@ class DeliverProvider:
         )
 
     async def inspect(self, action: Action) -> Found:
-        """A tree that still has the base has not been changed; a branch that exists has been made."""
+        """A branch that exists has been made. A tree that a crash left half changed is not done: `perform`
+        finishes it, since every file of it is known to be as before or as after.
+        """
         if isinstance(action, CommitBranch):
             made = await asyncio.to_thread(
                 _git, Path(action.root), ["rev-parse", "-q", "--verify", _ref(action)]
@@ -62,16 +65,17 @@ class DeliverProvider:
 
     def _inspect_apply(self, action: ApplyPatch) -> Found:
         tree = Tree(Path(action.root))
-        fits: list[bool] = []
-        for path, sha in action.base:
-            text = tree.read(path)
-            fits.append(_sha(None if text is None else self._seal(text)) == sha)
-        return Found.NOT_DONE if all(fits) else Found.DONE if not any(fits) else Found.UNKNOWN
+        real = {path: tree.read(path) for path, _ in action.base}
+        seen = {path: None if text is None else self._seal(text) for path, text in real.items()}
+        changed = {path for path, sha in action.base if _sha(seen[path]) != sha}
+        if changed - _arrived(seen, action):
+            return Found.UNKNOWN
+        return Found.DONE if len(changed) == len(action.base) else Found.NOT_DONE
 
     def _texts(
         self, root: str, base: tuple[tuple[str, str], ...], diff: str, permit: Permit
     ) -> Mapping[str, str | None]:
-        """Path -> real text after the diff; refuses what changed meanwhile or may not be touched."""
+        """Path -> real text after the diff, whole; refuses what changed meanwhile or may not be touched."""
         if Path(root) != self._source:
             raise ProviderError(
                 f"this session works on {self._source}, not on {root}", why="one session, one tree"
@@ -100,8 +104,8 @@ class DeliverProvider:
         return {path: None if text is None else permit.expand(text) for path, text in after.items()}
 
     def _apply(self, action: ApplyPatch, permit: Permit) -> Outcome:
-        after = self._texts(action.root, action.base, action.diff, permit)
         tree = Tree(self._source, _owner(self._source))
+        after = self._texts(action.root, *_left(tree, action, permit.seal), permit)
         before = {path: tree.read(path) for path in after}
         done: list[str] = []
         try:
@@ -114,7 +118,7 @@ class DeliverProvider:
             raise ProviderError(
                 f"cannot write {done[-1]}", why=str(error), fix="your tree was put back as it was"
             ) from error
-        files: list[JSON] = [*sorted(after)]
+        files: list[JSON] = [*sorted(path for path, _ in action.base)]
         return Outcome(True, f"{len(files)} files changed in {self._source}", data={"files": files})
 
     def _branch(self, action: CommitBranch, permit: Permit) -> Outcome:
@@ -172,6 +176,33 @@ class DeliverProvider:
             _git(top, ["update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}"], place),
             f"git cannot add {path}",
         )
+
+
+def _arrived(seen: Mapping[str, str | None], action: ApplyPatch) -> set[str]:
+    """The files that hold exactly what the diff makes of their base: an earlier attempt wrote them."""
+    bases = dict(action.base)
+    found: set[str] = set()
+    for patch in parse_unified(action.diff):
+        text = seen.get(patch.path)
+        try:
+            before = applied({} if text is None else {patch.path: text}, [patch.undone()])
+        except EditError:
+            continue
+        if _sha(before[patch.path]) == bases.get(patch.path):
+            found.add(patch.path)
+    return found
+
+
+def _left(
+    tree: Tree, action: ApplyPatch, seal: Callable[[str], str]
+) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Base and diff of what a crash left undone; all of it when there was none."""
+    texts = {path: tree.read(path) for path, _ in action.base}
+    seen = {path: None if text is None else seal(text) for path, text in texts.items()}
+    there = {path for path in _arrived(seen, action) if _sha(seen[path]) != dict(action.base)[path]}
+    if not there:
+        return action.base, action.diff
+    return tuple(part for part in action.base if part[0] not in there), without(action.diff, there)
 
 
 def _put(tree: Tree, path: str, text: str | None) -> None:

@@ -1,7 +1,7 @@
 """What does a unified diff make of some files? Strict: no fuzz, no offsets, every context line must stand."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from veilig.repair.edit import EditError
@@ -13,11 +13,15 @@ _SIMPLE = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f"
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """A run of lines: `old` must stand from line `start` (1-based) and becomes `new`."""
+    """A run of lines: `old` must stand from line `start` (1-based) and becomes `new` at line `new_start`."""
 
     start: int
     old: tuple[str, ...]
+    new_start: int
     new: tuple[str, ...]
+
+    def undone(self) -> "Hunk":
+        return Hunk(self.new_start, self.new, self.start, self.old)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,9 @@ class FilePatch:
     @property
     def path(self) -> str:
         return self.new or self.old or ""
+
+    def undone(self) -> "FilePatch":
+        return FilePatch(self.new, self.old, tuple(hunk.undone() for hunk in self.hunks))
 
 
 def parse_unified(diff: str) -> list[FilePatch]:
@@ -73,8 +80,19 @@ def apply_unified(files: Mapping[str, str], diff: str) -> dict[str, str | None]:
 
     Raises EditError when a line of context is not there, or a new file already is.
     """
+    return applied(files, parse_unified(diff))
+
+
+def without(diff: str, paths: Collection[str]) -> str:
+    """The diff without the parts about these files."""
+    parts = re.split(r"(?m)^(?=diff --git )", diff)
+    return "".join(part for part in parts if part and _path(part.split("\n", 1)[0]) not in paths)
+
+
+def applied(files: Mapping[str, str], patches: Iterable[FilePatch]) -> dict[str, str | None]:
+    """As `apply_unified`, for parsed patches."""
     after: dict[str, str | None] = {}
-    for patch in parse_unified(diff):
+    for patch in patches:
         text = files.get(patch.path)
         if (patch.old is None) != (text is None):
             what = "exists already" if text is not None else "is not there"
@@ -111,7 +129,7 @@ def _hunk(lines: list[str], i: int) -> tuple[Hunk, int]:
     match = _HUNK.match(lines[i])
     if match is None:
         raise _unreadable(i, lines[i], "not a hunk header")
-    start, old_count, _, new_count = (1 if g is None else int(g) for g in match.groups())
+    start, old_count, new_start, new_count = (1 if g is None else int(g) for g in match.groups())
     old: list[str] = []
     new: list[str] = []
     i += 1
@@ -125,7 +143,7 @@ def _hunk(lines: list[str], i: int) -> tuple[Hunk, int]:
         for side in _sides(mark, old, new):
             side.append(body[:-1] if bare else body)
         i += 2 if bare else 1
-    return Hunk(start, tuple(old), tuple(new)), i
+    return Hunk(start, tuple(old), new_start, tuple(new)), i
 
 
 def _sides(mark: str, old: list[str], new: list[str]) -> Iterator[list[str]]:
