@@ -86,3 +86,7 @@ def test_a_secret_in_the_history_names_its_oldest_commit_once() -> None:
     (found,) = in_history(log)
     assert "commit aaaaaaaaaaaa" in found.message
     assert token not in json.dumps([found.message, found.fingerprint])
+
+
+def test_a_handle_in_a_text_is_no_secret() -> None:
+    assert scan_secrets({"a.py": "# seal puts handles ‹secret:DB_PASSWORD#n1k9x0q2› in its place\n"}) == []

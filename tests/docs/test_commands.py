@@ -89,5 +89,7 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
-        assert done.returncode in SUCCESS, f"$ {command}\n{done.stdout}{done.stderr}"
+        # The example's planted syntax slip cannot be audited, and the audit says so with 3.
+        accepted = SUCCESS | ({3} if "audit examples/shop" in command else set())
+        assert done.returncode in accepted, f"$ {command}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, f"$ {command}\n{done.stderr}"

@@ -138,8 +138,8 @@ def _shaped(text: str, *, named: bool) -> Iterator[Hit]:
     line = 0
     for span in find(text[:TEXT_CHARS_MAX]):
         kind = span.kind
-        if kind == "assignment" and not named:
-            continue
+        if kind == "assignment" and (not named or text.endswith("‹secret:", 0, span.start)):
+            continue  # a handle stands where the value was
         while line + 1 < len(starts) and starts[line + 1] <= span.start:
             line += 1
         end = starts[line + 1] - 1 if line + 1 < len(starts) else len(text)

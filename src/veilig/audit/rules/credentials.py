@@ -105,7 +105,7 @@ _PASSED = re.compile(r"\b(password|passwd|secret_key|api_key|access_token|auth_t
 
 
 def _literal_keywords(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
-    """`User(name="admin", password="admin123")`: any call that is given a literal password."""
+    """Any call that is given a literal under the name of a password, such as the constructor of a user."""
     if not _PASSED.search(sketch.text):
         return
     for node in ast.walk(sketch.module.tree):

@@ -191,7 +191,7 @@ def privileges(_: Given) -> str:
     if libc.prctl(39, 0, 0, 0, 0) != 1:
         return "may gain privileges by a set-user-id program"
     with contextlib.suppress(OSError):
-        os.setuid(0)
+        os.setuid(0)  # veilig: ignore[CWE-250] reason=tried in order to report that the wall does not hold
         return "became root"
     return ""
 
