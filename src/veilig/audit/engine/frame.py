@@ -27,7 +27,8 @@ from veilig.audit.engine.value import (
 )
 from veilig.audit.finding import Incomplete
 
-STEPS_PER_ENTRY_MAX = 6_000  # statements and calls below one entry point
+STEPS_PER_ENTRY_MAX = 6_000  # statements and calls below one entry point; then no further call is entered
+STEPS_TO_FINISH_MAX = 24_000  # what is left to end the functions begun; beyond it the entry point is given up
 CALL_DEPTH_MAX = 8
 LABEL_CHARS_MAX = 60
 
@@ -109,15 +110,21 @@ class Engine:
     )
     incomplete: list[Incomplete] = field(default_factory=list[Incomplete])
     steps_left: int = STEPS_PER_ENTRY_MAX
+    reserve: int = 0  # a call that would start below this is not entered: the caller needs the rest itself
+    cuts: int = 0  # calls that were not entered so far: what was made of them is less sure
     literal_route: bool = False  # every route of the entry point is fixed text: so is request.path
     position: ast.AST | None = None  # the statement being executed, for steps of a flow
     load_module: "Callable[[Engine, ModuleInfo], dict[str, Value]] | None" = None
 
     def spend(self) -> None:
-        """Count one step; raises OutOfBudgetError at the bound of this entry point."""
+        """Count one step; raises OutOfBudgetError when even the functions begun do not come to an end."""
         self.steps_left -= 1
-        if self.steps_left < 0:
+        if self.steps_left < -STEPS_TO_FINISH_MAX:
             raise OutOfBudgetError
+
+    def renew(self) -> None:
+        """The full budget, for the next entry point or module."""
+        self.steps_left, self.reserve = STEPS_PER_ENTRY_MAX, 0
 
     def module_globals(self, module: ModuleInfo) -> dict[str, Value]:
         """The module's names after its body ran; what is there so far while it is still running."""

@@ -1,10 +1,10 @@
 """What does a call of a project function return and change, and when may an earlier answer be used again?"""
 
 import ast
-from dataclasses import dataclass
 
 from veilig.audit.engine.frame import CALL_DEPTH_MAX, CallSite, Frame
-from veilig.audit.engine.state import State, children, deep_taints, differ, join_states, join_values
+from veilig.audit.engine.state import State, children, deep_taints, join_states, join_values
+from veilig.audit.engine.summary import Summary, call_key, replay, summarise
 from veilig.audit.engine.value import (
     NO_FACTS,
     NONE,
@@ -18,6 +18,7 @@ from veilig.audit.engine.value import (
     Method,
     Module,
     Opaque,
+    Partial,
     Ref,
     Seq,
     Taints,
@@ -30,18 +31,7 @@ from veilig.audit.engine.value import (
 )
 
 PLAIN_DEPTH_MAX = 4  # calls that carry nothing of interest are not followed further down
-KEY_NODES_MAX = 40  # larger arguments are not compared with earlier ones: the function just runs
 SUMMARIES_PER_FUNCTION_MAX = 24
-
-
-@dataclass(slots=True, eq=False)
-class Summary:
-    """What one call gave. Only calls without effect on what existed before are kept."""
-
-    value: Value
-    facts: Facts
-    returns: bool
-    made: dict[int, HeapObject]
 
 
 def invoke(frame: Frame, target: Func, args: list[Value], kwargs: dict[str, Value], node: ast.AST) -> Value:
@@ -50,49 +40,86 @@ def invoke(frame: Frame, target: Func, args: list[Value], kwargs: dict[str, Valu
     info = target.info
     if engine.stack and info.node is engine.stack[-1] and isinstance(node, ast.Call):
         engine.listener.on_call(frame, CallSite(node, "<recursion>", "", None, args, kwargs))
-    if info.node in engine.stack or frame.depth >= CALL_DEPTH_MAX:
+    if target.bound is not None:
+        args = [target.bound, *args]
+    if info.node in engine.stack:
+        return _guess(frame, args, kwargs)
+    if frame.depth >= CALL_DEPTH_MAX or engine.steps_left <= engine.reserve:
+        engine.cuts += 1
+        _escape(frame, args, kwargs)
         return _guess(frame, args, kwargs)
     if frame.depth >= PLAIN_DEPTH_MAX and not any(
         deep_taints(frame.state, value) for value in (*args, *kwargs.values())
     ):
         return Opaque()
-    if target.bound is not None:
-        args = [target.bound, *args]
-    key = _key(frame.state, target, args, kwargs)
     known = engine.summaries.setdefault(info.node, {})
-    found = known.get(key) if key is not None else None
-    if isinstance(found, Summary):
-        return _replay(frame, found)
-    before = dict(frame.state.heap)
-    facts_before = frame.state.facts
-    env_before = frame.state.env
-    inner = activate(frame, target, args, kwargs, node)
-    value, returns = run_body(inner)
+    call = call_key(frame, target, args, kwargs)
+    found = known.get(call.key) if call is not None else None
+    if call is not None and isinstance(found, Summary) and found.fits(frame):
+        return replay(frame, found, call)
+    before, cuts, steps = dict(frame.state.heap), engine.cuts, engine.steps_left - engine.reserve
+    facts_before, env_before = frame.state.facts, frame.state.env
+    reserve, engine.reserve = engine.reserve, engine.steps_left - max(steps * 2 // 3, 1)
+    try:
+        inner = activate(frame, target, args, kwargs, node)
+        value, returns = run_body(inner)
+    finally:
+        engine.reserve = reserve
     after = inner.state
-    changed = differ(after.heap, before)
-    if not changed and len(after.heap) > len(before):
-        _forget_garbage(after, before, value)
+    _forget_garbage(after, before, value)
     frame.state = State(env_before, after.heap, after.base, after.facts)
     if not returns and not info.is_generator:
         frame.live = False
-    if (
-        key is not None
-        and not changed
-        and not info.writes_outside
-        and len(known) < SUMMARIES_PER_FUNCTION_MAX
-    ):
-        made = {at: thing for at, thing in after.heap.items() if at not in before}
+    if call is not None and not info.writes_outside and len(known) < SUMMARIES_PER_FUNCTION_MAX:
         gained = {uid: kinds for uid, kinds in after.facts.items() if facts_before.get(uid) != kinds}
-        if not made or len(made) < KEY_NODES_MAX:
-            known[key] = Summary(value, gained, returns, made)
+        summary = summarise(call, before, after, value, gained)
+        if summary is not None:
+            summary.returns = returns
+            if engine.cuts != cuts:
+                summary.depth, summary.steps = frame.depth, steps
+            known[call.key] = summary
     return value
+
+
+def _escape(frame: Frame, args: list[Value], kwargs: dict[str, Value]) -> None:
+    """What a call that is not entered may do to its arguments: put them into one another, change flags."""
+    state = frame.state
+    values = [*args, *kwargs.values()]
+    for value in values:
+        held = state.get(value) if isinstance(value, Ref) else None
+        if held is None or not isinstance(value, Ref):
+            continue
+        given: Taints = ()
+        for other in values:
+            if other is not value:
+                given = merge_taints(given, weakened(deep_taints(state, other)))
+        if isinstance(held, Instance):
+            flags = {
+                name: Opaque()
+                for name, item in held.attrs.items()
+                if isinstance(item, Const) and not item.value
+            }
+            state.put(value, Instance(held.cls, {**held.attrs, **flags}, merge_taints(held.taints, given)))
+        elif given:
+            more = Opaque("", given)
+            rest = more if held.rest is None else join_values(state, held.rest, more)
+            state.put(
+                value,
+                Seq(held.kind, held.items, rest) if isinstance(held, Seq) else Dict(held.items, rest),
+            )
 
 
 def _forget_garbage(after: State, before: dict[int, HeapObject], value: Value) -> None:
     """Drop what the call made and nobody can reach any more; functions may close over anything, so they
     keep all."""
+    if len(after.heap) <= len(before):
+        return
     kept: dict[int, HeapObject] = {}
     stack = [value]
+    for at, thing in after.heap.items():
+        if (at in before or at in after.base) and before.get(at) is not thing:
+            kept[at] = thing
+            stack.extend(children(thing))
     while stack:
         item = stack.pop()
         if isinstance(item, Ref):
@@ -102,7 +129,12 @@ def _forget_garbage(after: State, before: dict[int, HeapObject], value: Value) -
                 stack.extend(children(thing))
         elif isinstance(item, Method):
             stack.append(item.receiver)
-        elif not isinstance(item, Const | Opaque):
+        elif isinstance(item, Partial):
+            stack.extend((*item.args, *item.kwargs.values()))
+        elif isinstance(item, Func) and item.closure is None:
+            if item.bound is not None:
+                stack.append(item.bound)
+        elif not isinstance(item, Const | Opaque | Module):
             return
     after.heap.clear()
     after.heap.update(before)
@@ -239,100 +271,3 @@ def _proofs(value: Value, state: State) -> tuple[Facts | None, Facts | None]:
             return both_facts(state.facts, value.when_true), both_facts(state.facts, value.when_false)
         return state.facts, state.facts
     return state.facts, None
-
-
-def _replay(frame: Frame, summary: Summary) -> Value:
-    frame.learn(summary.facts)
-    if not summary.returns:
-        frame.live = False
-        return summary.value
-    if not summary.made:
-        return summary.value
-    fresh: dict[int, Ref] = {at: frame.state.new(thing) for at, thing in summary.made.items()}
-    for at, thing in summary.made.items():
-        frame.state.put(fresh[at], _renamed_object(thing, fresh))
-    return _renamed(summary.value, fresh)
-
-
-def _renamed(value: Value, fresh: dict[int, Ref]) -> Value:
-    if isinstance(value, Ref):
-        return fresh.get(value.key, value)
-    if isinstance(value, Method):
-        return Method(_renamed(value.receiver, fresh), value.name, value.qual, value.taints)
-    if isinstance(value, Func) and isinstance(value.bound, Ref):
-        return Func(value.info, value.closure, _renamed(value.bound, fresh))
-    return value
-
-
-def _renamed_object(thing: HeapObject, fresh: dict[int, Ref]) -> HeapObject:
-    match thing:
-        case Seq():
-            rest = None if thing.rest is None else _renamed(thing.rest, fresh)
-            return Seq(thing.kind, tuple(_renamed(item, fresh) for item in thing.items), rest)
-        case Dict():
-            rest = None if thing.rest is None else _renamed(thing.rest, fresh)
-            return Dict({key: _renamed(item, fresh) for key, item in thing.items.items()}, rest)
-        case Instance():
-            attrs = {key: _renamed(item, fresh) for key, item in thing.attrs.items()}
-            return Instance(thing.cls, attrs, thing.taints)
-
-
-def _key(state: State, target: Func, args: list[Value], kwargs: dict[str, Value]) -> object | None:
-    """A hashable picture of the arguments with everything they hold; None when it would be too large."""
-    budget = [KEY_NODES_MAX]
-    seen: dict[int, int] = {}
-    try:
-        parts = tuple(_frozen(state, value, seen, budget) for value in args)
-        named = tuple((name, _frozen(state, kwargs[name], seen, budget)) for name in sorted(kwargs))
-    except (OverflowError, TypeError):
-        return None
-    return (id(target.closure) if target.closure is not None else 0, parts, named)
-
-
-def _frozen(state: State, value: Value, seen: dict[int, int], budget: list[int]) -> object:
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise OverflowError
-    match value:
-        case Const():
-            return ("c", type(value.value).__name__, value.value)
-        case Opaque():
-            return ("o", value.qual, value.prefix, _frozen_taints(state, value.taints), bool(value.when_true))
-        case Ref():
-            if value.key in seen:
-                return ("r", seen[value.key])
-            seen[value.key] = len(seen)
-            thing = state.get(value)
-            match thing:
-                case Seq():
-                    rest = None if thing.rest is None else _frozen(state, thing.rest, seen, budget)
-                    return (
-                        thing.kind,
-                        tuple(_frozen(state, v, seen, budget) for v in thing.items),
-                        rest,
-                        value.key,
-                    )
-                case Dict():
-                    rest = None if thing.rest is None else _frozen(state, thing.rest, seen, budget)
-                    items = tuple((k, _frozen(state, v, seen, budget)) for k, v in thing.items.items())
-                    return ("d", items, rest, value.key)
-                case Instance():
-                    attrs = tuple((k, _frozen(state, v, seen, budget)) for k, v in thing.attrs.items())
-                    return ("i", id(thing.cls), attrs, _frozen_taints(state, thing.taints), value.key)
-                case None:
-                    return ("?",)
-        case Func():
-            bound = None if value.bound is None else _frozen(state, value.bound, seen, budget)
-            return ("f", id(value.info), id(value.closure), bound)
-        case Class() | Module():
-            return ("k", id(value.info))
-        case Method():
-            return ("m", value.qual, _frozen(state, value.receiver, seen, budget))
-        case _:
-            raise OverflowError
-
-
-def _frozen_taints(state: State, taints: Taints) -> object:
-    if not taints:
-        return ()
-    return tuple((t.origin.uid, t.safe, t.weak, state.facts.get(t.origin.uid)) for t in taints)

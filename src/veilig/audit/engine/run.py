@@ -5,7 +5,15 @@ from collections.abc import Callable
 
 from veilig.audit.engine import calls, comprehensions, definitions, expressions, statements
 from veilig.audit.engine.entry import has_literal_route, parameter_values
-from veilig.audit.engine.frame import STEPS_PER_ENTRY_MAX, Engine, Entry, Frame, Listener, OutOfBudgetError
+from veilig.audit.engine.frame import (
+    STEPS_PER_ENTRY_MAX,
+    STEPS_TO_FINISH_MAX,
+    Engine,
+    Entry,
+    Frame,
+    Listener,
+    OutOfBudgetError,
+)
 from veilig.audit.engine.guards import evaluate_compare
 from veilig.audit.engine.invoke import activate, invoke, run_body
 from veilig.audit.engine.knowledge import Knowledge
@@ -46,8 +54,8 @@ def load_module(engine: Engine, module: ModuleInfo) -> dict[str, Value]:
     for statement in hoisted:
         info = definitions.function_of(frame, statement, None)
         names[statement.name] = Func(info)
-    saved = engine.steps_left
-    engine.steps_left = STEPS_PER_ENTRY_MAX
+    saved = engine.steps_left, engine.reserve
+    engine.renew()
     stack, engine.stack = engine.stack, []
     try:
         frame.run(module.tree.body)
@@ -56,7 +64,7 @@ def load_module(engine: Engine, module: ModuleInfo) -> dict[str, Value]:
     except Exception as error:  # noqa: BLE001  # as in _follow_entry
         engine.incomplete.append(Incomplete(module.path, "<module>", mistake(error)))
     finally:
-        engine.steps_left = saved
+        engine.steps_left, engine.reserve = saved
         engine.stack = stack
     names.update(frame.state.env)
     engine.base.update(frame.state.heap)
@@ -66,7 +74,7 @@ def load_module(engine: Engine, module: ModuleInfo) -> dict[str, Value]:
 def reason(error: Exception) -> str:
     """Why the analysis of one entry point stopped."""
     if isinstance(error, OutOfBudgetError):
-        return f"needs more than {STEPS_PER_ENTRY_MAX} steps"
+        return f"needs more than {STEPS_PER_ENTRY_MAX + STEPS_TO_FINISH_MAX} steps"
     return "nested too deeply to follow"
 
 
@@ -97,7 +105,7 @@ def follow(engine: Engine, out_of_time: Callable[[], bool]) -> None:
 def _follow_entry(engine: Engine, entry: Entry) -> None:
     func, state, decorated = entry
     info = func.info
-    engine.steps_left = STEPS_PER_ENTRY_MAX
+    engine.renew()
     engine.parts.clear()
     engine.grants.clear()
     engine.literal_route = has_literal_route(info)
