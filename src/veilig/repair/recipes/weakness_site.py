@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from veilig.audit.finding import Finding
 from veilig.repair.edit import BOM, Edit, LineMap, parse
@@ -41,6 +41,27 @@ class Site:
                 for alias in node.names:
                     site.names[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
         return site
+
+    def at_line(self, path: str, line: int, column: int = 0) -> "Site | None":
+        """The site of another line, of this file or another one; None when it cannot be read."""
+        there = replace(self.finding, path=path, line=line, column=column, end_line=line, end_column=column)
+        if path == self.finding.path:
+            return replace(self, finding=there)
+        try:
+            return Site.at(there, self.files)
+        except (KeyError, SyntaxError, ValueError, RecursionError):
+            return None
+
+    def trail(self) -> Iterator["Site"]:
+        """The finding's place, then the places its value passed on the way there, the nearest first."""
+        yield self
+        seen = {(self.finding.path, self.finding.line)}
+        for step in reversed(self.finding.flow):
+            if (step.path, step.line) not in seen:
+                seen.add((step.path, step.line))
+                there = self.at_line(step.path, step.line, step.column)
+                if there is not None:
+                    yield there
 
     def source(self, node: ast.AST) -> str:
         """The text of a node as written."""
@@ -178,7 +199,7 @@ class Site:
             recipe=f"cwe-{self.finding.cwe}",
             title=title,
             path=self.finding.path,
-            edits=edits,
+            edits=tuple(dict.fromkeys(edits)),
             cost=cost,
             needs=Needs.RESCAN,
             confidence=confidence,

@@ -3,6 +3,7 @@
 import ast
 
 from veilig.repair.edit import Edit
+from veilig.repair.recipes import weakness_settings as settings
 from veilig.repair.recipes.proposal import Confidence, Proposal
 from veilig.repair.recipes.weakness_site import Site, is_constant, keyword_of
 from veilig.repair.recipes.weakness_sql import wrap_values
@@ -158,23 +159,26 @@ def _bad_request(site: Site) -> tuple[str, tuple[Edit, ...]]:
 
 
 def cookie_flags(site: Site) -> list[Proposal]:
-    """Secure and httponly on a cookie, or the setting that gives it to all session cookies."""
+    """Secure, httponly and samesite on a cookie, or the setting that gives it to all session cookies."""
     for call in site.calls(suffix=("set_cookie", "set_signed_cookie")):
-        edits = [
-            site.replace(value, "True")
-            for name in ("secure", "httponly")
-            if (value := keyword_of(call, name)) is not None and not is_constant(value, True)
-        ]
-        missing = [name for name in ("secure", "httponly") if keyword_of(call, name) is None]
-        if missing:
-            last = max((site.lines.span(item)[1] for item in [*call.args, *call.keywords]), default=-1)
-            if last >= 0:
-                edits.append(site.insert(last, "".join(f", {name}=True" for name in missing)))
+        flags = {"secure": "True", "httponly": "True"}
+        given = keyword_of(call, "samesite")
+        if site.finding.rule == "cookie-samesite":
+            flags = {"samesite": '"Lax"'}
+        edits: list[Edit] = []
+        for name, wanted in flags.items():
+            value = keyword_of(call, name)
+            if value is not None and site.source(value) != wanted:
+                edits.append(site.replace(value, wanted))
+        missing = "".join(f", {name}={v}" for name, v in flags.items() if keyword_of(call, name) is None)
+        last = max((site.lines.span(item)[1] for item in [*call.args, *call.keywords]), default=-1)
+        if missing and last >= 0:
+            edits.append(site.insert(last, missing))
         if edits:
-            return [site.proposal("cookie flags secure and httponly", *edits)]
-    return _setting(
-        site, ("SESSION_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "CSRF_COOKIE_SECURE", "secure"), "True"
-    )
+            named = isinstance(given, ast.Constant) and given.value is not None and "samesite" in flags
+            asks = "is this cookie needed on requests that other sites start?" if named else ""
+            return [site.proposal(f"cookie flags {', '.join(flags)}", *edits, decision=asks)]
+    return settings.protective(site)
 
 
 def debug_off(site: Site) -> list[Proposal]:
@@ -184,7 +188,7 @@ def debug_off(site: Site) -> list[Proposal]:
             value = keyword_of(call, name)
             if value is not None and is_constant(value, True):
                 return [site.proposal(f"{name}=True -> False", site.replace(value, "False"))]
-    return _setting(site, ("DEBUG", "debug", "TEMPLATE_DEBUG"), "False")
+    return _setting(site, ("DEBUG", "debug", "TEMPLATE_DEBUG"), "False") or settings.debug_class(site)
 
 
 def _setting(site: Site, names: tuple[str, ...], wanted: str) -> list[Proposal]:
@@ -252,4 +256,4 @@ def csrf_check(site: Site) -> list[Proposal]:
                 question = "does every caller of this view send a CSRF token?"
                 title = "removes @csrf_exempt"
                 return [site.proposal(title, edit, confidence=Confidence.MEDIUM, decision=question)]
-    return []
+    return settings.protective(site)
