@@ -12,6 +12,7 @@ from pathlib import Path
 from veilig.core.action import Action
 from veilig.core.actor import Actor
 from veilig.core.clock import Clock
+from veilig.core.errors import PolicyError
 from veilig.core.gate_case import Law
 from veilig.core.policy import Decision, Facts, Policy, allows_secret, builtin_policy, decide, in_copy, load
 from veilig.core.provider import Verdict, strictness
@@ -19,6 +20,21 @@ from veilig.core.redact import Handle
 
 FILE = "veilig.yaml"
 SYSTEM = Path("/etc/veilig/veilig.yaml")
+
+
+def need_built(policy: Policy) -> Policy:
+    """The policy itself. Raises PolicyError when it asks for a safeguard that this veilig does not have."""
+    for name, asked in (
+        ("monitor", policy.elsewhere.monitor_enabled),
+        ("gateway", policy.elsewhere.gateway_enabled),
+    ):
+        if asked:
+            raise PolicyError(
+                f"{policy.source}: {name}.enabled is true, and this veilig has no {name}",
+                why="whoever wrote it counts on a safeguard that would not be there",
+                fix=f"set {name}.enabled to false, or install a veilig that has one",
+            )
+    return policy
 
 
 @dataclass(slots=True)
@@ -37,7 +53,7 @@ class _File:
             stamp = (-1, -1, -1)  # gone: load says so
         if self.policy is None or stamp != self.seen:
             self.policy = None  # never the last good one
-            self.policy = load(self.path)
+            self.policy = need_built(load(self.path))
             self.seen = stamp
         return self.policy
 

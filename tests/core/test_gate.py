@@ -3,6 +3,7 @@
 Out of scope here: what a policy says (test_policy), how the ledger keeps it (test_ledger).
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from veilig.core.errors import ApprovalError, PolicyError
 from veilig.core.gate import cast_vote
 from veilig.core.gate_case import Case, judge
 from veilig.core.policy_model import ApprovalNeed, BudgetClaim, Decision, Finding
-from veilig.core.provider import Opinion, Outcome, Status, Verdict, Vote, strictness
+from veilig.core.provider import Found, Opinion, Outcome, Status, Verdict, Vote, strictness
 
 RESTART = RestartService("web", "1")
 
@@ -248,3 +249,17 @@ def test_guards_only_tighten(base: Verdict, guards: list[Verdict]) -> None:
     decision = Decision(base, "rule", (Finding(base, "rule", "x"),))
     with_guards = judge(case, decision, [Says(v) for v in guards], "p")
     assert strictness(with_guards.verdict) >= max([strictness(base), *map(strictness, guards)])
+
+
+async def test_a_provider_that_cannot_say_what_happened_leaves_the_act_in_doubt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(action: Action) -> Found:
+        await asyncio.Event().wait()
+        return Found.DONE
+
+    monkeypatch.setattr(world.services, "inspect", never)
+    monkeypatch.setattr("veilig.core.gate.GRACE_S", 0.01)
+    outcome = await world.gate().settle("r1", RESTART)
+    assert outcome.status is Status.IN_DOUBT
+    assert "did not answer" in outcome.detail

@@ -132,3 +132,17 @@ def test_the_lock_knows_what_the_project_asks_for() -> None:
     assert set(extras) == set(ours["optional-dependencies"])
     groups = set(project["dependency-groups"])
     assert groups == set(ours["dev-dependencies"])
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if "cli" in p.relative_to(SRC).parts], ids=name)
+def test_the_terminal_never_writes_the_ledger(path: Path) -> None:
+    # .importlinter lets it import the ledger in order to read; only gate, session and app append.
+    written = [
+        f"{name(path)}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("append", "submit")
+        and "ledger" in ast.unparse(node.func.value).lower()
+    ]
+    assert not written

@@ -123,9 +123,12 @@ class Gate:
         if provider is not None:
             token = ACTING.set(True)
             try:
-                found, detail = await provider.inspect(action), ""
+                async with asyncio.timeout(GRACE_S):
+                    found, detail = await provider.inspect(action), ""
             except VeiligError as error:
                 detail = self._redactor.seal(str(error))
+            except TimeoutError:
+                detail = f"the provider did not answer within {GRACE_S:.0f} s"
             finally:
                 ACTING.reset(token)
         body: dict[str, JSON] = {"ref": ref, "found": found.value, "detail": detail}

@@ -12,7 +12,7 @@ from veilig.core.errors import SessionError
 class SessionLock:
     """A kernel lock on `folder/lock`; the kernel lets go of it when the process dies, however it dies.
 
-    Raises SessionError (retry later) when another process holds it.
+    Raises SessionError (retry later) when another process holds it, or when it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -20,8 +20,15 @@ class SessionLock:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SessionError(
+                f"session {self._folder.name!r} cannot be locked",
+                why=f"{error.filename}: {error.strerror}",
+                fix="make the state folder writable, or name another with VEILIG_HOME",
+            ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

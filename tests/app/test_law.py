@@ -1,0 +1,45 @@
+"""Does the law in force refuse what it cannot keep, and can a project only tighten it?"""
+
+from pathlib import Path
+
+import pytest
+
+from veilig.core.action import ReadFile, RestartService, RunCommand, WriteFile
+from veilig.core.actor import Actor, ActorKind
+from veilig.core.errors import PolicyError
+from veilig.core.policy import Facts
+from veilig.core.provider import strictness
+from veilig.law import Laws
+
+
+def laws(folder: Path, operator: str, project: str = "") -> Laws:
+    first, second = folder / "operator.yaml", folder / "project.yaml"
+    first.write_text(operator)
+    second.write_text(project)
+    return Laws(first, second if project else None)
+
+
+@pytest.mark.parametrize("name", ["monitor", "gateway"])
+def test_a_policy_that_counts_on_a_safeguard_we_lack_does_not_start(tmp_path: Path, name: str) -> None:
+    law = laws(tmp_path, f"{name}:\n  enabled: true\n")
+    with pytest.raises(PolicyError, match=f"has no {name}"):
+        law.digest()
+    with pytest.raises(PolicyError, match=f"has no {name}"):
+        laws(tmp_path, "mode: act\n", f"{name}:\n  enabled: true\n").digest()
+
+
+def test_switched_off_it_starts(tmp_path: Path) -> None:
+    assert laws(tmp_path, "monitor:\n  enabled: false\n").digest()
+
+
+@pytest.mark.parametrize("operator", ["observe", "propose", "act"])
+@pytest.mark.parametrize("project", ["observe", "propose", "act"])
+def test_a_projects_own_policy_never_loosens_the_operators(
+    tmp_path: Path, operator: str, project: str
+) -> None:
+    alone = laws(tmp_path, f"mode: {operator}\n")
+    both = laws(tmp_path, f"mode: {operator}\n", f"mode: {project}\n")
+    agent = Actor("agent:fix", ActorKind.AGENT)
+    for action in (ReadFile("a.py"), RunCommand(("ls",)), WriteFile("a.py", "x"), RestartService("web")):
+        was, now = (law.decide(action, agent, Facts()).verdict for law in (alone, both))
+        assert strictness(now) >= strictness(was), action
