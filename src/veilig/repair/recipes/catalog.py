@@ -7,6 +7,7 @@ from veilig.repair.edit import EditError
 from veilig.repair.recipes import (
     config_keys,
     config_syntax,
+    coroutines,
     crash,
     declared,
     deployment,
@@ -31,6 +32,7 @@ def propose(context: Context) -> list[Proposal | Advice]:
     found += deployment.propose(context.files)
     if context.failure is not None:
         found += moved_names.propose(context)
+        found += coroutines.propose(context)
         found += imports.propose(context)
         found += names.propose(context)
         found += declared.propose(context)

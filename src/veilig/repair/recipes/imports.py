@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from posixpath import basename, dirname, join
 
 from veilig.repair.edit import Edit, LineMap
+from veilig.repair.recipes.names import module_names
 from veilig.repair.recipes.nearest import nearest
 from veilig.repair.recipes.project_index import definers, exports, module_of, modules, tree_of
 from veilig.repair.recipes.proposal import Advice, Confidence, Context, Needs, Proposal
@@ -69,7 +70,7 @@ def _wrong_name(context: Context, name: str, module: str) -> Iterator[Proposal]:
     """`from module import name`: the name moved to another module, or is misspelt."""
     known = modules(context.files)
     path = known.get(module, "")
-    offered = set(exports(context.files[path])) if path else set(context.exports.get(module, frozenset()))
+    offered = set(exports(context.files[path])) if path else module_names(context, module)
     offered |= {other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == module}
     for file, lines, node in _import_nodes(context):
         if not isinstance(node, ast.ImportFrom) or _absolute_module(file, node) != module:
@@ -83,14 +84,23 @@ def _wrong_name(context: Context, name: str, module: str) -> Iterator[Proposal]:
                     title = f"{name} now lives in {home}"
                     yield _proposal(title, file, edits, 1.0 + 0.3 * rank, node.lineno, sure=rank == 0)
             for rank, other in enumerate(nearest(name, offered)):
-                start, end = lines.span(alias)
-                text = f"{other} as {alias.asname or name}"
-                # The misspelt name may be used below: it stays bound, and nothing else has to change.
-                uses = len(re.findall(rf"\b{re.escape(name)}\b", lines.text)) > 1
-                edit = Edit(file, start, end, text if alias.asname or uses else other)
+                edits = _respelt(file, lines, alias, other)
                 yield _proposal(
-                    f"{name} -> {other}", file, [edit], 1.2 + 0.3 * rank, node.lineno, sure=rank == 0
+                    f"{name} -> {other}", file, edits, 1.2 + 0.3 * rank, node.lineno, sure=rank == 0
                 )
+
+
+def _respelt(file: str, lines: LineMap, alias: ast.alias, new: str) -> list[Edit]:
+    """The imported name and its uses in the file, all spelt as `new`; an alias keeps the uses as they are."""
+    start, end = lines.span(alias)
+    if alias.asname:
+        return [Edit(file, start, end, f"{new} as {alias.asname}")]
+    tree = tree_of(lines.text)
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)] if tree else []
+    uses = [name for name in names if name.id == alias.name]
+    if "." in new or any(name.id == new for name in names) or any(not isinstance(n.ctx, ast.Load) for n in uses):
+        return [Edit(file, start, end, new if "." in alias.name else f"{new} as {alias.name}")]
+    return [Edit(file, start, end, new), *(Edit(file, *lines.span(use), new) for use in uses)]
 
 
 def _moved_import(file: str, lines: LineMap, node: ast.ImportFrom, alias: ast.alias, home: str) -> Edit:
@@ -116,6 +126,7 @@ def _wrong_module(context: Context, module: str) -> Iterator[Proposal | Advice]:
     everything = (
         {name for name in known if "." not in name} | _STDLIB | set(context.installed) | set(context.exports)
     )
+    everything = {name for name in everything if not name.startswith("_")}
     parent = module.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == parent] if parent in known else []
     near = nearest(module, siblings or everything)
@@ -124,11 +135,11 @@ def _wrong_module(context: Context, module: str) -> Iterator[Proposal | Advice]:
         near = [f"{name}.{module.partition('.')[2]}" for name in top]
     for rank, new in enumerate([*near, *homes[:2]]):
         for file, lines, node in _import_nodes(context):
-            edit = _renamed(file, lines, node, module, new)
-            if edit:
+            edits = _renamed(file, lines, node, module, new)
+            if edits:
                 sure = rank == 0 and (new in near or len(homes) == 1)
                 title = f"module {module} -> {new}"
-                yield _proposal(title, file, [edit], 1.1 + 0.3 * rank, node.lineno, sure=sure)
+                yield _proposal(title, file, edits, 1.1 + 0.3 * rank, node.lineno, sure=sure)
     folders = {dirname(path) for path in context.files if path.endswith(".py")}
     wanted = module.replace(".", "/")
     for folder in sorted(folders):
@@ -138,19 +149,20 @@ def _wrong_module(context: Context, module: str) -> Iterator[Proposal | Advice]:
             yield _proposal(f"{folder} becomes a package", path, [Edit(path, 0, 0, "")], 1.4, 1, sure=False)
 
 
-def _renamed(file: str, lines: LineMap, node: ast.Import | ast.ImportFrom, old: str, new: str) -> Edit | None:
+def _renamed(
+    file: str, lines: LineMap, node: ast.Import | ast.ImportFrom, old: str, new: str
+) -> list[Edit]:
     if isinstance(node, ast.ImportFrom):
         if _absolute_module(file, node) != old:
-            return None
+            return []
         start = lines.text.index("from", lines.span(node)[0]) + 4
         end = lines.text.index("import", start)
-        return Edit(file, start, end, f" {new} ")
-    for alias in node.names:
-        if alias.name == old:
-            bound = alias.asname or old
-            start, end = lines.span(alias)
-            return Edit(file, start, end, f"{new} as {bound}" if "." not in bound else new)
-    return None
+        home = _absolute_module(file, ast.ImportFrom(None, [], node.level)) if node.level else ""
+        near = bool(home) and new.startswith(f"{home}.")
+        shown = "." * node.level + new.removeprefix(f"{home}.") if near else new
+        return [Edit(file, start, end, f" {shown} ")]
+    alias = next((alias for alias in node.names if alias.name == old), None)
+    return _respelt(file, lines, alias, new) if alias is not None else []
 
 
 def _absolute(context: Context) -> Iterator[Proposal]:

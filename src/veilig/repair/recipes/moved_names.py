@@ -3,7 +3,7 @@
 import ast
 import re
 
-from veilig.repair.edit import Edit, LineMap
+from veilig.repair.edit import Edit, LineMap, newline_of
 from veilig.repair.recipes.import_edits import import_edit
 from veilig.repair.recipes.moved import ADVICE, MODULES, NAMES
 from veilig.repair.recipes.project_index import tree_of
@@ -81,8 +81,12 @@ def _follow(path: str, context: Context, wanted: str) -> Proposal | None:
             if new is not None:
                 edits.append(Edit(path, *lines.span(node), _spelled(new, aliases, needed)))
                 moves.append(f"{full} -> {new}")
+    gone = _unused_import(path, lines, tree, aliases, wanted, edits)
+    if gone is not None and needed:
+        gone = Edit(path, gone.start, gone.end, f"import {needed.pop()}{newline_of(text)}")
     for module in sorted(needed):
         edits += import_edit(path, lines, tree, module)
+    edits += [gone] if gone is not None else []
     if not edits:
         return None
     line = lines.position(min(edit.start for edit in edits))[0]
@@ -90,6 +94,22 @@ def _follow(path: str, context: Context, wanted: str) -> Proposal | None:
         RECIPE, "; ".join(dict.fromkeys(moves)), path, tuple(dict.fromkeys(edits)), 1.0 + 0.1 * len(moves),
         Needs.TESTS, Confidence.HIGH, line,
     )  # fmt: skip
+
+
+def _unused_import(
+    path: str, lines: LineMap, tree: ast.Module, aliases: dict[str, str], wanted: str, edits: list[Edit]
+) -> Edit | None:
+    """The span of `import wanted` when every use of that module has been moved by `edits`."""
+    moved = {edit.start for edit in edits}
+    for node in tree.body:
+        if not isinstance(node, ast.Import) or len(node.names) != 1 or node.names[0].name != wanted:
+            continue
+        bound = node.names[0].asname or wanted
+        uses = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == bound]
+        if wanted not in MODULES and uses and all(lines.span(use)[0] in moved for use in uses):
+            aliases.pop(bound, None)
+            return Edit(path, lines.line_start(node.lineno), lines.line_start(node.lineno + 1), "")
+    return None
 
 
 def _dotted(node: ast.expr, aliases: dict[str, str]) -> str:

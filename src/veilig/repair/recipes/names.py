@@ -53,7 +53,7 @@ def propose(context: Context) -> list[Proposal]:
         if match:
             found += _attribute(failure, lines, tree, match[2], _known_members(context, match[1]))
     elif of_module:
-        found += _attribute(failure, lines, tree, of_module[2], _module_names(context, of_module[1]))
+        found += _attribute(failure, lines, tree, of_module[2], module_names(context, of_module[1]))
     elif failure.exception == "TypeError":
         found += _arguments(context, failure, lines, tree)
     return sorted(found, key=lambda item: item.cost)
@@ -129,7 +129,8 @@ def _known_members(context: Context, kind: str) -> set[str]:
     return members(context.files, kind)
 
 
-def _module_names(context: Context, module: str) -> set[str]:
+def module_names(context: Context, module: str) -> set[str]:
+    """Public names of a module of the project, of an installed one, or of a harmless one of Python."""
     path = modules(context.files).get(module)
     if path:
         return set(exports(context.files[path]))

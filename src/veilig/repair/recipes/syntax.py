@@ -5,7 +5,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from veilig.repair.edit import BOM, Edit, LineMap, apply, edits_between
 from veilig.repair.recipes.proposal import Confidence, Context, Defect, Needs, Proposal
@@ -20,6 +20,7 @@ BEAM = 3
 ATTEMPTS_MAX = 400  # about 2 s for a file of 400 lines
 LARGE_TEXT = 100_000  # characters; parsing costs about 15 ms per 1,000 lines
 LARGE_ATTEMPTS_MAX = 80
+ODDITY_COST = 0.5  # per name that one repair leaves undefined or unused and another one does not
 COST_BAND = 3.0  # how much dearer than the best a proposal may be
 
 
@@ -89,7 +90,10 @@ def repair_text(path: str, text: str, version: tuple[int, int] | None = None) ->
         if solved or not onward:
             break
         states = sorted(onward, key=lambda state: state.cost)[:BEAM]
-    ranked = sorted(solved.values(), key=lambda state: state.cost)[:PROPOSALS_MAX]
+    odd = {state.text: oddities(state.text) for state in solved.values()}
+    least = min(odd.values(), default=0)
+    weighed = [replace(s, cost=s.cost + ODDITY_COST * (odd[s.text] - least)) for s in solved.values()]
+    ranked = sorted(weighed, key=lambda state: state.cost)[:PROPOSALS_MAX]
     return [_proposal(path, text, state, trouble, index) for index, state in enumerate(ranked)]
 
 

@@ -33,6 +33,10 @@ def token_changes(lines: LineMap, trouble: Trouble) -> Iterator[Change]:
     yield from _close_bracket(lines, trouble, at)
     if "unmatched" in message or "does not match" in message:
         yield from _stray_closer(lines, at)
+    named = re.search(r"closing parenthesis '.' does not match opening parenthesis '([(\[{])'", message)
+    if named:  # the message sees inside f-strings, where our own reading of a damaged line does not
+        closer = CLOSERS[named[1]]
+        yield Change(1.2, f"closes the bracket with {closer}", ((at, at, closer),))
     yield from _commas(lines, trouble)
     yield from _any_token(lines, trouble, at)
 

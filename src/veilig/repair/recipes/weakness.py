@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 
 from veilig.audit.finding import Finding
 from veilig.repair.edit import BOM, EditError
+from veilig.repair.recipes import weakness_cipher as cipher
 from veilig.repair.recipes import weakness_command as command
 from veilig.repair.recipes import weakness_crypto as crypto
 from veilig.repair.recipes import weakness_data as data
 from veilig.repair.recipes import weakness_failure as failure
+from veilig.repair.recipes import weakness_keys as keys
+from veilig.repair.recipes import weakness_login as login
+from veilig.repair.recipes import weakness_password as password
 from veilig.repair.recipes import weakness_path as path
 from veilig.repair.recipes import weakness_settings as settings
 from veilig.repair.recipes import weakness_sql as sql
@@ -31,7 +35,7 @@ _RECIPES: Mapping[int, Callable[[Site], list[Proposal]]] = {
     208: crypto.constant_time,
     209: web.hide_error,
     295: crypto.verify_tls,
-    326: crypto.long_key,
+    326: keys.long_key,
     327: crypto.strong_hash,
     328: crypto.strong_hash,
     330: crypto.secure_random,
@@ -67,13 +71,26 @@ _BY_RULE: Mapping[str, Recipe] = {
     "csrf-disabled": web.csrf_check,
     "debug-enabled": web.debug_off,
     "directory-listing": settings.listing,
+    "fast-password-hash": password.slow_hash,
+    "fixed-salt": keys.fresh_salt,
+    "fixed-vector": cipher.fresh_vector,
+    "no-expiry": login.expiry,
+    "plain-password": password.hashed,
+    "predictable-generator": keys.unguessable,
+    "rsa-padding": keys.padding,
+    "session-fixation": login.new_session,
+    "short-key": keys.long_key,
+    "unverified-password-change": login.old_password,
+    "user-enumeration": login.one_answer,
+    "weak-cipher": cipher.authenticated_mode,
+    "weak-recovery": keys.digest_of_clock,
     "fail-open": failure.refuse_on_error,
     "framing-allowed": settings.protective,
     "ignored-check": failure.read_answer,
     "program-directory-served": settings.served,
     "protective-header-off": settings.protective,
     "return-in-finally": failure.return_behind,
-    "short-password": settings.protective,
+    "short-password": password.longer,
     "signature-optional": failure.refuse_missing,
     "swallowed-exception": failure.log_error,
     "unchecked-command": failure.checked_command,

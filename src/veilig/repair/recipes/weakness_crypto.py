@@ -175,16 +175,6 @@ def _owner(site: Site, node: ast.Constant) -> str:
     return ""
 
 
-def long_key(site: Site) -> list[Proposal]:
-    """2048 bits for a shorter RSA, DSA or DH key."""
-    for call in site.nodes(ast.Call):
-        for node in [*call.args, *(item.value for item in call.keywords)]:
-            if isinstance(node, ast.Constant) and type(node.value) is int and 512 <= node.value < 2048:
-                title = f"key of {node.value} -> 2048 bits"
-                return [site.proposal(title, site.replace(node, "2048"), confidence=Confidence.MEDIUM)]
-    return []
-
-
 def escape_pattern(site: Site) -> list[Proposal]:
     """re.escape() around text from outside used as a pattern; a bad constant pattern needs a person."""
     for call in site.nodes(ast.Call):
