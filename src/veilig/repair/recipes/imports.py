@@ -98,7 +98,11 @@ def _respelt(file: str, lines: LineMap, alias: ast.alias, new: str) -> list[Edit
     tree = tree_of(lines.text)
     names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)] if tree else []
     uses = [name for name in names if name.id == alias.name]
-    if "." in new or any(name.id == new for name in names) or any(not isinstance(n.ctx, ast.Load) for n in uses):
+    if (
+        "." in new
+        or any(name.id == new for name in names)
+        or any(not isinstance(n.ctx, ast.Load) for n in uses)
+    ):
         return [Edit(file, start, end, new if "." in alias.name else f"{new} as {alias.name}")]
     return [Edit(file, start, end, new), *(Edit(file, *lines.span(use), new) for use in uses)]
 
@@ -149,9 +153,7 @@ def _wrong_module(context: Context, module: str) -> Iterator[Proposal | Advice]:
             yield _proposal(f"{folder} becomes a package", path, [Edit(path, 0, 0, "")], 1.4, 1, sure=False)
 
 
-def _renamed(
-    file: str, lines: LineMap, node: ast.Import | ast.ImportFrom, old: str, new: str
-) -> list[Edit]:
+def _renamed(file: str, lines: LineMap, node: ast.Import | ast.ImportFrom, old: str, new: str) -> list[Edit]:
     if isinstance(node, ast.ImportFrom):
         if _absolute_module(file, node) != old:
             return []

@@ -12,6 +12,7 @@ from veilig.repair.recipes.proposal import Confidence, Context, Defect, Needs, P
 from veilig.repair.recipes.syntax_blocks import block_changes
 from veilig.repair.recipes.syntax_change import Change, Trouble
 from veilig.repair.recipes.syntax_lines import line_changes
+from veilig.repair.recipes.syntax_sense import oddities
 from veilig.repair.recipes.syntax_tokens import token_changes
 
 PROPOSALS_MAX = 8  # more than a test run per proposal is worth
@@ -21,6 +22,7 @@ ATTEMPTS_MAX = 400  # about 2 s for a file of 400 lines
 LARGE_TEXT = 100_000  # characters; parsing costs about 15 ms per 1,000 lines
 LARGE_ATTEMPTS_MAX = 80
 ODDITY_COST = 0.5  # per name that one repair leaves undefined or unused and another one does not
+RIVAL_GAP = 0.3
 COST_BAND = 3.0  # how much dearer than the best a proposal may be
 
 
@@ -94,7 +96,12 @@ def repair_text(path: str, text: str, version: tuple[int, int] | None = None) ->
     least = min(odd.values(), default=0)
     weighed = [replace(s, cost=s.cost + ODDITY_COST * (odd[s.text] - least)) for s in solved.values()]
     ranked = sorted(weighed, key=lambda state: state.cost)[:PROPOSALS_MAX]
-    return [_proposal(path, text, state, trouble, index) for index, state in enumerate(ranked)]
+    # A rival that costs about the same means that the choice is a guess, however small the edit.
+    sure = len(ranked) < 2 or ranked[1].cost - ranked[0].cost >= RIVAL_GAP
+    return [
+        _proposal(path, text, state, trouble, index, sure=sure and index == 0)
+        for index, state in enumerate(ranked)
+    ]
 
 
 def _step(state: _State, version: tuple[int, int] | None) -> tuple[list[_State], list[_State]]:
@@ -131,8 +138,8 @@ def _changes(lines: LineMap, trouble: Trouble) -> Iterator[Change]:
     return iter(sorted(changes, key=lambda change: change.cost))
 
 
-def _proposal(path: str, text: str, state: _State, trouble: Trouble, index: int) -> Proposal:
-    single = index == 0 and len(state.titles) == 1 and state.cost <= 2.0
+def _proposal(path: str, text: str, state: _State, trouble: Trouble, index: int, *, sure: bool) -> Proposal:
+    single = sure and len(state.titles) == 1 and state.cost <= 2.0
     return Proposal(
         recipe="syntax",
         title="; ".join(state.titles),
@@ -148,6 +155,11 @@ def _proposal(path: str, text: str, state: _State, trouble: Trouble, index: int)
 _MARKERS = re.compile(
     r"^<{7}(?: [^\n]*)?\n(?P<ours>(?:(?!={7}|\|{7}).*\n)*)(?:\|{7}[^\n]*\n(?:(?!={7}).*\n)*)?={7}\r?\n"
     r"(?P<theirs>(?:(?!>{7}).*\n)*)>{7}(?: [^\n]*)?(?:\n|\Z)",
+    re.MULTILINE,
+)
+# A docstring of one line that ends with two quotes of the three.
+_HALF_CLOSED = re.compile(
+    r"^[ \t]*[rRuU]?(?P<quote>\"\"\"|''')(?:(?!(?P=quote))[^\n])*?(?<![\"'])(?:\"\"|'')(?=[ \t]*$)",
     re.MULTILINE,
 )
 _ODD_SPACES = dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2007\u2009\u202f\u3000"), " ")
@@ -181,6 +193,9 @@ def whole_file_changes(text: str) -> list[Change]:
             (1.6, "merge conflict: keeps both sides", r"\g<ours>\g<theirs>"),
         ):
             found.append(Change(cost, title, _all(text, _MARKERS.sub(keep, text))))
+    for match in _HALF_CLOSED.finditer(text):
+        place = (match.end(), match.end(), match["quote"][0])
+        found.append(Change(0.9, "closes the triple-quoted string", (place,)))
     bom, body = (BOM, text[1:]) if text.startswith(BOM) else ("", text)
     plain = body.translate(_ODD_CHARACTERS)
     if plain != body:

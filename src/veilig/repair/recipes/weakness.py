@@ -9,10 +9,12 @@ from veilig.repair.recipes import weakness_command as command
 from veilig.repair.recipes import weakness_crypto as crypto
 from veilig.repair.recipes import weakness_data as data
 from veilig.repair.recipes import weakness_failure as failure
+from veilig.repair.recipes import weakness_handle as handle
 from veilig.repair.recipes import weakness_keys as keys
 from veilig.repair.recipes import weakness_login as login
 from veilig.repair.recipes import weakness_password as password
 from veilig.repair.recipes import weakness_path as path
+from veilig.repair.recipes import weakness_resource as resource
 from veilig.repair.recipes import weakness_settings as settings
 from veilig.repair.recipes import weakness_sql as sql
 from veilig.repair.recipes import weakness_web as web
@@ -86,6 +88,15 @@ _BY_RULE: Mapping[str, Recipe] = {
     "weak-recovery": keys.digest_of_clock,
     "fail-open": failure.refuse_on_error,
     "framing-allowed": settings.protective,
+    "any-upload": resource.known_kind,
+    "archive-bomb": resource.archive_size,
+    "catastrophic-pattern": resource.simpler_pattern,
+    "check-then-use": handle.without_race,
+    "endless-polling": resource.deadline,
+    "handle-left-open": handle.with_handle,
+    "lock-left-held": handle.with_lock,
+    "size-from-outside": resource.limited,
+    "unbounded-recursion": resource.bounded_depth,
     "ignored-check": failure.read_answer,
     "program-directory-served": settings.served,
     "protective-header-off": settings.protective,
