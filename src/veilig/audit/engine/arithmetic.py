@@ -9,6 +9,7 @@ from typing import Any
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.state import MISSING, constant, deep_taints
 from veilig.audit.engine.value import (
+    LITERALS,
     PREFIX_CHARS_MAX,
     UNKNOWN,
     Const,
@@ -56,6 +57,8 @@ def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
         joined = _joined(frame, op, left, right)
         if joined is not None:
             return joined
+    if is_literal(left) and is_literal(right):
+        return opaque(LITERALS)
     taints = merge_taints(deep_taints(frame.state, left), deep_taints(frame.state, right))
     if isinstance(op, ast.Mult) and not taints and (isinstance(one, bytes) or isinstance(two, bytes)):
         return opaque(FIXED)
@@ -77,6 +80,11 @@ def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
     elif isinstance(op, ast.BitOr) and isinstance(left, Opaque):
         qual = left.qual
     return opaque(qual, taints, prefix) if taints or prefix or qual else UNKNOWN
+
+
+def is_literal(value: Value) -> bool:
+    """Whether the value is one of the program's own literals, though nobody knows which."""
+    return isinstance(value, Const) or (isinstance(value, Opaque) and value.qual.startswith(LITERALS))
 
 
 def tell_repeat(frame: Frame, node: ast.BinOp, left: Value, right: Value) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from veilig.audit.engine.arithmetic import FIXED
+from veilig.audit.engine.arithmetic import FIXED, is_literal
 from veilig.audit.engine.attributes import attribute, set_attribute
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.guards import verdict
 from veilig.audit.engine.origins import facts_about
 from veilig.audit.engine.state import MISSING, as_values, constant, deep_taints, seq
 from veilig.audit.engine.value import (
+    LITERALS,
     NO_FACTS,
     NONE,
     NUMBER,
@@ -169,6 +170,8 @@ def _character(_frame: Frame, site: CallSite) -> Value | None:
             return Const(ord(known))
     except (ValueError, TypeError, OverflowError):
         return UNKNOWN
+    if site.args and is_literal(site.args[0]):
+        return opaque(LITERALS)
     return UNKNOWN
 
 
@@ -246,6 +249,8 @@ BUILTINS: dict[str, Builtin] = {
     "functools.partial": _partial,
     "chr": _character,
     "ord": _character,
+    "hex": _character,
+    "oct": _character,
     "any": _quantified,
     "all": _quantified,
     "io.StringIO": _text_buffer,

@@ -5,7 +5,8 @@ import ast
 from veilig.audit.engine.assignment import assign
 from veilig.audit.engine.frame import Frame
 from veilig.audit.engine.guards import facts_of
-from veilig.audit.engine.state import as_values, constant, truth
+from veilig.audit.engine.origins import each_of
+from veilig.audit.engine.state import constant, truth
 from veilig.audit.engine.value import Const, Ref, Seq, Value, apply_facts
 
 UNROLLED_MAX = 8
@@ -66,7 +67,7 @@ def _enter(frame: Frame, generators: list[ast.comprehension]) -> bool:
     """Bind the targets and learn the conditions; False when a condition never holds."""
     for generator in generators:
         iterable = frame.eval(generator.iter)
-        assign(frame, generator.target, as_values(frame.state, iterable), generator.iter)
+        assign(frame, generator.target, each_of(frame, iterable), generator.iter)
         for condition in generator.ifs:
             test = frame.eval(condition)
             if truth(frame.state, test) is False:

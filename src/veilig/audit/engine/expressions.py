@@ -3,7 +3,7 @@
 import ast
 from typing import Any
 
-from veilig.audit.engine.arithmetic import binary, tell_repeat
+from veilig.audit.engine.arithmetic import binary, is_literal, tell_repeat
 from veilig.audit.engine.attributes import attribute
 from veilig.audit.engine.frame import Frame, opaque
 from veilig.audit.engine.guards import facts_of, verdict
@@ -19,6 +19,7 @@ from veilig.audit.engine.state import (
     truth,
 )
 from veilig.audit.engine.value import (
+    LITERALS,
     NONE,
     UNKNOWN,
     Const,
@@ -34,11 +35,9 @@ from veilig.audit.engine.value import (
     both_facts,
     cleaned,
     either_facts,
-    merge_taints,
 )
 
 INSIDE = frozenset({"inside"})
-NUMBER_FORMATS = frozenset("dbcoxXeEfFgGn%")
 
 
 def evaluate_constant(_frame: Frame, node: ast.expr) -> Value:
@@ -98,7 +97,7 @@ def item(frame: Frame, thing: Value, key: Value) -> Value:
 
 def _const_item(value: object, key: object) -> Value:
     if key is MISSING:
-        return UNKNOWN
+        return opaque(LITERALS) if isinstance(value, str | bytes) else UNKNOWN
     try:
         holder: Any = value
         found: object = holder[key]
@@ -145,6 +144,8 @@ def _slice(frame: Frame, thing: Value, node: ast.Slice) -> Value:
             return frame.new_seq(held.kind, *held.items[slice(*bounds)])
         assert isinstance(thing, Ref)
         return frame.new_seq(held.kind, rest=as_values(frame.state, thing))
+    if is_literal(thing):
+        return opaque(LITERALS)
     taints = deep_taints(frame.state, thing)
     if bounds == [1, -1, None]:  # the inside of something in quotes or brackets
         return opaque("", part_of(frame, taints, "[1:-1]", INSIDE))
@@ -246,50 +247,6 @@ def evaluate_choice(frame: Frame, node: ast.expr) -> Value:
     return join_values(frame.state, yes, no)
 
 
-def evaluate_fstring(frame: Frame, node: ast.expr) -> Value:
-    """An f-string: a constant when every part is one."""
-    assert isinstance(node, ast.JoinedStr)
-    known: str | None = ""
-    prefix = ""
-    taints = ()
-    for part in node.values:
-        value = frame.eval(part)
-        text = constant(value)
-        if known is not None and isinstance(text, str):
-            known += text
-            continue
-        if known is not None:
-            prefix = known
-            if isinstance(value, Opaque) and value.prefix:
-                prefix += value.prefix
-        known = None
-        taints = merge_taints(taints, deep_taints(frame.state, value))
-    if known is not None:
-        return Const(known)
-    return opaque("", frame.move(taints, node, "put into a string"), prefix)
-
-
-def evaluate_formatted(frame: Frame, node: ast.expr) -> Value:
-    """`{value!r:spec}` inside an f-string."""
-    assert isinstance(node, ast.FormattedValue)
-    value = frame.eval(node.value)
-    spec = ""
-    if node.format_spec is not None:
-        text = constant(frame.eval(node.format_spec))
-        spec = text if isinstance(text, str) else ""
-    if isinstance(value, Const) and node.conversion == -1:
-        try:
-            return Const(format(value.value, spec)) if len(spec) < 8 else UNKNOWN
-        except (ValueError, TypeError):
-            return UNKNOWN
-    taints = deep_taints(frame.state, value)
-    if spec and spec[-1] in NUMBER_FORMATS:
-        taints = cleaned(taints, ("*",))
-    if node.conversion in (ord("r"), ord("a")):
-        taints = cleaned(taints, ("log", "header"))
-    return opaque("", taints, value.prefix if isinstance(value, Opaque) else "")
-
-
 def evaluate_sequence(frame: Frame, node: ast.expr) -> Value:
     """A list, tuple or set display."""
     assert isinstance(node, ast.List | ast.Tuple | ast.Set)
@@ -382,8 +339,6 @@ EVALUATORS = {
     ast.UnaryOp: evaluate_unary,
     ast.BoolOp: evaluate_boolean,
     ast.IfExp: evaluate_choice,
-    ast.JoinedStr: evaluate_fstring,
-    ast.FormattedValue: evaluate_formatted,
     ast.List: evaluate_sequence,
     ast.Tuple: evaluate_sequence,
     ast.Set: evaluate_sequence,

@@ -3,10 +3,11 @@
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.guards import verdict
 from veilig.audit.engine.knowledge import Knowledge
-from veilig.audit.engine.origins import decoded, facts_about, part_of
+from veilig.audit.engine.origins import EACH, TEXT_KINDS, decoded, facts_about, part_of
 from veilig.audit.engine.probes import found_by, kept_out, removed_by
 from veilig.audit.engine.state import MISSING, constant, deep_taints
 from veilig.audit.engine.value import (
+    EVERY_KIND,
     LITERALS,
     NO_FACTS,
     Facts,
@@ -116,6 +117,8 @@ def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site
         kinds = frozenset({f"closes-{first}"}) if first in ("'", '"') else frozenset[str]()
     if method == ".startswith":
         return _starts(frame, taints, first)
+    if any(frame.engine.grants.get(taint.origin.uid, (0, None))[1] is EACH for taint in taints):
+        kinds = TEXT_KINDS if EVERY_KIND in kinds else kinds
     return verdict(facts_about(frame, taints, kinds), NO_FACTS)
 
 

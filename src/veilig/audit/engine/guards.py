@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from veilig.audit.engine.frame import Frame, opaque
-from veilig.audit.engine.origins import facts_about
+from veilig.audit.engine.origins import TEXT_KINDS, facts_about
 from veilig.audit.engine.probes import denied_by
 from veilig.audit.engine.state import MISSING, constant, deep_taints
 from veilig.audit.engine.value import (
@@ -169,10 +169,24 @@ def _equal(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
     return opaque("")
 
 
+def _single_characters(frame: Frame, container: Value) -> bool:
+    """Whether the allow-list is an alphabet: it says which characters may come, not which values."""
+    thing = frame.state.get(container) if isinstance(container, Ref) else None
+    if not isinstance(thing, Seq) or thing.rest is not None:
+        return False
+    known = [constant(item) for item in thing.items]
+    return (
+        len(known) > 1
+        and all(isinstance(item, str) and len(item) == 1 for item in known)
+        and (not all(item.isalnum() for item in known))
+    )
+
+
 def _contained(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
     one, two = deep_taints(frame.state, left), deep_taints(frame.state, right)
     if attacked(one) and not attacked(two):
-        return verdict(facts_about(frame, one, EVERYTHING), NO_FACTS, negate=negate)
+        kinds = TEXT_KINDS if _single_characters(frame, right) else EVERYTHING
+        return verdict(facts_about(frame, one, kinds), NO_FACTS, negate=negate)
     if attacked(two) and not attacked(one):
         if isinstance(right, Opaque) and right.qual.endswith(".parents"):
             return verdict(facts_about(frame, two, PATH), NO_FACTS, negate=negate)

@@ -168,6 +168,8 @@ def _on_dict(frame: Frame, name: str, ref: Ref, held: Dict, site: CallSite) -> V
         return NONE
     if name == "get" and len(site.args) == 2 and (known, constant(site.args[1])) in held.items:
         return held.items[known, constant(site.args[1])]
+    if name == "get" and "fallback" in site.kwargs:  # an option nobody set here: a file may, or it has this
+        return site.kwargs["fallback"]
     match name:
         case "get" | "pop" | "setdefault" if first is not None:
             default = site.args[1] if len(site.args) > 1 else NONE

@@ -1,14 +1,17 @@
 """When part of a tainted value is taken, what does a check of the part say about the whole?"""
 
 from veilig.audit.engine.frame import Frame
-from veilig.audit.engine.state import new_key
+from veilig.audit.engine.probes import PROBES
+from veilig.audit.engine.state import as_values, new_key
 from veilig.audit.engine.value import (
     ATTACKER,
     EVERY_KIND,
     Facts,
+    Opaque,
     Origin,
     Taint,
     Taints,
+    Value,
 )
 
 # (origin, part) -> the part's origin, and what the whole becomes harmless for once the part is checked.
@@ -17,6 +20,13 @@ from veilig.audit.engine.value import (
 # the other.
 
 
+EACH = frozenset({"each"})  # a part that is one element or character of the whole
+# What text of harmless characters is harmless for. Nobody chose it from a list: the sender still decides it.
+TEXT_KINDS = frozenset(
+    {
+        *PROBES, "argument", "csv", "format", "size", "mass", "depth", "identity", "cors", "deserialization",
+    }
+)  # fmt: skip
 UNQUOTED = frozenset({"no-'", 'no-"'})
 
 
@@ -36,6 +46,15 @@ def part_of(frame: Frame, taints: Taints, part: object, grants: frozenset[str] =
         origin = _part(frame, taint.origin, part, grants)
         result.append(Taint(origin, taint.hop, frame.safe_for(taint), taint.weak))
     return tuple(result)
+
+
+def each_of(frame: Frame, iterable: Value) -> Value:
+    """One value that stands for any element of `iterable`; checking it checks the whole, character by
+    character."""
+    element = as_values(frame.state, iterable)
+    if isinstance(iterable, Opaque) and isinstance(element, Opaque) and element.taints:
+        return Opaque(element.qual, part_of(frame, element.taints, None, EACH))
+    return element
 
 
 def _part(frame: Frame, whole: Origin, part: object, grants: frozenset[str]) -> Origin:
@@ -80,6 +99,8 @@ def facts_about(frame: Frame, taints: Taints, kinds: frozenset[str]) -> Facts:
         if granted is None:
             continue
         gained = granted[1] if EVERY_KIND in kinds else frozenset[str]()
+        if granted[1] is EACH:
+            gained = kinds
         if "inside" in granted[1]:
             gained = frozenset(f"inside-{kind}" for kind in kinds if kind in UNQUOTED)
         if gained:

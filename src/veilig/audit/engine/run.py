@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Callable
 
-from veilig.audit.engine import calls, comprehensions, definitions, expressions, statements
+from veilig.audit.engine import calls, comprehensions, definitions, expressions, fstrings, statements
 from veilig.audit.engine.entry import has_literal_route, parameter_values
 from veilig.audit.engine.frame import (
     STEPS_PER_ENTRY_MAX,
@@ -25,6 +25,7 @@ from veilig.audit.finding import Incomplete
 EVALUATORS = {
     **expressions.EVALUATORS,
     **comprehensions.EVALUATORS,
+    **fstrings.EVALUATORS,
     **calls.EVALUATORS,
     ast.Compare: evaluate_compare,
 }

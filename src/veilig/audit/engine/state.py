@@ -149,8 +149,9 @@ def join_values(state: State, left: Value, right: Value, depth: int = 0) -> Valu
     if isinstance(left, Opaque) and isinstance(right, Opaque):
         prefix = left.prefix if left.prefix == right.prefix else ""
         qual = left.qual if left.qual == right.qual else left.qual or right.qual
-        if qual == LITERALS and left.qual != right.qual:
-            qual = ""
+        if left.qual != right.qual and (left.qual.startswith(LITERALS) or right.qual.startswith(LITERALS)):
+            both_literal = left.qual.startswith(LITERALS) and right.qual.startswith(LITERALS)
+            qual = LITERALS if both_literal else ""
         return Opaque(
             qual,
             taints,
@@ -280,7 +281,7 @@ def as_values(state: State, value: Value) -> Value:
     """One value that stands for any element of `value` when iterated."""
     if isinstance(value, Const):
         if isinstance(value.value, str) and value.value:
-            return Const(value.value) if len(value.value) == 1 else Opaque()
+            return Const(value.value) if len(value.value) == 1 else Opaque(LITERALS)
         return Opaque()
     if isinstance(value, Ref):
         thing = state.get(value)

@@ -8,7 +8,7 @@ from veilig.audit.engine.expressions import item
 from veilig.audit.engine.external import ENDED
 from veilig.audit.engine.frame import Frame
 from veilig.audit.engine.guards import facts_of
-from veilig.audit.engine.origins import facts_about
+from veilig.audit.engine.origins import each_of, facts_about
 from veilig.audit.engine.state import State, as_values, join_values, truth
 from veilig.audit.engine.value import (
     EVERY_KIND,
@@ -159,7 +159,7 @@ def run_for(frame: Frame, node: ast.stmt) -> None:
     else:
         out = before
         for _ in range(LOOP_PASSES):
-            element = as_values(before, iterable)
+            element = each_of(frame, iterable)
             again = _pass(frame, node, out.fork(), element)
             out = frame.join(out, again) or out
     out = frame.branch(out, node.orelse) if out is not None and node.orelse else out

@@ -56,7 +56,7 @@ def _race(node: ast.If, function: FunctionSketch) -> Marks:
                 writes = re.search(
                     r"['\"](w|a|r\+)[bt+]*['\"]|write_|unlink|remove|symlink|chmod|chown|rename|move", text
                 )
-                if name.endswith("access") or "link" in name:
+                if name.endswith("access"):
                     yield node, Confidence.CERTAIN
                     return
                 yield (

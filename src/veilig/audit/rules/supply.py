@@ -174,13 +174,17 @@ def _search_path(frame: Frame, site: CallSite) -> bool:
     )
 
 
+_OTHERS_WRITE = re.compile(r"(\.{0,2}|\.{1,2}/.*|/tmp(/.*)?|/var/tmp(/.*)?|/dev/shm(/.*)?)$")
+
+
 def _path_setting(_frame: Frame, _name: str, value: Value) -> bool:
     text = (
         value.value
         if isinstance(value, Const) and isinstance(value.value, str)
         else getattr(value, "prefix", "")
     )
-    return re.match(r"^(\.|/tmp|/var/tmp|)(:|/.*:)", text) is not None
+    known = text.split(":") if isinstance(value, Const) else text.split(":")[:-1]
+    return len(text) > 1 and any(_OTHERS_WRITE.match(entry) for entry in known)
 
 
 def _relative_library(frame: Frame, site: CallSite) -> bool:
