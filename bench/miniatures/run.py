@@ -1,10 +1,12 @@
 """How many broken miniature projects does `veilig fix` mend, by kind, and in what time?
 
-    python bench/miniatures/run.py [--only TEXT] [--json FILE]
+    python bench/miniatures/run.py [--set recipes|styles|unseen|all] [--only TEXT] [--json FILE]
 
-Each project is made in a temporary folder and goes through the real command line; nothing is mocked.
-A repair is "fixed" when every problem is fixed and the diff is of the right kind, "otherwise" when it is
-proven but looks unlike the right one, "proposed" when a person is asked, "not fixed" else.
+Each project is made in a temporary folder and goes through the real command line of the `veilig` beside the
+interpreter; nothing is mocked. A repair is "fixed" when every problem is fixed and the repair is the
+intended one: a hidden test passes on the repaired project, or, where there is none, the diff is of the
+intended form. It is "different" when it is proven but neither, "proposed" when a person is asked, and "not
+fixed" else.
 """
 
 import argparse
@@ -19,14 +21,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from case import Case
+from case import Case, read
 from cases_config import DEPENDENCIES, SETTINGS
 from cases_crash import CRASH, HISTORY
 from cases_text import IMPORTS, NAMES, SYNTAX
 
-CASES = (*SYNTAX, *IMPORTS, *NAMES, *DEPENDENCIES, *SETTINGS, *CRASH, *HISTORY)
+SETS = {
+    "recipes": (*SYNTAX, *IMPORTS, *NAMES, *DEPENDENCIES, *SETTINGS, *CRASH, *HISTORY),
+    "styles": read(Path(__file__).with_name("styles.txt")),
+}
 BUDGET_S = 40
-VERDICTS = ("fixed", "otherwise", "proposed", "not fixed")
+VERDICTS = ("fixed", "different", "proposed", "not fixed")
 
 
 def make(case: Case, root: Path) -> None:
@@ -76,32 +81,46 @@ def run(case: Case) -> tuple[str, float, dict[str, Any]]:
         started_s = time.monotonic()
         done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False, env=environment)
         spent_s = time.monotonic() - started_s
-    try:
-        result = json.loads(done.stdout)
-    except ValueError:
-        return "not fixed", spent_s, {"error": (done.stdout + done.stderr)[-2000:]}
-    return judge(case, result), spent_s, result
+        try:
+            result = json.loads(done.stdout)
+        except ValueError:
+            return "not fixed", spent_s, {"error": (done.stdout + done.stderr)[-2000:]}
+        return judge(case, result, root), spent_s, result
 
 
-def judge(case: Case, result: Mapping[str, Any]) -> str:
-    """What became of the project."""
+def judge(case: Case, result: Mapping[str, Any], root: Path) -> str:
+    """What became of the project; `root` is applied the diff when a hidden test decides."""
     problems: Sequence[Mapping[str, Any]] = result.get("problems", [])
     states = {str(p["status"]) for p in problems}
+    diff = str(result.get("diff", ""))
     if not problems or "not fixed" in states:
         return "not fixed"
     if "proposed" in states:
         return "proposed"
-    return "fixed" if re.search(case.right, str(result.get("diff", ""))) else "otherwise"
+    if case.hidden:
+        return "fixed" if _passes(case.hidden, diff, root) else "different"
+    return "fixed" if re.search(case.right, diff) else "different"
+
+
+def _passes(test: str, diff: str, root: Path) -> bool:
+    """Whether a test that the repair never saw passes on the repaired project."""
+    (root.parent / "fix.diff").write_text(diff, encoding="utf-8", newline="")
+    _git(root, "apply", str(root.parent / "fix.diff"))
+    (root / "test_hidden.py").write_text(test, encoding="utf-8")
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_hidden.py"]
+    return subprocess.run(argv, cwd=root, capture_output=True, timeout=120, check=False).returncode == 0
 
 
 def main() -> int:
     """Print one line per project and the table by kind."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", default="all", choices=[*SETS, "all"], help="which projects")
     parser.add_argument("--only", default="", help="run the projects whose kind or name holds this text")
     parser.add_argument("--json", default="", help="also write every result to this file")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    for case in CASES:
+    cases = [c for name, held in SETS.items() if options.set in (name, "all") for c in held]
+    for case in cases:
         if options.only not in f"{case.kind}: {case.name}":
             continue
         verdict, spent_s, result = run(case)

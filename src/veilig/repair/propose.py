@@ -38,9 +38,12 @@ def for_pin(found: Sequence[VulnerablePin], files: Mapping[str, str]) -> list[Pr
 
 
 def for_failure(
-    files: Mapping[str, str], failure: Mapping[str, Any], installed: Mapping[str, Distribution]
+    files: Mapping[str, str],
+    failure: Mapping[str, Any],
+    installed: Mapping[str, Distribution],
+    exports: Mapping[str, frozenset[str]] | None = None,
 ) -> list[Proposal]:
-    """Edits for one failing test or import, best first."""
+    """Edits for one failing test or import, best first; `exports`: names of modules outside the project."""
     frames = tuple(Frame(str(p), int(n), str(f), str(t)) for p, n, f, t in failure.get("frames", []))
     told = Failure(
         exception=str(failure.get("exception", "")),
@@ -50,5 +53,11 @@ def for_failure(
         frames=frames,
         text=str(failure.get("text", "")),
     )
-    context = Context(files, told, installed, python_version=sys.version_info[:2])
+    context = Context(
+        files,
+        told,
+        installed,
+        python_version=sys.version_info[:2],
+        exports=exports or {},
+    )
     return [o for o in catalog.propose(context) if isinstance(o, Proposal)]

@@ -28,6 +28,7 @@ from veilig.core.errors import VeiligError
 from veilig.repair.audit_more import PinLabels, change_report, with_secrets
 from veilig.repair.collecting import collect_text
 from veilig.repair.propose import defects, for_defects, for_failure, for_pin, for_weakness
+from veilig.repair.recipes.outside import named_exports
 from veilig.repair.recipes.proposal import Advice, Defect, Distribution, Proposal
 
 PROPOSALS_MAX = 12  # per problem, before they are carried over
@@ -89,14 +90,21 @@ def scan_change(root: Path, diff: str, *, pattern: bool) -> dict[str, Any]:
 def propose(root: Path, failure: Mapping[str, Any], python: Path) -> dict[str, Any]:
     """Deterministic repairs for one failure, best first."""
     files = {**collect_text(root).files, **collect(root).files}
-    return {"proposals": [_json(p) for p in for_failure(files, failure, installed(python))][:PROPOSALS_MAX]}
+    told = "\n".join(str(failure.get(key, "")) for key in ("message", "text"))
+    known = named_exports(told, site_packages(python))
+    offered = for_failure(files, failure, installed(python), known)
+    return {"proposals": [_json(p) for p in offered][:PROPOSALS_MAX]}
+
+
+def site_packages(python: Path) -> list[Path]:
+    """Where the packages of the project's interpreter lie."""
+    return sorted(python.parent.parent.glob("lib*/python*/site-packages"))
 
 
 def installed(python: Path) -> dict[str, Distribution]:
     """Import name -> distribution, from the metadata beside the project's interpreter."""
-    folders = [str(f) for f in python.parent.parent.glob("lib*/python*/site-packages")]
     found: dict[str, Distribution] = {}
-    for one in distributions(path=folders):
+    for one in distributions(path=[str(folder) for folder in site_packages(python)]):
         known = Distribution(one.metadata["Name"] or "", one.version)
         listed = (one.read_text("top_level.txt") or "").split()
         names = listed or {f.parts[0].removesuffix(".py") for f in one.files or () if f.suffix == ".py"}

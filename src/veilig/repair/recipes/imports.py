@@ -98,11 +98,8 @@ def _respelt(file: str, lines: LineMap, alias: ast.alias, new: str) -> list[Edit
     tree = tree_of(lines.text)
     names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)] if tree else []
     uses = [name for name in names if name.id == alias.name]
-    if (
-        "." in new
-        or any(name.id == new for name in names)
-        or any(not isinstance(n.ctx, ast.Load) for n in uses)
-    ):
+    rebound = any(not isinstance(use.ctx, ast.Load) for use in uses)
+    if uses and ("." in new or rebound or any(name.id == new for name in names)):
         return [Edit(file, start, end, new if "." in alias.name else f"{new} as {alias.name}")]
     return [Edit(file, start, end, new), *(Edit(file, *lines.span(use), new) for use in uses)]
 
