@@ -200,7 +200,7 @@ class _Wired:
             ],
             redactor=self.redactor,
             clock=self.clock,
-            guards=[RepairGuard(self.workspace.tree, self.redactor.seal)],
+            guards=[RepairGuard(self.workspace, self.redactor.seal)],
             approver=approver,
             patience_s=setting.patience_s,
         )

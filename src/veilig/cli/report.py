@@ -53,12 +53,19 @@ def _audited(result: Mapping[str, Any]) -> str:
     pins = sum(p["kind"] == "dependency" for p in problems)
     left = len(not_looked_at(result))
     parts = [
-        f"{scan.get('files', 0)} files",
-        f"{weak} weaknesses",
-        f"{pins} vulnerable pins",
+        counted(int(scan.get("files", 0)), "file"),
+        counted(weak, "weakness"),
+        counted(pins, "vulnerable pin"),
         f"{left} not looked at",
     ]
     return f"audit   {', '.join(parts)}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 file`, `2 files`, `2 weaknesses`."""
+    if number == 1:
+        return f"1 {what}"
+    return f"{number} {what}{'es' if what.endswith('s') else 's'}"
 
 
 def _problem(number: int, problem: Mapping[str, Any], style: Style, *, explain: bool) -> list[str]:

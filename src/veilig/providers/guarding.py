@@ -9,7 +9,7 @@ from veilig.core.action import Action, DeleteFile, PatchFile, WriteFile
 from veilig.core.actor import Actor
 from veilig.core.errors import ProviderError, VeiligError
 from veilig.core.provider import Opinion, Verdict
-from veilig.providers.tree import Tree
+from veilig.providers.files import Workspace
 from veilig.repair.denials import judge_patch
 from veilig.repair.denials_paths import is_test_path
 from veilig.repair.edit import Edit, apply
@@ -20,11 +20,15 @@ TEST_FILES_MAX = 500  # a larger suite names the same features again
 class RepairGuard:
     """Denies edits of tests, catch-all excepts, loosened configuration, lowered pins and deleted features.
 
+    Judged is what a file becomes against what it was when the copy was made, since that difference is what a
+    person gets: two edits cannot do together what one may not, and an edit can always be taken back.
+
     seal: what a planner sees of a text, since that is what its edits are made for.
     """
 
-    def __init__(self, tree: Tree, seal: Callable[[str], str]) -> None:
-        self._tree = tree
+    def __init__(self, workspace: Workspace, seal: Callable[[str], str]) -> None:
+        self._workspace = workspace
+        self._tree = workspace.tree
         self._seal = seal
         self._tests: dict[str, str] | None = None
 
@@ -35,16 +39,17 @@ class RepairGuard:
             return None
         try:
             real = self._tree.read(action.path)
-            before = {} if real is None else {action.path: self._seal(real)}
-            after = self._after(action, before.get(action.path, ""))
+            after = self._after(action, "" if real is None else self._seal(real))
+            first = self._workspace.originals().get(action.path, real)
+            before = {} if first is None else {action.path: self._seal(first)}
         except VeiligError as error:
             return Opinion("repair", Verdict.DENY, f"the edit cannot be judged: {error}")
         tests = self._test_files()
         denials = judge_patch({**tests, **before}, {**tests, **after})
         if not denials:
             return None
-        first = denials[0]
-        return Opinion("repair", Verdict.DENY, f"{first.rule} {first.path}:{first.line}: {first.why}")
+        one = denials[0]
+        return Opinion("repair", Verdict.DENY, f"{one.rule} {one.path}:{one.line}: {one.why}")
 
     def _test_files(self) -> dict[str, str]:
         """What the tests say, read once: they tell which functions are features."""
