@@ -29,7 +29,7 @@ def propose(context: Context) -> list[Proposal | Advice]:
     for path in sorted(context.files):
         found += config_syntax.propose(path, context.files[path])
     found += config_keys.propose(context)
-    found += deployment.propose(context.files)
+    found += deployment.propose(context.files, context.paths)
     if context.failure is not None:
         found += moved_names.propose(context)
         found += coroutines.propose(context)
@@ -52,8 +52,11 @@ def propose(context: Context) -> list[Proposal | Advice]:
     return [*ranked, *dict.fromkeys(advice)]
 
 
-def detect(files: Mapping[str, str]) -> list[Defect]:
-    """Syntax errors and typos of code and configuration, found without running anything, in path order."""
+def detect(files: Mapping[str, str], paths: frozenset[str] = frozenset()) -> list[Defect]:
+    """Syntax errors and typos of code and configuration, found without running anything, in path order.
+
+    paths: every file of the project, those that were not read included.
+    """
     found: list[Defect] = []
     for path, text in files.items():
         if path.endswith((".py", ".pyi")):
@@ -61,7 +64,7 @@ def detect(files: Mapping[str, str]) -> list[Defect]:
         else:
             found += config_syntax.detect(path, text)
     found += config_keys.detect(files)
-    found += deployment.detect(files)
+    found += deployment.detect(files, paths)
     return sorted(set(found), key=lambda item: (item.path, item.line, item.message))
 
 

@@ -15,6 +15,7 @@ from veilig.repair.recipes.proposal import Confidence, Defect, Needs, Proposal
 from veilig.repair.recipes.syntax import whole_file_changes
 
 RECIPE = "config-syntax"
+REMOVES = "removes the line"
 YAML_CHARACTERS_MAX = 200_000  # the pure-Python reader needs about 1 s for this; larger files are data
 _LINE = re.compile(r"line (\d+)")
 
@@ -98,7 +99,11 @@ def propose(path: str, text: str) -> list[Proposal]:
         if trouble_of(path, new) is None:
             confidence = Confidence.MEDIUM if found else Confidence.HIGH
             edits = edits_between(path, text, new)
-            found.append(Proposal(RECIPE, title, path, edits, cost, Needs.TESTS, confidence, trouble[0]))
+            lost = _lost(text, new) if title == REMOVES else ""
+            asks = f"is the line {lost!r} not needed?" if lost else ""
+            found.append(
+                Proposal(RECIPE, title, path, edits, cost, Needs.TESTS, confidence, trouble[0], decision=asks)
+            )
     return found[:5]
 
 
@@ -115,6 +120,8 @@ def _candidates(path: str, text: str, line: int) -> Iterator[tuple[float, str, s
             for cost, title, row in _row(suffix, rows[number - 1]):
                 fixed = [*rows[: number - 1], *([row] if row is not None else []), *rows[number:]]
                 yield cost + far, title, "\n".join(fixed)
+    if suffix in (".ini", ".cfg"):
+        yield from _earlier(text, line)
     if suffix in (".yaml", ".yml"):
         spaced = re.sub(r"^[ \t]+", lambda m: m.group().expandtabs(2), text, flags=re.MULTILINE)
         yield 1.0, "tabs to spaces", spaced
@@ -185,4 +192,22 @@ def _row(suffix: str, row: str) -> Iterator[tuple[float, str, str | None]]:
     elif suffix in (".ini", ".cfg"):
         yield 1.0, "closes the section header", re.sub(r"^(\s*\[[^\]]+)\s*$", r"\1]", body) + ending
         yield 1.2, "unindents the line", row.lstrip()
-    yield 2.5, "removes the line", None
+    yield 2.5, REMOVES, None
+
+
+def _lost(text: str, new: str) -> str:
+    """A setting that only the old text has; one that is written twice is not lost."""
+    kept = {row.strip() for row in new.split("\n")}
+    return next((s for row in text.split("\n") if re.search(r"\w", s := row.strip()) and s not in kept), "")
+
+
+def _earlier(text: str, line: int) -> Iterator[tuple[float, str, str]]:
+    """An option given twice: the later value is the one that lenient readers take."""
+    rows = text.split("\n")
+    name = re.match(r"\s*([\w.-]+)\s*[=:]", rows[line - 1]) if line <= len(rows) else None
+    for number in range(line - 2, -1, -1) if name else ():
+        if rows[number].lstrip().startswith("["):
+            return
+        if name and re.match(rf"\s*{re.escape(name[1])}\s*[=:]", rows[number]):
+            yield 2.4, REMOVES, "\n".join([*rows[:number], *rows[number + 1 :]])
+            return

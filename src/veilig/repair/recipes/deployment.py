@@ -1,10 +1,11 @@
 """Do container and environment files name what the project has?"""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from veilig.repair.edit import Edit
+from veilig.repair.recipes.deployment_words import misspelt
 from veilig.repair.recipes.nearest import nearest
 from veilig.repair.recipes.proposal import Confidence, Defect, Needs, Proposal
 
@@ -16,15 +17,21 @@ _COPY = re.compile(
 _USED = re.compile(r"(?:os\.environ(?:\.get)?[\[(]|os\.getenv\()\s*['\"](\w+)['\"]")
 
 
-def propose(files: Mapping[str, str]) -> list[Proposal]:
-    """COPY sources that do not exist, and environment names a slip away from the one that the code reads."""
-    found = [*_copies(files), *_variables(files), *_programs(files)]
+def propose(files: Mapping[str, str], paths: frozenset[str] = frozenset()) -> list[Proposal]:
+    """COPY sources that do not exist, and words, names and scripts a slip away from those that do.
+
+    paths: every file of the project, those that were not read included.
+    """
+    there = paths | files.keys()
+    found = [*_copies(files, there), *_variables(files), *_interpolated(files), *_programs(files, there)]
+    for path, start, word, other in misspelt(files):
+        found.append(_make(path, files[path], start, word, other, f"{word} -> {other}", 1.0))
     return sorted(found, key=lambda item: item.cost)
 
 
-def detect(files: Mapping[str, str]) -> list[Defect]:
+def detect(files: Mapping[str, str], paths: frozenset[str] = frozenset()) -> list[Defect]:
     """The same places as defects."""
-    return [Defect("deployment", item.path, item.line, item.title) for item in propose(files)]
+    return [Defect("deployment", item.path, item.line, item.title) for item in propose(files, paths)]
 
 
 def _make(path: str, text: str, start: int, old: str, new: str, title: str, cost: float) -> Proposal:
@@ -33,17 +40,17 @@ def _make(path: str, text: str, start: int, old: str, new: str, title: str, cost
     return Proposal(RECIPE, title, path, (edit,), cost, Needs.TESTS, Confidence.MEDIUM, line)
 
 
-def _known(files: Mapping[str, str], base: str) -> set[str]:
-    inside = [path for path in files if base == "." or path.startswith(f"{base}/")]
+def _known(there: Collection[str], base: str) -> set[str]:
+    inside = [path for path in there if base == "." or path.startswith(f"{base}/")]
     paths = [path if base == "." else path[len(base) + 1 :] for path in inside]
     return {str(item) for path in paths for item in (PurePosixPath(path), *PurePosixPath(path).parents)}
 
 
-def _copies(files: Mapping[str, str]) -> Iterator[Proposal]:
+def _copies(files: Mapping[str, str], there: Collection[str]) -> Iterator[Proposal]:
     for path, text in files.items():
         if not PurePosixPath(path).name.lower().startswith("dockerfile"):
             continue
-        known = _known(files, str(PurePosixPath(path).parent))
+        known = _known(there, str(PurePosixPath(path).parent))
         for match in _COPY.finditer(text):
             for source in re.finditer(r"[^\s\"]+", match["sources"]):
                 name = source[0].removeprefix("./").rstrip("/")
@@ -71,9 +78,27 @@ def _variables(files: Mapping[str, str]) -> Iterator[Proposal]:
                 yield _make(path, text, match.start(1), match[1], other, title, 1.2)
 
 
-def _programs(files: Mapping[str, str]) -> Iterator[Proposal]:
+def _interpolated(files: Mapping[str, str]) -> Iterator[Proposal]:
+    """`${NAME}` in a compose file, without a default, a slip away from a name in .env."""
+    given = {
+        match[1]
+        for path, text in files.items()
+        if PurePosixPath(path).name == ".env"
+        for match in re.finditer(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)=", text, re.MULTILINE)
+    }
+    for path, text in files.items():
+        if not re.match(r"(docker-)?compose.*\.ya?ml$", PurePosixPath(path).name):
+            continue
+        for match in re.finditer(r"(?<!\$)\$(?:\{(\w+)\}|(\w+))", text):
+            group = 1 if match[1] else 2
+            for other in nearest(match[group], given)[:1] if match[group] not in given else []:
+                title = f"{match[group]} -> {other}, the name that .env gives"
+                yield _make(path, text, match.start(group), match[group], other, title, 1.1)
+
+
+def _programs(files: Mapping[str, str], there: Collection[str]) -> Iterator[Proposal]:
     """Scripts of the project that a unit file or a container starts under a name a slip away."""
-    scripts = {path for path in files if path.endswith((".py", ".sh"))}
+    scripts = {path for path in there if path.endswith((".py", ".sh"))}
     names = {PurePosixPath(path).name for path in scripts}
     for path, text in files.items():
         base = PurePosixPath(path).name

@@ -104,6 +104,7 @@ class Context:
     files: relative posix path -> text.
     installed: import name -> distribution, from the metadata of the project's own environment.
     exports: module name -> public names, where they are known from the outside (optional).
+    paths: every file of the project, those that were not read included (optional).
     """
 
     files: Mapping[str, str]
@@ -111,6 +112,7 @@ class Context:
     installed: Mapping[str, Distribution] = field(default_factory=_no_distributions)
     python_version: tuple[int, int] = (sys.version_info.major, sys.version_info.minor)
     exports: Mapping[str, frozenset[str]] = field(default_factory=_no_exports)
+    paths: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ def _step(state: _State, version: tuple[int, int] | None) -> tuple[list[_State],
 def _changes(lines: LineMap, trouble: Trouble) -> Iterator[Change]:
     changes = [
         *whole_file_changes(lines.text),
+        *_half_closed(lines.text),
         *block_changes(lines, trouble),
         *line_changes(lines, trouble),
         *token_changes(lines, trouble),
@@ -193,9 +194,6 @@ def whole_file_changes(text: str) -> list[Change]:
             (1.6, "merge conflict: keeps both sides", r"\g<ours>\g<theirs>"),
         ):
             found.append(Change(cost, title, _all(text, _MARKERS.sub(keep, text))))
-    for match in _HALF_CLOSED.finditer(text):
-        place = (match.end(), match.end(), match["quote"][0])
-        found.append(Change(0.9, "closes the triple-quoted string", (place,)))
     bom, body = (BOM, text[1:]) if text.startswith(BOM) else ("", text)
     plain = body.translate(_ODD_CHARACTERS)
     if plain != body:
@@ -211,6 +209,12 @@ def whole_file_changes(text: str) -> list[Change]:
             )
             found.append(Change(1.0 + width / 40, f"tabs to {width} spaces", _all(text, fixed)))
     return found
+
+
+def _half_closed(text: str) -> Iterator[Change]:
+    for match in _HALF_CLOSED.finditer(text):
+        place = (match.end(), match.end(), match["quote"][0])
+        yield Change(0.9, "closes the triple-quoted string", (place,))
 
 
 def _all(text: str, new: str) -> tuple[tuple[int, int, str], ...]:

@@ -4,19 +4,24 @@ from collections.abc import Callable, Mapping
 
 from veilig.audit.finding import Finding
 from veilig.repair.edit import BOM, EditError
+from veilig.repair.recipes import weakness_access as access
 from veilig.repair.recipes import weakness_cipher as cipher
 from veilig.repair.recipes import weakness_command as command
 from veilig.repair.recipes import weakness_crypto as crypto
 from veilig.repair.recipes import weakness_data as data
+from veilig.repair.recipes import weakness_exposure as exposure
 from veilig.repair.recipes import weakness_failure as failure
 from veilig.repair.recipes import weakness_handle as handle
+from veilig.repair.recipes import weakness_input as inputs
 from veilig.repair.recipes import weakness_keys as keys
 from veilig.repair.recipes import weakness_login as login
 from veilig.repair.recipes import weakness_password as password
 from veilig.repair.recipes import weakness_path as path
 from veilig.repair.recipes import weakness_resource as resource
+from veilig.repair.recipes import weakness_rights as rights
 from veilig.repair.recipes import weakness_settings as settings
 from veilig.repair.recipes import weakness_sql as sql
+from veilig.repair.recipes import weakness_transport as transport
 from veilig.repair.recipes import weakness_web as web
 from veilig.repair.recipes.proposal import Advice, Proposal
 from veilig.repair.recipes.syntax import trouble_of
@@ -33,9 +38,10 @@ _RECIPES: Mapping[int, Callable[[Site], list[Proposal]]] = {
     90: sql.escape_ldap,
     94: command.literal_eval,
     95: command.literal_eval,
-    117: crypto.quote_in_log,
+    113: inputs.plain_header,
+    117: inputs.quote_in_log,
     208: crypto.constant_time,
-    209: web.hide_error,
+    209: exposure.hide_error,
     295: crypto.verify_tls,
     326: keys.long_key,
     327: crypto.strong_hash,
@@ -69,7 +75,7 @@ _BY_RULE: Mapping[str, Recipe] = {
     "catches-everything": failure.narrower,
     "cookie-samesite": web.cookie_flags,
     "cors-any-origin": settings.origins,
-    "cors-reflected-origin": settings.origins,
+    "cors-reflected-origin": rights.listed_origin,
     "csrf-disabled": web.csrf_check,
     "debug-enabled": web.debug_off,
     "directory-listing": settings.listing,
@@ -97,6 +103,30 @@ _BY_RULE: Mapping[str, Recipe] = {
     "lock-left-held": handle.with_lock,
     "size-from-outside": resource.limited,
     "unbounded-recursion": resource.bounded_depth,
+    "argument-injection": inputs.ends_options,
+    "format-string": inputs.plain_format,
+    "header-injection": inputs.plain_header,
+    "log-injection": inputs.quote_in_log,
+    "mass-assignment": inputs.named_fields,
+    "nosql-injection": inputs.text_values,
+    "request-forgery": inputs.allowed_host,
+    "spreadsheet-formula": inputs.plain_cell,
+    "unsafe-reflection": inputs.allowed_name,
+    "unverified-download": inputs.pinned_digest,
+    "xml-injection": inputs.escaped_xml,
+    "cleartext-secret-file": transport.own_file,
+    "cleartext-transport": transport.encrypted,
+    "internals-shown": exposure.hide_field,
+    "secret-in-address": transport.out_of_address,
+    "secret-in-log": exposure.hide_secret,
+    "client-says-who": access.stored_role,
+    "lost-update": rights.held_row,
+    "missing-authorization": access.login_required,
+    "object-of-anybody": access.own_records,
+    "role-from-request": access.stored_role,
+    "search-path": rights.own_directory,
+    "too-many-rights": rights.dropped_rights,
+    "websocket-any-origin": rights.same_origin,
     "ignored-check": failure.read_answer,
     "program-directory-served": settings.served,
     "protective-header-off": settings.protective,

@@ -185,20 +185,3 @@ def escape_pattern(site: Site) -> list[Proposal]:
             edits = [site.replace(pattern, f"re.escape({site.source(pattern)})"), *site.add_import("re")]
             return [site.proposal("re.escape() around the text", *edits, confidence=Confidence.MEDIUM)]
     return []
-
-
-def quote_in_log(site: Site) -> list[Proposal]:
-    """repr() of the value: a line break from outside cannot start a line of its own in the log."""
-    for call in site.calls(
-        suffix=("debug", "info", "warning", "error", "critical", "exception", "log", "print")
-    ):
-        for arg in call.args:
-            for part in arg.values if isinstance(arg, ast.JoinedStr) else ():
-                if (
-                    isinstance(part, ast.FormattedValue)
-                    and part.conversion == -1
-                    and part.format_spec is None
-                ):
-                    at = site.lines.span(part.value)[1]
-                    return [site.proposal("value shown with !r in the log", site.insert(at, "!r"))]
-    return []

@@ -4,6 +4,7 @@ import ast
 import re
 
 from veilig.repair.edit import Edit
+from veilig.repair.recipes import weakness_input as inputs
 from veilig.repair.recipes.proposal import Confidence, Proposal
 from veilig.repair.recipes.weakness_site import Site, is_constant, keyword_of
 
@@ -27,9 +28,7 @@ def safe_load(site: Site) -> list[Proposal]:
             return [site.proposal("weights_only=True", site.set_keyword(call, "weights_only", "True"))]
         if name == "numpy.load":
             return [site.proposal("allow_pickle=False", site.set_keyword(call, "allow_pickle", "False"))]
-        if name == "pandas.read_pickle":
-            return []
-    return []
+    return inputs.json_instead(site)
 
 
 def no_entities(site: Site) -> list[Proposal]:
@@ -39,8 +38,9 @@ def no_entities(site: Site) -> list[Proposal]:
         last = name.rsplit(".", 1)[-1]
         if name.startswith("lxml.") and last in ("XMLParser", "ETCompatXMLParser"):
             edits = [site.set_keyword(call, "resolve_entities", "False")]
-            if keyword_of(call, "no_network") is not None:
-                edits.append(site.set_keyword(call, "no_network", "True"))
+            for keyword, wanted in (("no_network", "True"), ("load_dtd", "False"), ("huge_tree", "False")):
+                if keyword_of(call, keyword) is not None:
+                    edits.append(site.set_keyword(call, keyword, wanted))
             return [site.proposal("resolve_entities=False", *edits)]
         if (
             name.startswith("lxml.")
@@ -61,17 +61,59 @@ def no_entities(site: Site) -> list[Proposal]:
             ]
         if last == "setFeature" and len(call.args) == 2 and "external" in site.source(call.args[0]):
             return [site.proposal("no external entities", site.replace(call.args[1], "False"))]
-    if not _has_defusedxml(site):
-        return []
-    for node in site.tree.body:
-        for alias in node.names if isinstance(node, ast.Import) else ():
-            if (
-                re.match(r"xml\.(etree\.ElementTree|dom\.minidom|sax|dom\.pulldom)$", alias.name)
-                and alias.asname
-            ):
-                new = alias.name.replace("xml.", "defusedxml.", 1).replace("etree.", "").replace("dom.", "")
-                return [site.proposal("defusedxml", site.replace(alias, f"{new} as {alias.asname}"))]
+    return _without_feature(site) or _defused(site)
+
+
+def _without_feature(site: Site) -> list[Proposal]:
+    """The switch for external entities set to False, in the function that parses."""
+    for call in site.nodes(ast.Call):
+        scope: ast.AST = site.function(call) or site.tree
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 2:
+                feature = site.source(node.args[0])
+                if node.func.attr == "setFeature" and "external" in feature and not _is_off(node.args[1]):
+                    return [site.proposal("no external entities", site.replace(node.args[1], "False"))]
     return []
+
+
+def _is_off(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and not node.value
+
+
+_DEFUSED = {
+    "xml.etree.ElementTree": "defusedxml.ElementTree",
+    "xml.etree.cElementTree": "defusedxml.ElementTree",
+    "xml.dom.minidom": "defusedxml.minidom",
+    "xml.dom.pulldom": "defusedxml.pulldom",
+    "xml.sax": "defusedxml.sax",
+    "xmlrpc.client": "defusedxml.xmlrpc",
+}
+
+
+def _defused(site: Site) -> list[Proposal]:
+    """The same module from defusedxml; a decision where the project does not have it yet."""
+    asks = "" if _has_defusedxml(site) else "defusedxml has to be added to the project's dependencies"
+    edits: list[Edit] = []
+    for node in site.tree.body:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name in _DEFUSED and alias.asname:
+                    edits.append(site.replace(alias, f"{_DEFUSED[alias.name]} as {alias.asname}"))
+                elif alias.name in _DEFUSED:
+                    return []
+        elif isinstance(node, ast.ImportFrom) and len(node.names) == 1:
+            alias = node.names[0]
+            if node.module in _DEFUSED and alias.name in ("parse", "parseString", "fromstring", "iterparse"):
+                edits.append(site.replace(node, f"from {_DEFUSED[node.module]} import {_shown(alias)}"))
+            elif f"{node.module}.{alias.name}" in _DEFUSED:
+                edits.append(site.replace(node, f"from defusedxml import {_shown(alias)}"))
+    if not edits:
+        return []
+    return [site.proposal("defusedxml", *edits, decision=asks)]
+
+
+def _shown(alias: ast.alias) -> str:
+    return f"{alias.name} as {alias.asname}" if alias.asname else alias.name
 
 
 def _has_defusedxml(site: Site) -> bool:

@@ -161,6 +161,35 @@ def _format(call: ast.Call, template: ast.expr) -> list[Piece] | None:
     return _merged(found)
 
 
+def values_of(site: Site, node: ast.expr) -> list[ast.expr]:
+    """The values put into a string, also where its text is elsewhere: `PAGE % (a, b)`, `PAGE.format(a)`."""
+    source, _ = origin(site, node)
+    found = pieces(source)
+    if found is not None:
+        return [piece.value for piece in found if piece.value is not None]
+    if isinstance(source, ast.BinOp) and isinstance(source.op, ast.Mod):
+        right = source.right
+        if isinstance(right, ast.Tuple):
+            return list(right.elts)
+        return list(right.values) if isinstance(right, ast.Dict) else [right]
+    if (
+        isinstance(source, ast.Call)
+        and isinstance(source.func, ast.Attribute)
+        and source.func.attr == "format"
+    ):
+        return [*source.args, *(item.value for item in source.keywords)]
+    if isinstance(source, ast.BinOp) and isinstance(source.op, ast.Add):
+        sides = [source.left, source.right]
+        return [v for side in sides for v in (values_of(site, side) or ([] if _is_text(side) else [side]))]
+    if isinstance(source, ast.JoinedStr):
+        return [part.value for part in source.values if isinstance(part, ast.FormattedValue)]
+    return []
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant)
+
+
 def origin(site: Site, node: ast.expr) -> tuple[ast.expr, bool]:
     """(what a local name was given in its only assignment, else the node itself; whether it was a name)."""
     if isinstance(node, ast.Name):

@@ -206,40 +206,6 @@ def _setting(site: Site, names: tuple[str, ...], wanted: str) -> list[Proposal]:
     return []
 
 
-def hide_error(site: Site) -> list[Proposal]:
-    """A plain text in place of the exception's own, which goes to the log instead."""
-    for node in site.nodes(ast.Call, ast.Name):
-        text = site.name_of(node.func) if isinstance(node, ast.Call) else ""
-        handler = _handler(site, node)
-        if handler is None:
-            continue
-        is_error = isinstance(node, ast.Call) and (
-            text in ("traceback.format_exc", "repr")
-            or (
-                text == "str"
-                and node.args
-                and isinstance(node.args[0], ast.Name)
-                and node.args[0].id == handler.name
-            )
-        )
-        if not is_error or not handler.body:
-            continue
-        before = site.before(handler.body[0], ['logging.getLogger(__name__).exception("request failed")'])
-        if before is not None:
-            edits = [site.replace(node, '"internal error"'), before, *site.add_import("logging")]
-            return [
-                site.proposal("logs the error and answers without it", *edits, confidence=Confidence.MEDIUM)
-            ]
-    return []
-
-
-def _handler(site: Site, node: ast.AST) -> ast.ExceptHandler | None:
-    up = site.parents.get(node)
-    while up is not None and not isinstance(up, ast.ExceptHandler):
-        up = site.parents.get(up)
-    return up
-
-
 def csrf_check(site: Site) -> list[Proposal]:
     """Takes the exemption from the view away."""
     last = max(site.finding.line, site.finding.end_line)
