@@ -71,6 +71,8 @@ def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
             prefix = (one + inner)[:PREFIX_CHARS_MAX]
         elif isinstance(left, Opaque):
             prefix = left.prefix
+    elif isinstance(op, ast.Div) and isinstance(left, Opaque):
+        prefix = left.prefix
     qual = ""
     if isinstance(op, ast.Div):
         for side in (left, right):

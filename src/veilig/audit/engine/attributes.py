@@ -55,6 +55,9 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
         return opaque(f"?.{name}", part_of(frame, thing.taints, f".{name}", GRANTS.get(name, frozenset())))
     qual = f"{thing.qual}.{name}"
     qual = knowledge.aliases.get(qual, qual)
+    fixed = knowledge.constants.get(qual)
+    if fixed is not None:
+        return Const(fixed)
     kind = knowledge.source_names.get(qual)
     if kind is None and name in knowledge.request_parts and thing.qual in knowledge.requests:
         kind = OriginKind.REMOTE

@@ -154,6 +154,8 @@ def _isinstance(frame: Frame, site: CallSite) -> Value | None:
     kind = site.args[1]
     harmless = isinstance(kind, Opaque) and kind.qual in NUMERIC
     taints = deep_taints(frame.state, site.args[0])
+    if isinstance(kind, Opaque) and kind.qual == "str":  # text, so no query operator hides in it
+        return verdict(facts_about(frame, taints, frozenset({"nosql"})), NO_FACTS)
     return verdict(facts_about(frame, taints, NUMBER), NO_FACTS) if harmless else UNKNOWN
 
 

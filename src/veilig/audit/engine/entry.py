@@ -99,7 +99,8 @@ def _parameter(
         annotation = parameter.annotation.value
     last = annotation.rpartition(".")[2]
     if _depends(info, parameter):
-        return opaque(""), False
+        filled = _filled_by_request(frame, info, parameter)
+        return (filled if filled is not None else opaque("")), False
     if name in knowledge.request_parameters or last in ("Request", "HttpRequest", "WebSocket"):
         return opaque("http.request"), True
     typed = _project_class(frame, info, parameter.annotation)
@@ -127,6 +128,8 @@ def _parameter(
 def _depends(info: FunctionInfo, parameter: ast.arg) -> bool:
     """Annotated[..., Depends(f)], written out or under a name of this module: f decides, not the client."""
     annotation = parameter.annotation
+    if re.match(r"(\w+\.)?(Depends|Security)\(", _default_text(info, parameter.arg)):
+        return True
     if annotation is None:
         return False
     if isinstance(annotation, ast.Subscript):
@@ -135,6 +138,19 @@ def _depends(info: FunctionInfo, parameter: ast.arg) -> bool:
         return False
     start = f"{annotation.id} = Annotated["
     return any(line.startswith(start) and re.search(r"Depends|Security", line) for line in info.module.lines)
+
+
+def _filled_by_request(frame: Frame, info: FunctionInfo, parameter: ast.arg) -> Value | None:
+    """`size: Size = Depends()`: the class is filled from the query; None for any other dependency."""
+    if not re.search(r"Depends\(\s*\)", _default_text(info, parameter.arg)):
+        return None
+    typed = _project_class(frame, info, parameter.annotation)
+    return _model(frame, typed, parameter, OriginKind.REMOTE) if typed is not None else None
+
+
+def _default_text(info: FunctionInfo, name: str) -> str:
+    default = _default_of(info, name)
+    return ast.unparse(default) if default is not None else ""
 
 
 def _limited(info: FunctionInfo, parameter: ast.arg) -> bool:
@@ -157,15 +173,17 @@ def _is_django(_frame: Frame, info: FunctionInfo) -> bool:
     return any("django" in line for line in info.module.lines[:60] if "import" in line)
 
 
-def _harmless_default(info: FunctionInfo, name: str) -> bool:
+def _default_of(info: FunctionInfo, name: str) -> ast.expr | None:
     spec = info.node.args
     names = [*spec.posonlyargs, *spec.args]
     defaults = dict(
         zip([p.arg for p in names[len(names) - len(spec.defaults) :]], spec.defaults, strict=True)
     )
-    default = defaults.get(name)
-    if isinstance(default, ast.Call):
-        return dotted(default).rpartition(".")[2] in ("Depends", "Security")
+    return defaults.get(name)
+
+
+def _harmless_default(info: FunctionInfo, name: str) -> bool:
+    default = _default_of(info, name)
     return isinstance(default, ast.Constant) and isinstance(default.value, int | float | bool)
 
 
@@ -193,7 +211,21 @@ def _model(frame: Frame, cls: Class, parameter: ast.arg, kind: OriginKind) -> Va
             attrs[name] = opaque("")
         else:
             attrs[name] = opaque("", frame.source(parameter, kind, f"{parameter.arg}.{name}"))
+        if types.get(name) == "int" and kind is OriginKind.REMOTE and not _bounded_field(cls, name):
+            label = f"{parameter.arg}.{name}"
+            attrs[name] = opaque("", numbered(frame.source(parameter, kind, label)))
     return frame.state.new(Instance(cls, attrs))
+
+
+def _bounded_field(cls: Class, name: str) -> bool:
+    """Whether the class says how large the number may be."""
+    for item in cls.info.node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.target.id == name:
+            return _BOUND.search(ast.unparse(item)) is not None
+    return re.search(rf"validator\([^)]*['\"]{name}['\"]", ast.unparse(cls.info.node)) is not None
+
+
+_BOUND = re.compile(r"\b(le|lt|multiple_of)=|conint|confloat|Literal")
 
 
 def _field_types(cls: Class, types: dict[str, str]) -> None:

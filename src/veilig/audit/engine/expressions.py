@@ -19,6 +19,7 @@ from veilig.audit.engine.state import (
     truth,
 )
 from veilig.audit.engine.value import (
+    ATTACKER,
     LITERALS,
     NONE,
     UNKNOWN,
@@ -73,6 +74,9 @@ def evaluate_subscript(frame: Frame, node: ast.expr) -> Value:
 def item(frame: Frame, thing: Value, key: Value) -> Value:
     """The value under a key or index, as exactly as both are known."""
     known = constant(key)
+    chosen = tuple(t for t in key.taints if t.origin.kind not in ATTACKER)
+    if chosen and not isinstance(thing, Opaque):  # a random place of a known alphabet: random too
+        return opaque("", chosen)
     if isinstance(thing, Const):
         return _const_item(thing.value, known)
     if isinstance(thing, Ref):

@@ -18,6 +18,7 @@ from veilig.audit.engine.value import (
     Value,
     cleaned,
     merge_taints,
+    numbered,
     weakened,
 )
 
@@ -27,6 +28,10 @@ PIECES = frozenset(
     {"split", "rsplit", "splitlines", "partition", "rpartition", "group", "groups", "splitext", "groupdict"}
 )
 SUFFIX_SAFE = frozenset({"path"})
+# Keyed tags over a message: the tag itself is harmless text, and still says which message it belongs to.
+AUTHENTICATORS = frozenset({"hmac.new", "hmac.digest"})
+COMPARISONS = frozenset({"hmac.compare_digest", "secrets.compare_digest"})
+SIGNED = frozenset({EVERY_KIND, "size"})
 MATCHERS = frozenset({"match", "fullmatch", "search"})
 
 
@@ -68,6 +73,10 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
         kinds = knowledge.sanitisers.get(method)
     if not both and _from_literals(knowledge, qual, site):
         return opaque(LITERALS)
+    if qual in AUTHENTICATORS or (qual.startswith("hmac.new()") and method in (".digest", ".hexdigest")):
+        return opaque(result, numbered(both))
+    if qual in COMPARISONS and len(site.args) == 2:
+        return _compared(frame, both, site)
     if kinds is not None:
         return opaque(result, frame.move(cleaned(both, kinds), site.node, f"passed through {site.name}"))
     proof = knowledge.tests.get(qual) or knowledge.tests.get(method)
@@ -88,17 +97,31 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
         if site.name == "replace":
             return opaque(result, _replaced(own, given, site))
         return opaque(result, both)
+    carried = qual in knowledge.carriers or method in knowledge.carriers
+    prefix = _prefix(qual, site) if carried else knowledge.prefixes.get(qual, "")
     if not given:
-        return opaque(result)
-    if qual in knowledge.carriers or method in knowledge.carriers:
-        prefix = ""
-        first = site.args[0] if site.args else None
-        if isinstance(constant(first), str):
-            prefix = constant(first)
-        elif isinstance(first, Opaque):
-            prefix = first.prefix
+        return opaque(result, (), prefix)
+    if carried:
         return opaque(result, frame.move(given, site.node, f"passed through {site.name}"), prefix)
     return opaque(result, frame.move(weakened(given), site.node, f"passed to {site.name or qual}"))
+
+
+def _prefix(qual: str, site: CallSite) -> str:
+    """The known beginning of what a carrier makes of its arguments."""
+    first = site.args[0] if site.args else None
+    known = constant(first)
+    if not isinstance(known, str):
+        return first.prefix if isinstance(first, Opaque) else ""
+    second = site.args[1] if len(site.args) > 1 else None
+    if qual == "os.path.join" and known and isinstance(second, Opaque):
+        return f"{known.rstrip('/')}/{second.prefix}"
+    return known
+
+
+def _compared(frame: Frame, taints: Taints, site: CallSite) -> Value:
+    """A tag that fits: whoever made it holds the key, so what it was computed over is theirs."""
+    tagged = any(isinstance(value, Opaque) and "hmac." in value.qual for value in site.args)
+    return verdict(facts_about(frame, taints, SIGNED) if tagged else NO_FACTS, NO_FACTS)
 
 
 def _from_literals(knowledge: Knowledge, qual: str, site: CallSite) -> bool:

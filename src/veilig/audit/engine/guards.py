@@ -21,6 +21,7 @@ from veilig.audit.engine.value import (
     Method,
     Module,
     Opaque,
+    OriginKind,
     Ref,
     Seq,
     Taints,
@@ -32,6 +33,7 @@ from veilig.audit.engine.value import (
 EVERYTHING = frozenset({EVERY_KIND, "size"})
 BOUNDED = frozenset({"size"})
 PATH = frozenset({"path"})
+OPERATOR = frozenset({OriginKind.ENVIRONMENT, OriginKind.LOCAL})
 
 _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], object]] = {
     ast.Eq: operator.eq,
@@ -142,6 +144,16 @@ def attacked(taints: Taints) -> bool:
     return any(taint.origin.kind in ATTACKER for taint in taints)
 
 
+def _sent(taints: Taints) -> Taints:
+    """What somebody outside decides; not what the operator of this installation set."""
+    return tuple(t for t in taints if t.origin.kind not in OPERATOR)
+
+
+def _asks_an_operator(one: Taints, two: Taints) -> bool:
+    """A value from outside meets a list or name that the operator configured."""
+    return attacked(_sent(one)) and attacked(two) and not attacked(_sent(two))
+
+
 def _equal(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
     for value, other in ((left, right), (right, left)):
         if isinstance(value, Const) and value.value is None and isinstance(other, Opaque):
@@ -156,6 +168,10 @@ def _equal(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
                 flip = negate is value.value
                 return verdict(held, failed, negate=flip)
     one, two = deep_taints(frame.state, left), deep_taints(frame.state, right)
+    if _asks_an_operator(one, two):
+        return verdict(facts_about(frame, _sent(one), EVERYTHING), NO_FACTS, negate=negate)
+    if _asks_an_operator(two, one):
+        return verdict(facts_about(frame, _sent(two), EVERYTHING), NO_FACTS, negate=negate)
     if attacked(one) != attacked(two):
         return verdict(facts_about(frame, one or two, EVERYTHING), NO_FACTS, negate=negate)
     if one and two:
@@ -184,12 +200,14 @@ def _single_characters(frame: Frame, container: Value) -> bool:
 
 def _contained(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
     one, two = deep_taints(frame.state, left), deep_taints(frame.state, right)
+    if attacked(two) and isinstance(right, Opaque) and right.qual.endswith(".parents"):
+        return verdict(facts_about(frame, two, PATH), NO_FACTS, negate=negate)
+    if _asks_an_operator(one, two):
+        one, two = _sent(one), ()
     if attacked(one) and not attacked(two):
         kinds = TEXT_KINDS if _single_characters(frame, right) else EVERYTHING
         return verdict(facts_about(frame, one, kinds), NO_FACTS, negate=negate)
     if attacked(two) and not attacked(one):
-        if isinstance(right, Opaque) and right.qual.endswith(".parents"):
-            return verdict(facts_about(frame, two, PATH), NO_FACTS, negate=negate)
         literal = constant(left)
         absent = facts_about(frame, two, denied_by(literal))
         return verdict(NO_FACTS, absent, negate=negate)

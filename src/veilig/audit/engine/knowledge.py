@@ -28,6 +28,10 @@ class Knowledge:
     carriers: frozenset[str] = frozenset()
     # decoders: what was checked before them says nothing about what comes out
     decoders: frozenset[str] = frozenset()
+    # known beginning of what a call gives ("tempfile.gettempdir" -> "/tmp/")
+    prefixes: Mapping[str, str] = field(default_factory=dict[str, str])
+    # values of the standard library that are the same everywhere ("os.pathsep" -> ":")
+    constants: Mapping[str, str] = field(default_factory=dict[str, str])
     # calls after which nothing runs
     endings: frozenset[str] = frozenset()
     # the same thing under another name

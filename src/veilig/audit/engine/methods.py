@@ -8,6 +8,7 @@ from veilig.audit.engine.knowledge import words
 from veilig.audit.engine.state import MISSING, as_values, constant, deep_taints, join_values, seq
 from veilig.audit.engine.value import (
     NONE,
+    PREFIX_CHARS_MAX,
     UNKNOWN,
     Const,
     Dict,
@@ -75,7 +76,12 @@ def _joined_text(frame: Frame, glue: Const, parts: Value) -> Value:
         if all(isinstance(item, str) for item in known):
             text = glue.value.join(known)
             return Const(text) if len(text) <= TEXT_CHARS_MAX else UNKNOWN
-        prefix = known[0] + glue.value if known and isinstance(known[0], str) else ""
+        prefix = ""
+        for item in known:
+            if not isinstance(item, str):
+                break
+            prefix += item + glue.value
+        prefix = prefix[:PREFIX_CHARS_MAX]
         return opaque("", deep_taints(frame.state, parts), prefix)
     return opaque("", deep_taints(frame.state, parts))
 

@@ -23,6 +23,7 @@ class ModuleInfo:
     is_package: bool
     is_test: bool = False
     mentioned: set[str] = field(default_factory=set[str])  # names called or used as a value somewhere
+    invoked: set[str] = field(default_factory=set[str])  # names called
     handlers: list[ast.ExceptHandler] = field(default_factory=list[ast.ExceptHandler])
     decorated: list[ast.AST] = field(default_factory=list[ast.AST])
     functions: list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.ClassDef | None]] = field(
@@ -48,7 +49,7 @@ class FunctionInfo:
     owner: "ClassInfo | None" = None
     is_generator: bool = False
     decorators: tuple[str, ...] = ()
-    called: bool = False  # somebody in the project mentions the name
+    called: bool = False  # somebody in the project calls something of that name
     writes_outside: bool = False  # global or nonlocal names: effects the heap does not show
 
 
@@ -229,6 +230,10 @@ def _survey(module: ModuleInfo) -> None:
             continue
         if kind is ast.Constant:
             continue
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Attribute | ast.Name):
+                module.invoked.add(function.attr if isinstance(function, ast.Attribute) else function.id)
         if kind is ast.Attribute:
             mentioned.add(node.attr)  # type: ignore[attr-defined]
         elif kind is ast.ExceptHandler:
@@ -256,14 +261,14 @@ def _survey(module: ModuleInfo) -> None:
 class Program:
     """Modules that belong together: what one of them calls, another may define."""
 
-    called: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
+    called: set[str] = field(default_factory=set[str])  # last names of everything called
     methods: dict[str, list[tuple[ModuleInfo, ast.ClassDef]]] = field(
         default_factory=dict[str, list[tuple[ModuleInfo, ast.ClassDef]]]
     )
 
     def add(self, module: ModuleInfo) -> None:
         """Note which names the module mentions, and which methods it defines."""
-        self.called |= module.mentioned
+        self.called |= module.invoked
         for node, owner in module.functions:
             if owner is not None and not node.name.startswith("__"):
                 self.methods.setdefault(node.name, []).append((module, owner))

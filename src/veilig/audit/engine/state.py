@@ -145,6 +145,9 @@ def join_values(state: State, left: Value, right: Value, depth: int = 0) -> Valu
                 return Opaque(other.qual, other.taints) if other.prefix or other.when_true else other
     if isinstance(left, Func) and isinstance(right, Func) and left.info is right.info:
         return left
+    for value, other in ((left, right), (right, left)):
+        if isinstance(value, Ref) and isinstance(other, Opaque) and not other.taints:
+            return _or_unknown(state, value)
     taints = merge_taints(deep_taints(state, left), deep_taints(state, right))
     if isinstance(left, Opaque) and isinstance(right, Opaque):
         prefix = left.prefix if left.prefix == right.prefix else ""
@@ -160,6 +163,16 @@ def join_values(state: State, left: Value, right: Value, depth: int = 0) -> Valu
             either_facts(left.when_false, right.when_false),
         )
     return Opaque("", taints)
+
+
+def _or_unknown(state: State, ref: Ref) -> Value:
+    """What the reference holds, or something nobody knows: its parts stay apart, more may follow."""
+    held = state.get(ref)
+    if isinstance(held, Seq) and held.rest is None:
+        return state.new(Seq(held.kind, held.items, Opaque()))
+    if isinstance(held, Dict) and held.rest is None:
+        return state.new(Dict(held.items, Opaque()))
+    return ref
 
 
 def _join_refs(state: State, left: Ref, right: Ref, depth: int) -> Value:

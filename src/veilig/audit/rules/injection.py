@@ -193,7 +193,9 @@ TEMPLATE = Rule(
             (0, "source", "text"),
         ),
         Sink(
-            (".from_string", "django.template.Template", "bottle.template", "tornado.template.Template"), (0,)
+            (".from_string", "django.template.Template", "bottle.template", "tornado.template.Template"),
+            (0,),
+            lambda _frame, site: "sandbox" not in site.qual.lower(),
         ),
     ),
     bad="from flask import request, render_template_string\ndef hello():\n"

@@ -19,6 +19,7 @@ REQUEST_PARTS = frozenset(
     words(
         "args form values cookies headers json data files query_string path full_path url base_url "
         "view_args stream "
+        "multipart "
         "get_json get_data GET POST COOKIES META FILES body query_params path_params QUERY_PARAMS "
         "DATA query params "
         "match_info rel_url forms referrer user_agent content_type input_stream raw_path arguments "
@@ -113,7 +114,18 @@ SANITISERS: dict[str, frozenset[str]] = {
     "flask.jsonify": _kinds("html"),
     "flask.make_response": _kinds("html", "error"),  # the call itself is looked at
     "json.dumps": _kinds("html", "log", "header"),
+    "ldap.filter.filter_format": _kinds("ldap"),
     "shlex.quote": _kinds("shell"),
+    **dict.fromkeys(
+        words("""
+        itsdangerous.URLSafeSerializer().loads itsdangerous.URLSafeTimedSerializer().loads
+        itsdangerous.TimestampSigner().unsign itsdangerous.Signer().unsign itsdangerous.Serializer().loads
+        itsdangerous.TimedSerializer().loads django.core.signing.loads django.core.signing.Signer().unsign
+        django.core.signing.TimestampSigner().unsign cryptography.fernet.Fernet().decrypt
+        cryptography.fernet.MultiFernet().decrypt
+        """),
+        EVERYTHING,
+    ),
     "pipes.quote": _kinds("shell"),
     "shlex.join": _kinds("shell"),
     "werkzeug.utils.secure_filename": _kinds("path", "shell", "header", "log"),
@@ -274,6 +286,8 @@ KNOWLEDGE = Knowledge(
     validators=VALIDATORS,
     tests=TESTS,
     carriers=CARRIERS,
+    prefixes={"tempfile.gettempdir": "/tmp/"},  # noqa: S108  # a fact about the audited program
+    constants={"os.pathsep": ":", "os.sep": "/", "os.path.sep": "/", "os.linesep": "\n"},
     decoders=DECODERS,
     endings=ENDINGS,
     aliases=ALIASES,
