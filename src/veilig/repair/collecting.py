@@ -9,6 +9,7 @@ from veilig.audit.finding import Skipped
 
 FILE_BYTES_MAX = 1 << 20  # a larger configuration file is data
 FILES_MAX = 5_000
+PATHS_MAX = 50_000
 SUFFIXES = frozenset(
     {
         ".toml",
@@ -22,6 +23,8 @@ SUFFIXES = frozenset(
         ".lock",
         ".env",
         ".service",
+        ".timer",
+        ".socket",
         ".conf",
         ".pyi",
     }
@@ -31,20 +34,24 @@ NAMES = frozenset({"Dockerfile", "Containerfile", "Pipfile", ".env", ".env.examp
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Relative posix path -> text, and what could not be read."""
+    """Relative posix path -> text, what could not be read, and every path there is (PATHS_MAX at most)."""
 
     files: dict[str, str]
     skipped: tuple[Skipped, ...]
+    paths: frozenset[str] = frozenset()
 
 
 def collect_text(root: Path) -> Texts:
     """Configuration and dependency files below `root`; links are not followed, and nothing raises."""
     files: dict[str, str] = {}
     skipped: list[Skipped] = []
+    paths: set[str] = set()
     for folder, names, found in os.walk(root):
         names[:] = sorted(n for n in names if n not in LEFT_OUT and not Path(folder, n).is_symlink())
         for name in sorted(found):
             path = Path(folder, name)
+            if len(paths) < PATHS_MAX:
+                paths.add(path.relative_to(root).as_posix())
             if path.is_symlink() or not (
                 path.suffix in SUFFIXES or name in NAMES or name.startswith("Dockerfile")
             ):
@@ -53,7 +60,7 @@ def collect_text(root: Path) -> Texts:
             reason = _read(path, shown, files) if len(files) < FILES_MAX else f"more than {FILES_MAX} files"
             if reason:
                 skipped.append(Skipped(shown, reason))
-    return Texts(files, tuple(skipped))
+    return Texts(files, tuple(skipped), frozenset(paths))
 
 
 def _read(path: Path, shown: str, files: dict[str, str]) -> str:

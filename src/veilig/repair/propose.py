@@ -10,14 +10,19 @@ from veilig.repair.recipes import catalog, pins, weakness
 from veilig.repair.recipes.proposal import Advice, Context, Defect, Distribution, Failure, Frame, Proposal
 
 
-def defects(files: Mapping[str, str]) -> list[Defect]:
-    """Syntax errors and configuration typos that reading alone finds, in the order of the files."""
-    return catalog.detect(files)
+def defects(files: Mapping[str, str], paths: frozenset[str] = frozenset()) -> list[Defect]:
+    """Syntax errors and configuration typos that reading alone finds, in the order of the files.
+
+    paths: every file of the project, those that were not read included.
+    """
+    return catalog.detect(files, paths)
 
 
-def for_defects(found: Sequence[Defect], files: Mapping[str, str]) -> list[list[Proposal | Advice]]:
+def for_defects(
+    found: Sequence[Defect], files: Mapping[str, str], paths: frozenset[str] = frozenset()
+) -> list[list[Proposal | Advice]]:
     """Edits for each defect, best first: those on its line, or for its file when it is alone there."""
-    offered = catalog.propose(Context(files)) if found else []
+    offered = catalog.propose(Context(files, paths=paths)) if found else []
     result: list[list[Proposal | Advice]] = []
     for defect in found:
         here = [o for o in offered if o.path == defect.path]

@@ -22,10 +22,11 @@ from veilig.audit.advisories import AdvisoryDatabase, VulnerablePin, locate
 from veilig.audit.collect import collect
 from veilig.audit.dependencies import is_dependency_file, read_dependencies
 from veilig.audit.finding import Finding, Report
+from veilig.audit.languages.collect import collect_scripts
 from veilig.audit.scan import ScanConfig, scan_sources
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
 from veilig.core.errors import VeiligError
-from veilig.repair.audit_more import PinLabels, change_report, with_secrets
+from veilig.repair.audit_more import PinLabels, change_report, with_languages, with_secrets
 from veilig.repair.collecting import collect_text
 from veilig.repair.propose import defects, for_defects, for_failure, for_pin, for_weakness
 from veilig.repair.recipes.outside import named_exports
@@ -48,13 +49,16 @@ def scan(
     unread = [s for s in text.skipped if is_dependency_file(s.path)]
     report = replace(report, skipped=(*python.skipped, *report.skipped))
     found = [_weakness(f, files, repairs=repairs) for f in report.findings]
-    broken = defects(files)
+    broken = defects(files, text.paths)
     nothing: list[list[Proposal | Advice]] = [[] for _ in broken]
-    offered = for_defects(broken, files) if repairs else nothing
+    offered = for_defects(broken, files, text.paths) if repairs else nothing
     found += [_defect(d, o) for d, o in zip(broken, offered, strict=True)]
     pins, about = _pins(files, repairs=repairs, labels=whole)
     if whole:
-        report = with_secrets(report, files, pattern=pattern)
+        scripts, unread_scripts = collect_scripts(root)
+        unread += [s for s in unread_scripts if s.path not in {u.path for u in unread}]
+        report = with_secrets(report, {**scripts, **files}, pattern=pattern)
+        report = with_languages(report, scripts, pattern=pattern)
     found += pins
     if paths:
         found = [p for p in found if p["path"] in paths]
@@ -75,7 +79,7 @@ def scan(
 
 def scan_change(root: Path, diff: str, *, pattern: bool) -> dict[str, Any]:
     """What a unified diff would add to the tree; `error` says why it cannot be judged."""
-    files = {**collect_text(root).files, **collect(root).files}
+    files = {**collect_text(root).files, **collect_scripts(root)[0], **collect(root).files}
     try:
         known = AdvisoryDatabase.open(locate(os.environ)).names()
     except VeiligError:

@@ -17,7 +17,7 @@ from veilig.repair.recipes.syntax import whole_file_changes
 RECIPE = "config-syntax"
 REMOVES = "removes the line"
 YAML_CHARACTERS_MAX = 200_000  # the pure-Python reader needs about 1 s for this; larger files are data
-_LINE = re.compile(r"line (\d+)")
+_LINE = re.compile(r"line\s+(\d+)")
 
 
 class _UniqueLoader(yaml.SafeLoader):
