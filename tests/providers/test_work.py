@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -129,6 +130,20 @@ async def test_tests_are_run_and_each_failure_is_told(bench: Bench) -> None:
     assert list(report["nonpassing"].values()) == ["failed"]
     (group,) = report["groups"]
     assert (group["kind"], group["path"]) == ("test", "pkg/sums.py")
+
+
+@pytest.mark.parametrize(
+    "conftest", ["raise RuntimeError('no data folder')\n", "import pytest\npytest.exit('not here', 4)\n"]
+)
+async def test_a_runner_that_breaks_before_any_test_is_a_problem_not_an_absence(
+    bench: Bench, conftest: str
+) -> None:
+    (bench.workspace.tree.root / "conftest.py").write_text(conftest)
+    outcome = await bench.do(RunTests(trace=True, timeout_s=60))
+    (group,) = cast("list[Any]", outcome.data["groups"])
+    assert group["title"] == "pytest cannot start"
+    assert re.search("no data folder|not here", group["failure"]["text"])
+    assert outcome.detail == "the tests cannot be started"
 
 
 async def test_a_search_finds_the_edit_and_nothing_in_the_copy_changes(bench: Bench) -> None:

@@ -121,7 +121,8 @@ def _proof(result: Mapping[str, Any]) -> str:
     elif final.get("runner") == "command":
         parts.append(f"the test command ended with {final.get('exit_code')}")
     else:
-        parts.append("no tests to run")
+        broken = any(p["id"] == "test:runner" for p in result.get("problems", []))
+        parts.append("no test could run" if broken else "no tests to run")
     left = sum(p["status"] != FIXED for p in result.get("problems", []))
     parts.append("re-scan clean" if not left else f"{left} left for you")
     parts.append("fresh process, nothing outside the copy")

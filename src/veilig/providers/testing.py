@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from veilig.repair.testreport import Outcome as Result
 from veilig.repair.testreport import Test, TestReport, read
 from veilig.repair.workers import folder
 
+_NAMED = re.compile(r"(?:[\w.]*(?:Error|Warning|Exception)|ERROR)\b.*:")  # the line that says what it was
+NO_TESTS = 5  # pytest's exit code when there are none
 GROUPS_MAX = 20  # failures beyond the twentieth group are counted, not worked on at once
 LINES_MAX = 120  # suspected lines a group carries: more are noise
 TEXT_MAX = 4000  # characters of one failure that a recipe or a person reads
@@ -151,6 +154,8 @@ def told(done: CommandResult) -> str:
 
 def summary(report: TestReport) -> str:
     """One line: what passed and what did not."""
+    if stillborn(report):
+        return "the tests cannot be started"
     totals = {name: n for name, n in report.totals.items() if n}
     return ", ".join(f"{n} {name}" for name, n in totals.items()) or "no tests collected"
 
@@ -164,6 +169,8 @@ def described(report: TestReport) -> dict[str, JSON]:
         nonpassing[error.id] = "error"
     found: list[JSON] = [_group(g, report) for g in groups(report.tests.values())]
     broken: list[JSON] = [_collect_error(e.id, e.failure) for e in report.collect_errors]
+    if stillborn(report):
+        broken.append(_not_started(report))
     shown: list[JSON] = [*broken, *found][:GROUPS_MAX]
     return {
         "runner": report.runner,
@@ -213,6 +220,29 @@ def _group(group: Group, report: TestReport) -> dict[str, JSON]:
         "tests": tests,
         "failure": failure_json(failure),
         "lines": ranked,
+    }
+
+
+def stillborn(report: TestReport) -> bool:
+    """Whether the runner itself broke before any test: a missing plugin, a bad option, a broken conftest."""
+    return not report.tests and not report.collect_errors and report.exit_code not in (0, NO_TESTS)
+
+
+def _not_started(report: TestReport) -> dict[str, JSON]:
+    said = [line.removeprefix("INTERNALERROR>").strip() for line in report.output_tail.splitlines()]
+    named = [line for line in said if _NAMED.match(line)]
+    last = next((line for line in reversed(named or said) if line), report.problem or "it said nothing")
+    failure = Failure("", last, "", 0, (), report.output_tail)
+    return {
+        "id": "test:runner",
+        "kind": "test",
+        "title": f"{report.runner} cannot start",
+        "path": "",
+        "line": 0,
+        "message": last[:TEXT_MAX],
+        "tests": [],
+        "failure": failure_json(failure),
+        "why": f"{last[:110]} (--python EXE: an interpreter that has what the tests need)",
     }
 
 
