@@ -63,6 +63,15 @@ def test_wrong_use_ends_with_2_and_says_what_can_be_given(
     assert "help" in said.out + said.err or "COMMAND" in said.out
 
 
+@pytest.mark.parametrize(("words", "meant"), [(("audti", "."), "audit"), (("policy", "chek"), "check")])
+def test_a_slip_of_the_hand_is_named(inside: Callable[..., Said], words: tuple[str, ...], meant: str) -> None:
+    assert f"did you mean '{meant}'?" in inside(*words).err
+
+
+def test_a_word_that_is_near_nothing_gets_no_guess(inside: Callable[..., Said]) -> None:
+    assert "did you mean" not in inside("heal-everything").err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, cast
@@ -33,9 +34,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print usage and the error, exit 2."""
+        from veilig.core.suggest import nearest
+
         self.print_usage(sys.stderr)
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        meant = nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else None
+        fix = f"did you mean {meant!r}? " if meant else ""
         self.exit(
-            EXIT_USAGE, f"{self.prog}: {message}\n  fix: `{self.prog} --help` lists what can be given\n"
+            EXIT_USAGE, f"{self.prog}: {message}\n  fix: {fix}`{self.prog} --help` lists what can be given\n"
         )
 
 
