@@ -11,7 +11,7 @@ _PROJECT = '[project]\nname = "mini"\nversion = "1"\n'
 
 DEPENDENCIES = (
     Case("dependency", "imported but not declared",
-         {**INI, "requirements.txt": "packaging>=23\n", "app.py": "import idna\n\n\ndef add(a, b):\n    return a + b\n", "tests/test_app.py": _TEST}),
+         {**INI, "requirements.txt": "packaging>=23\n", "app.py": "import bs4\n\n\ndef add(a, b):\n    return a + b\n", "tests/test_app.py": _TEST}),
     Case("dependency", "vulnerable pin", {**INI, **_BASE, "requirements.txt": "requests==2.19.1\n"}, r"\+requests=="),
     Case("dependency", "vulnerable pin in pyproject",
          {**INI, **_BASE, "pyproject.toml": _PROJECT + 'dependencies = ["jinja2==2.10"]\n'}, r"jinja2==[23]"),

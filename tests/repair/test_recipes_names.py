@@ -100,7 +100,9 @@ def test_a_module_that_shadows_the_standard_library_is_named() -> None:
     context = Context(
         {"random.py": "import random\nrandom.choice\n"}, Failure("AttributeError", message, "random.py", 2)
     )
-    assert any(isinstance(item, Advice) and "random.py" in item.text for item in imports.propose(context))
+    assert any(
+        isinstance(item, Proposal) and "random.py" in item.decision for item in imports.propose(context)
+    )
 
 
 def test_a_traceback_is_read_with_its_frames() -> None:

@@ -11,6 +11,7 @@ from veilig.repair.recipes import (
     crash,
     declared,
     deployment,
+    gone,
     imports,
     moved_names,
     names,
@@ -33,6 +34,7 @@ def propose(context: Context) -> list[Proposal | Advice]:
     if context.failure is not None:
         found += moved_names.propose(context)
         found += coroutines.propose(context)
+        found += gone.propose(context)
         found += imports.propose(context)
         found += names.propose(context)
         found += declared.propose(context)

@@ -4,7 +4,8 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 
-from veilig.repair.recipes import crash_values
+from veilig.repair.edit import Edit
+from veilig.repair.recipes import crash_values, slips
 from veilig.repair.recipes.crash_site import Draft, Function, Site, site_of
 from veilig.repair.recipes.import_edits import import_edit
 from veilig.repair.recipes.nearest import nearest
@@ -176,11 +177,31 @@ def _naive(site: Site, _: re.Match[str]) -> Iterator[Draft]:
         yield f"{name}() -> {text}", (site.put(node, text), *more), 1.2
 
 
+# --- numbers and fields ----------------------------------------------------------------------------
+
+
+def _field(site: Site, match: re.Match[str]) -> Iterator[Draft]:
+    yield from slips.of_field(site, match[1])
+
+
+def _whole(site: Site, _: re.Match[str]) -> Iterator[Draft]:
+    """A division that is meant to give a whole number."""
+    for node in site.nodes(ast.BinOp):
+        if isinstance(node.op, ast.Div):
+            left, right = site.lines.span(node.left)[1], site.lines.span(node.right)[0]
+            between = site.lines.text[left:right]
+            if between.count("/") == 1:
+                at = left + between.index("/")
+                yield "divides to a whole number", (Edit(site.path, at, at + 1, "//"),), 1.0
+
+
 _BY_MESSAGE: tuple[tuple[str, Callable[[Site, re.Match[str]], Iterator[Draft]]], ...] = (
     (r"NoneType", _none),
     (r"IndexError: ", _empty),
     (r"ZeroDivisionError: ", _zero),
     (r"UnboundLocalError: .*local variable '(\w+)'", _local),
     (r"offset-naive and offset-aware", _naive),
+    (r"mutable default <class '(\w+)'> for field", _field),
+    (r"indices must be integers or slices, not float|'float' object cannot be interpreted", _whole),
     *crash_values.BY_MESSAGE,
 )

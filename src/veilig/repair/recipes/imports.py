@@ -27,7 +27,7 @@ def propose(context: Context) -> list[Proposal | Advice]:
     missing = re.search(r"No module named '([\w.]+)'", failure.message)
     if "circular import" in failure.message or "partially initialized" in failure.message:
         found += _circular(context)
-        found += _shadow(context)
+    found += _shadow(context)
     if name:
         found += _wrong_name(context, name[1], name[2])
     elif missing:
@@ -235,9 +235,22 @@ def _into_functions(
     return [*edits, Edit(path, start, end, "")]
 
 
-def _shadow(context: Context) -> Iterator[Advice]:
-    for path in context.files:
+def _shadow(context: Context) -> Iterator[Proposal]:
+    """A project file that hides a module of the standard library which has what is missed."""
+    message = context.failure.message if context.failure else ""
+    missed = re.search(r"(?:cannot import name|has no attribute) '(\w+)'", message)
+    for path, text in context.files.items():
         name = module_of(path)
-        if name in _STDLIB and f"'{name}'" in (context.failure.message if context.failure else ""):
-            text = f"rename {path}: it stands in front of the standard library's {name}"
-            yield Advice(RECIPE, f"{path} shadows the standard library", path, 1, text)
+        if not path.endswith(".py") or name not in _STDLIB or f"'{name}'" not in message or missed is None:
+            continue
+        own = "partially initialized" in message  # it imports itself where it means the other one
+        known = missed[1] in context.exports.get(name, frozenset())
+        if missed[1] in exports(text) or not (own or known):
+            continue
+        new = f"{path.removesuffix('.py')}_own.py"
+        asks = f"under which name shall {path} go on? it stands in front of the standard library's {name}"
+        title = f"{path} hides the standard library's {name}"
+        edit = Edit(new, 0, 0, text)
+        yield Proposal(
+            RECIPE, title, path, (edit,), 0.5, Needs.TESTS, Confidence.HIGH, 1, removed=(path,), decision=asks
+        )

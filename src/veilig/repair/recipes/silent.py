@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from veilig.repair.denials_paths import is_test_path
 from veilig.repair.edit import Edit, LineMap
+from veilig.repair.recipes import slips
 from veilig.repair.recipes.crash_site import Draft, Function, Site
 from veilig.repair.recipes.crash_values import awaits
 from veilig.repair.recipes.import_edits import import_edit
@@ -58,6 +59,9 @@ def _slips(site: Site) -> Iterator[Draft]:
             yield from _default(site, node)
             yield from _return(site, node)
             yield from _open(site, node)
+            yield from slips.of_function(site, node)
+        elif isinstance(node, ast.Raise):
+            yield from slips.of_raise(site, node)
         elif isinstance(node, ast.ClassDef):
             yield from _shared(site, node)
         elif isinstance(node, ast.For):
