@@ -80,7 +80,7 @@ CASES: dict[str, tuple[int, str, str, tuple[str, ...]]] = {
     ),
     "a pipe keeps its shell": (
         78, "import os\ndef f(x):\n    os.system(f'cat {x} | wc')\n", "os.system",
-        ("import os\nimport shlex\n", "os.system(f'cat {shlex.quote(x)} | wc')"),
+        ("import os\nimport shlex\n", "os.system(f'cat {shlex.quote(str(x))} | wc')"),
     ),
     "eval": (95, "def f(x):\n    return eval(x)\n", "eval", ("import ast\n\ndef f", "ast.literal_eval(x)")),
     "path joined in flask": (
@@ -166,10 +166,9 @@ def test_a_weakness_gets_its_edit(cwe: int, before: str, mark: str, wanted: tupl
 
 
 ADVICE = {
-    "a table name is no parameter": (89, SQLITE + "def f(t):\n    cursor.execute(f'SELECT * FROM {t}')\n", "cursor.execute"),
     "a command from outside": (78, "import os\ndef f(x):\n    os.system(x)\n", "os.system"),
     "a query that is used twice": (
-        89, SQLITE + "def f(a):\n    q = f'SELECT {a}'\n    print(q)\n    cursor.execute(q)\n", "cursor.execute(q)"),
+        89, SQLITE + "def f(a):\n    q = f'SELECT 1 WHERE x = {a}'\n    print(q)\n    cursor.execute(q)\n", "cursor.execute(q)"),
     "exec": (94, "def f(x):\n    exec(x)\n", "exec"),
     "pickle": (502, "import pickle\nx = pickle.loads(b'')\n", "pickle.loads"),
     "a URL from outside": (918, "import requests\nrequests.get(u, timeout=1)\n", "requests.get"),
@@ -182,6 +181,14 @@ def test_where_no_edit_is_right_there_is_advice(cwe: int, text: str, mark: str) 
     (advice,) = propose(finding(cwe, text, mark), {"app.py": text})
     assert isinstance(advice, Advice)
     assert advice.text
+
+
+def test_a_name_of_a_table_is_looked_up_in_a_list_that_a_person_fills() -> None:
+    text = SQLITE + "def f(t):\n    cursor.execute(f'SELECT * FROM {t}')\n"
+    (item,) = propose(finding(89, text, "cursor.execute"), {"app.py": text})
+    assert isinstance(item, Proposal)
+    assert item.decision
+    assert "    if t not in ALLOWED_COLUMNS:\n        raise" in item.patch().apply({"app.py": text})["app.py"]
 
 
 def test_a_credential_is_never_moved_without_a_decision() -> None:

@@ -7,10 +7,12 @@ from veilig.repair.edit import BOM, EditError
 from veilig.repair.recipes import weakness_access as access
 from veilig.repair.recipes import weakness_cipher as cipher
 from veilig.repair.recipes import weakness_command as command
+from veilig.repair.recipes import weakness_credential as credential
 from veilig.repair.recipes import weakness_crypto as crypto
 from veilig.repair.recipes import weakness_data as data
 from veilig.repair.recipes import weakness_exposure as exposure
 from veilig.repair.recipes import weakness_failure as failure
+from veilig.repair.recipes import weakness_filter as filters
 from veilig.repair.recipes import weakness_handle as handle
 from veilig.repair.recipes import weakness_input as inputs
 from veilig.repair.recipes import weakness_keys as keys
@@ -35,7 +37,7 @@ _RECIPES: Mapping[int, Callable[[Site], list[Proposal]]] = {
     79: web.escape_html,
     80: web.escape_html,
     89: sql.parameterise,
-    90: sql.escape_ldap,
+    90: filters.escape_ldap,
     94: command.literal_eval,
     95: command.literal_eval,
     113: inputs.plain_header,
@@ -57,9 +59,10 @@ _RECIPES: Mapping[int, Callable[[Site], list[Proposal]]] = {
     601: web.local_redirect,
     611: data.no_entities,
     614: web.cookie_flags,
-    643: sql.xpath_variables,
+    643: filters.xpath_variables,
     732: path.file_mode,
-    798: crypto.secret_from_environment,
+    321: credential.secret_from_environment,
+    798: credential.secret_from_environment,
     1004: web.cookie_flags,
     1333: crypto.escape_pattern,
     1336: web.constant_template,

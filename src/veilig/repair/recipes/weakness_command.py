@@ -7,7 +7,6 @@ import shlex
 from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Confidence, Proposal
 from veilig.repair.recipes.weakness_site import Site, is_constant, keyword_of
-from veilig.repair.recipes.weakness_sql import wrap_values
 from veilig.repair.recipes.weakness_template import Piece, is_composed, literal, origin, pieces
 
 _SHELL_SIGNS = re.compile(r"[|&;<>$`*?~(){}\[\]\n!#\\]")
@@ -31,16 +30,84 @@ def without_shell(site: Site) -> list[Proposal]:
             edits = _as_list(site, call, name, source, f"[{', '.join(words)}]", inline=not named)
             if edits:
                 return [site.proposal("argument list instead of a shell", *edits)]
-        quoted = wrap_values(site, [source], lambda text: f"shlex.quote({text})", ("quote", "int", "float"))
-        if quoted:
-            changes = [site.replace(value, new) for value, new in quoted]
-            title = "shell words quoted: the command needs its shell"
-            return [
-                site.proposal(
-                    title, *changes, *site.add_import("shlex"), cost=2, confidence=Confidence.MEDIUM
-                )
-            ]
+        edits = quoted_words(site, source)
+        if edits:
+            return [_quoting(site, edits)]
+    for where in site.trail():
+        if where is site:
+            continue
+        for node in where.nodes(ast.JoinedStr, ast.BinOp, ast.Call):
+            edits = quoted_words(where, node) if _is_command(node) else []
+            if edits:
+                return [_quoting(where, edits)]
     return []
+
+
+def _quoting(site: Site, edits: list[Edit]) -> Proposal:
+    title = "shell words quoted: the command needs its shell"
+    return site.proposal(title, *edits, *site.add_import("shlex"), cost=2, confidence=Confidence.MEDIUM)
+
+
+def _is_command(node: ast.expr) -> bool:
+    """Text with a word and a blank before the first value: a program and its arguments."""
+    found = pieces(node)
+    return bool(found) and is_composed(found) and " " in found[0].text
+
+
+def quoted_words(site: Site, node: ast.expr) -> list[Edit]:
+    """Edits that put shlex.quote() around each value, in place of the quotes that stand around it.
+
+    Empty when a value stands inside a longer quoted text, where quoting it would not protect.
+    """
+    found = pieces(node)
+    if found is None or not is_composed(found):
+        return []
+    edits: list[Edit] = []
+    open_quote = ""
+    for index, piece in enumerate(found):
+        if piece.value is None:
+            open_quote = _open_quote(piece.text, open_quote)
+            continue
+        value = piece.value
+        if isinstance(value, ast.Call) and site.name_of(value.func).rsplit(".", 1)[-1] in (
+            "quote",
+            "int",
+            "float",
+        ):
+            continue
+        after = found[index + 1].text if index + 1 < len(found) and found[index + 1].value is None else ""
+        before = found[index - 1].text if index and found[index - 1].value is None else ""
+        if open_quote:
+            if before[-1:] != open_quote or after[:1] != open_quote or not isinstance(node, ast.JoinedStr):
+                return []
+            stripped = _without_quotes(site, value)
+            if not stripped:
+                return []
+            edits += stripped
+        text = site.source(value)
+        sure = piece.how == "+" or _is_text(site, value)
+        edits.append(site.replace(value, f"shlex.quote({text})" if sure else f"shlex.quote(str({text}))"))
+    return edits
+
+
+def _open_quote(text: str, state: str) -> str:
+    for char in text:
+        if char in "'\"":
+            state = "" if state == char else (state or char)
+    return state
+
+
+def _without_quotes(site: Site, value: ast.expr) -> list[Edit]:
+    """Edits that take away the quotes on both sides of a replacement field of an f-string."""
+    start, end = site.lines.span(value)
+    text = site.lines.text
+    head = re.search(r"(\\?['\"])\{\s*$", text[:start])
+    tail = re.match(r"\s*\}(\\?['\"])", text[end:])
+    if head is None or tail is None or head[1] != tail[1]:
+        return []
+    path = site.finding.path
+    first = Edit(path, head.start(1), head.end(1), "")
+    return [first, Edit(path, end + tail.start(1), end + tail.end(1), "")]
 
 
 def _is_shell(name: str, call: ast.Call) -> bool:
@@ -95,6 +162,8 @@ def _value(site: Site, piece: Piece) -> str:
 def _is_text(site: Site, node: ast.expr) -> bool:
     """Whether a value is certainly a str: from a request, the command line, or annotated as one."""
     value, _ = origin(site, node)
+    if isinstance(value, ast.JoinedStr) or (isinstance(value, ast.Constant) and isinstance(value.value, str)):
+        return True
     if isinstance(value, ast.Subscript):
         value = value.value
     name = site.name_of(value.func if isinstance(value, ast.Call) else value)

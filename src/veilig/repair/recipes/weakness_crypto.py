@@ -6,6 +6,9 @@ import re
 from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Confidence, Proposal
 from veilig.repair.recipes.weakness_site import Site, is_constant, keyword_of
+from veilig.repair.recipes.weakness_template import origin
+from veilig.repair.recipes.weakness_text import own_lines, removed
+from veilig.repair.recipes.weakness_values import defined, there
 
 _WEAK = frozenset({"md5", "sha1", "md4", "new", "sha", "sha224"})
 
@@ -57,69 +60,142 @@ _SECRETS = {"choice": "choice", "getrandbits": "randbits", "randbytes": "token_b
 
 def secure_random(site: Site) -> list[Proposal]:
     """`secrets` for `random`: the same numbers, from the operating system."""
-    for call in site.nodes(ast.Call):
-        module, _, function = site.name_of(call.func).rpartition(".")
-        if module == "random" and function not in ("seed", "SystemRandom", "Random"):
-            new = f"secrets.{_SECRETS.get(function, f'SystemRandom().{function}')}"
-            edits = [site.replace(call.func, new), *site.add_import("secrets")]
-            return [site.proposal(f"random.{function} -> {new}", *edits)]
-        if module == "random" and function == "Random":
-            edits = [site.replace(call, "secrets.SystemRandom()"), *site.add_import("secrets")]
-            return [
-                site.proposal("random.Random -> secrets.SystemRandom", *edits, confidence=Confidence.MEDIUM)
-            ]
-        if (module, function) == ("uuid", "uuid1"):
-            return [
-                site.proposal("uuid1 -> uuid4", site.replace(call, "uuid.uuid4()"), *site.add_import("uuid"))
-            ]
+    for where in site.trail():
+        for call in where.nodes(ast.Call):
+            found = _from_system(where, call)
+            if found:
+                return found
+    return _whole_definition(site)
+
+
+def _from_system(site: Site, call: ast.Call) -> list[Proposal]:
+    module, _, function = site.name_of(call.func).rpartition(".")
+    if module == "random" and function not in ("seed", "SystemRandom", "Random"):
+        new = f"secrets.{_SECRETS.get(function, f'SystemRandom().{function}')}"
+        edits = [site.replace(call.func, new), *site.add_import("secrets")]
+        return [site.proposal(f"random.{function} -> {new}", *edits)]
+    if module == "random" and function == "Random":
+        edits = [site.replace(call, "secrets.SystemRandom()"), *site.add_import("secrets")]
+        return [site.proposal("random.Random -> secrets.SystemRandom", *edits, confidence=Confidence.MEDIUM)]
+    if (module, function) == ("uuid", "uuid1"):
+        edits = [site.replace(call, "uuid.uuid4()"), *site.add_import("uuid")]
+        return [site.proposal("uuid1 -> uuid4", *edits)]
+    if module == "numpy.random" and function in ("randint", "choice", "random", "bytes"):
+        return []
     return []
+
+
+def _whole_definition(site: Site) -> list[Proposal]:
+    """Every use of random in the class or function around the finding, its seed taken away."""
+    tops = [
+        n
+        for n in site.tree.body
+        if isinstance(n, ast.ClassDef | ast.FunctionDef)
+        and n.lineno <= site.finding.line <= (n.end_lineno or n.lineno)
+    ]
+    scopes: list[ast.AST] = [*tops, *(n for n in site.tree.body if isinstance(n, ast.Assign))]
+    edits: list[Edit] = []
+    for node in [n for scope in scopes for n in ast.walk(scope)]:
+        name = site.name_of(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+        parent = site.parents.get(node)
+        if name == "random.seed" and isinstance(parent, ast.Call):
+            statement = site.statement(parent)
+            if own_lines(site, statement) and isinstance(statement, ast.Expr):
+                edits.append(removed(site, statement))
+        elif name == "random.Random" and isinstance(parent, ast.Call):
+            edits.append(site.replace(parent, "secrets.SystemRandom()"))
+        elif re.fullmatch(r"random\.[a-z]\w+", name):
+            method = name.partition(".")[2]
+            edits.append(site.replace(node, f"secrets.{_SECRETS.get(method, f'SystemRandom().{method}')}"))
+    if not edits:
+        return []
+    return [site.proposal("secrets for random", *edits, *site.add_import("secrets"))]
 
 
 def verify_tls(site: Site) -> list[Proposal]:
     """Certificates are checked: verify=True, CERT_REQUIRED, check_hostname, the default context."""
     for call in site.nodes(ast.Call):
         name = site.name_of(call.func)
-        verify = keyword_of(call, "verify")
-        if verify is not None and is_constant(verify, False):
-            return [site.proposal("verify=False -> True", site.replace(verify, "True"))]
+        for keyword in ("verify", "ssl", "verify_ssl", "check_hostname", "verify_certs", "tls_verify"):
+            value = keyword_of(call, keyword)
+            found = _switched_on(site, value, keyword) if value is not None else []
+            if found:
+                return found
         if name.endswith(("_create_unverified_context", "_create_stdlib_context")):
             edits = [site.replace(call.func, "ssl.create_default_context"), *site.add_import("ssl")]
             return [site.proposal("ssl.create_default_context()", *edits)]
         required = keyword_of(call, "cert_reqs")
         if required is not None:
             new = '"CERT_REQUIRED"' if isinstance(required, ast.Constant) else "ssl.CERT_REQUIRED"
-            return [site.proposal("CERT_REQUIRED", site.replace(required, new))]
-        for keyword in ("ssl", "verify_ssl"):
-            value = keyword_of(call, keyword)
-            if value is not None and is_constant(value, False):
-                return [site.proposal(f"{keyword}=False -> True", site.replace(value, "True"))]
+            imports = () if isinstance(required, ast.Constant) else site.add_import("ssl")
+            return [site.proposal("CERT_REQUIRED", site.replace(required, new), *imports)]
         if name.endswith(("AutoAddPolicy", "WarningPolicy")):
             end = site.source(call.func).rpartition(".")
             edit = site.replace(call.func, f"{end[0]}{end[1]}RejectPolicy")
             return [site.proposal("unknown host keys are refused", edit, confidence=Confidence.MEDIUM)]
+        policy = next(
+            (a for a in call.args if site.name_of(a).endswith(("AutoAddPolicy", "WarningPolicy"))), None
+        )
+        if policy is not None:
+            edit = site.replace(policy, re.sub(r"\w+Policy$", "RejectPolicy", site.source(policy)))
+            return [site.proposal("unknown host keys are refused", edit, confidence=Confidence.MEDIUM)]
     for node in site.nodes(ast.Assign):
-        target = node.targets[0]
-        if isinstance(target, ast.Attribute) and target.attr == "verify" and is_constant(node.value, False):
-            return [site.proposal("verify = True", site.replace(node.value, "True"))]
-        if (
-            isinstance(target, ast.Attribute)
-            and target.attr == "check_hostname"
-            and is_constant(node.value, False)
-        ):
-            return [site.proposal("check_hostname = True", site.replace(node.value, "True"))]
-        if isinstance(target, ast.Attribute) and target.attr == "verify_mode":
-            return [site.proposal("CERT_REQUIRED", site.replace(node.value, "ssl.CERT_REQUIRED"))]
-        if site.source(node.value).endswith("_create_unverified_context"):
-            edit = site.replace(node.value, "ssl.create_default_context")
-            return [site.proposal("ssl.create_default_context", edit)]
+        found = _assigned_off(site, node)
+        if found:
+            return found
+    return _off_elsewhere(site)
+
+
+def _switched_on(site: Site, value: ast.expr, name: str) -> list[Proposal]:
+    place = defined(site, value)
+    if place is None or not is_constant(place[1], False):
+        return []
+    return [site.proposal(f"{name}=False -> True", there(place).replace(place[1], "True"))]
+
+
+def _assigned_off(site: Site, node: ast.Assign) -> list[Proposal]:
+    target = node.targets[0]
+    last = target.attr if isinstance(target, ast.Attribute) else ""
+    if last in ("verify", "check_hostname"):
+        found = _switched_on(site, node.value, last)
+        if found:
+            return found
+    if last == "verify_mode":
+        edits = [site.replace(node.value, "ssl.CERT_REQUIRED"), *site.add_import("ssl")]
+        return [site.proposal("CERT_REQUIRED", *edits)]
+    if site.source(node.value).endswith("_create_unverified_context"):
+        edits = [site.replace(node.value, "ssl.create_default_context"), *site.add_import("ssl")]
+        return [site.proposal("ssl.create_default_context", *edits)]
+    return []
+
+
+def _off_elsewhere(site: Site) -> list[Proposal]:
+    """The setting or argument that switched the check off in another file of the project."""
+    for path, text in sorted(site.files.items()):
+        if not path.endswith(".py") or not re.search(r"(?i)verify\w*\s*(: *bool)?\s*=", text):
+            continue
+        where = site.at_line(path, 1)
+        for node in ast.walk(where.tree) if where is not None else ():
+            if isinstance(node, ast.keyword) and node.arg in (
+                "verify",
+                "verify_ssl",
+                "verify_tls",
+                "ssl_verify",
+            ):
+                assert where is not None
+                found = _switched_on(where, node.value, node.arg)
+                if found:
+                    return found
     return []
 
 
 def constant_time(site: Site) -> list[Proposal]:
-    """hmac.compare_digest() for == and != on secrets."""
+    """hmac.compare_digest() for == and != on secrets; as bytes, since text with other letters raises."""
     for node in site.nodes(ast.Compare):
         if len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq | ast.NotEq):
-            left, right = site.source(node.left), site.source(node.comparators[0])
+            sides = [node.left, node.comparators[0]]
+            as_text = any(_comes_as_text(site, side) for side in sides)
+            left, right = (_as_bytes(site, side) if as_text else site.source(side) for side in sides)
             negation = "not " if isinstance(node.ops[0], ast.NotEq) else ""
             edits = [
                 site.replace(node, f"{negation}hmac.compare_digest({left}, {right})"),
@@ -127,6 +203,35 @@ def constant_time(site: Site) -> list[Proposal]:
             ]
             return [site.proposal("hmac.compare_digest()", *edits, confidence=Confidence.MEDIUM)]
     return []
+
+
+_REQUEST = re.compile(
+    r"(^|\.)request\.(headers|args|form|cookies|values|GET|POST|META|COOKIES|query)\b|^os\.environ"
+)
+
+
+def _comes_as_text(site: Site, node: ast.expr) -> bool:
+    value, _ = origin(site, node)
+    inner = (
+        value.func
+        if isinstance(value, ast.Call)
+        else value.value
+        if isinstance(value, ast.Subscript)
+        else value
+    )
+    return _REQUEST.search(site.name_of(inner)) is not None
+
+
+def _as_bytes(site: Site, node: ast.expr) -> str:
+    text = site.source(node)
+    value, _ = origin(site, node)
+    absent = (
+        isinstance(value, ast.Call) and site.name_of(value.func).endswith(".get") and len(value.args) == 1
+    )
+    if absent:
+        return f'({text} or "").encode()'
+    simple = isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call)
+    return f"{text}.encode()" if simple else f"({text}).encode()"
 
 
 _NETWORK = re.compile(
@@ -141,38 +246,6 @@ def add_timeout(site: Site) -> list[Proposal]:
         if _NETWORK.search(name) and not name.startswith("os."):
             return [site.proposal("timeout=10 seconds", site.set_keyword(call, "timeout", "10"))]
     return []
-
-
-def secret_from_environment(site: Site) -> list[Proposal]:
-    """The credential comes from the environment; where it lives then is a person's decision."""
-    for node in site.nodes(ast.Constant):
-        if not isinstance(node.value, str) or len(node.value) < 3:
-            continue
-        name = _owner(site, node)
-        if not name or isinstance(site.parents.get(node), ast.JoinedStr):
-            continue
-        variable = re.sub(r"\W+", "_", name).upper().strip("_")
-        edits = [site.replace(node, f'os.environ["{variable}"]'), *site.add_import("os")]
-        question = f"where does the secret live? {variable} must be set there, and the old one be revoked"
-        title = f"credential from the environment: {variable}"
-        return [site.proposal(title, *edits, cost=2, confidence=Confidence.MEDIUM, decision=question)]
-    return []
-
-
-def _owner(site: Site, node: ast.Constant) -> str:
-    parent = site.parents.get(node)
-    if isinstance(parent, ast.Assign | ast.AnnAssign):
-        target = parent.targets[0] if isinstance(parent, ast.Assign) else parent.target
-        if isinstance(target, ast.Subscript):
-            return site.source(target.slice).strip("'\"")
-        return site.source(target).rsplit(".", 1)[-1]
-    if isinstance(parent, ast.keyword) and parent.arg:
-        return parent.arg
-    if isinstance(parent, ast.Dict):
-        for key, value in zip(parent.keys, parent.values, strict=True):
-            if value is node and isinstance(key, ast.Constant):
-                return str(key.value)
-    return ""
 
 
 def escape_pattern(site: Site) -> list[Proposal]:

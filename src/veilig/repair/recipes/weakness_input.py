@@ -5,9 +5,9 @@ import re
 
 from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Confidence, Proposal
+from veilig.repair.recipes.weakness_filter import wrap_values
 from veilig.repair.recipes.weakness_settings import constant_named
 from veilig.repair.recipes.weakness_site import Site, keyword_of
-from veilig.repair.recipes.weakness_sql import wrap_values
 from veilig.repair.recipes.weakness_template import literal, values_of
 from veilig.repair.recipes.weakness_text import above_definition, own_lines, refusal
 

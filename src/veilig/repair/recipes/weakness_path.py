@@ -1,11 +1,14 @@
 """How does a file access stay inside its folder, and a file get safe modes (CWE-22, 377, 732)?"""
 
 import ast
+import re
 
 from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Confidence, Proposal
 from veilig.repair.recipes.weakness_site import Site, is_constant
 from veilig.repair.recipes.weakness_template import origin, pieces
+from veilig.repair.recipes.weakness_text import after, own_lines, refusal
+from veilig.repair.recipes.weakness_values import module_value
 
 _SINKS = (
     "open", "send_file", "remove", "unlink", "rmtree", "read_text", "read_bytes", "write_text", "write_bytes",
@@ -23,11 +26,56 @@ def guard_path(site: Site) -> list[Proposal]:
         name = site.name_of(call.func)
         if name.rsplit(".", 1)[-1] in _SINKS:
             nodes: list[ast.expr] = list(call.args[:1])
+            nodes += [
+                item.value for item in call.keywords if item.arg in ("path", "file", "filename", "name")
+            ]
             if isinstance(call.func, ast.Attribute) and not isinstance(call.func.value, ast.Constant):
                 nodes.append(call.func.value)
             for node in nodes:
                 found += _joined(site, call, name, node)
+    for where in site.trail() if not found else ():
+        for node in where.nodes(ast.Assign, ast.Return, ast.Call) if where is not site else ():
+            found += _composed(where, node)
+        if found:
+            break
     return found
+
+
+def _composed(site: Site, node: ast.Assign | ast.Return | ast.Call) -> list[Proposal]:
+    """A guard behind `path = folder / name`, or before `return folder / name`."""
+    value = node if isinstance(node, ast.Call) else node.value
+    parts = _base_and_rest(site, value) if value is not None else None
+    if value is None or parts is None:
+        return []
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and own_lines(site, node):
+        refuse, imports = _refusal(site)
+        rows = [f"if not {_inside(site, node.targets[0].id, value, parts[0])}:", f"    {refuse}"]
+        edits = [after(site, node, rows), *site.add_import("pathlib", "Path"), *imports]
+        return [site.proposal(f"resolve() and is_relative_to({parts[0]})", *edits, cost=1.3)]
+    guard = _guard(site, value, value, parts[0], named=False)
+    return [guard] if guard else []
+
+
+def _inside(site: Site, variable: str, source: ast.expr, base: str) -> str:
+    """Source of the question whether a path lies in its folder."""
+    resolved = (
+        isinstance(source, ast.Call)
+        and isinstance(source.func, ast.Attribute)
+        and source.func.attr == "resolve"
+    )
+    left = variable if resolved else f"Path({variable}).resolve()"
+    return f"{left}.is_relative_to({_folder(site, base)})"
+
+
+def _folder(site: Site, base: str) -> str:
+    """The folder itself where the source shows it resolved, else resolved now."""
+    value = module_value(site, base) if base.isidentifier() else None
+    text = site.source(value) if value is not None else ""
+    return (
+        base
+        if re.search(r"\.resolve\(\)(\.parent|\s*/\s*['\"][\w/-]+['\"])?$", text)
+        else f"Path({base}).resolve()"
+    )
 
 
 def _archive(site: Site) -> list[Proposal]:
@@ -46,11 +94,25 @@ def _base_and_rest(site: Site, node: ast.expr) -> tuple[str, str] | None:
     """(source of the folder, source of what is put behind it) of a joined path."""
     if isinstance(node, ast.Call):
         name = site.name_of(node.func)
+        method = node.func if isinstance(node.func, ast.Attribute) and not node.args else None
+        if method is not None and method.attr in ("resolve", "absolute", "expanduser", "as_posix"):
+            return _base_and_rest(site, origin(site, method.value)[0])
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "joinpath" and node.args:
+            rest = ", ".join(site.source(arg) for arg in node.args)
+            return site.source(node.func.value), rest
         if name in ("os.path.join", "pathlib.Path") and len(node.args) >= 2:
             rest = ", ".join(site.source(arg) for arg in node.args[1:])
             return site.source(node.args[0]), rest
-        if name in ("str", "pathlib.Path", "os.path.abspath", "os.path.normpath") and len(node.args) == 1:
-            return _base_and_rest(site, node.args[0])
+        plain = (
+            "str",
+            "pathlib.Path",
+            "os.path.abspath",
+            "os.path.normpath",
+            "os.path.realpath",
+            "os.fspath",
+        )
+        if name in plain and len(node.args) == 1:
+            return _base_and_rest(site, origin(site, node.args[0])[0])
         if name == "werkzeug.utils.safe_join" or name.endswith("safe_join"):
             return None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -92,13 +154,7 @@ def _joined(site: Site, call: ast.Call, name: str, node: ast.expr) -> list[Propo
 
 def _refusal(site: Site) -> tuple[str, tuple[Edit, ...]]:
     """The statement that refuses a request in the framework of this file."""
-    if site.uses("flask"):
-        return "abort(404)", site.add_import("flask", "abort")
-    if site.uses("fastapi"):
-        return "raise HTTPException(404)", site.add_import("fastapi", "HTTPException")
-    if site.uses("django"):
-        return "raise Http404", site.add_import("django.http", "Http404")
-    return 'raise ValueError("the path leaves its folder")', ()
+    return refusal(site, 404, "the path leaves its folder", "ValueError")
 
 
 def _guard(site: Site, node: ast.expr, source: ast.expr, base: str, *, named: bool) -> Proposal | None:
@@ -110,7 +166,7 @@ def _guard(site: Site, node: ast.expr, source: ast.expr, base: str, *, named: bo
     variable = site.source(node) if named else site.free_name("safe_path")
     rows = [] if named else [f"{variable} = {site.source(source)}"]
     rows += [
-        f"if not Path({variable}).resolve().is_relative_to(Path({base}).resolve()):",
+        f"if not {_inside(site, variable, source, base)}:",
         f"    {refuse}",
     ]
     before = site.before(statement, rows)

@@ -112,6 +112,11 @@ def refusal(site: Site, status: int, text: str, error: str = "PermissionError") 
         return f"abort({status})", site.add_import("flask", "abort")
     if site.uses("fastapi"):
         return f"raise HTTPException({status})", site.add_import("fastapi", "HTTPException")
+    if site.names.get("web") == "aiohttp.web":
+        known = {400: "HTTPBadRequest", 401: "HTTPUnauthorized", 403: "HTTPForbidden", 404: "HTTPNotFound"}
+        return f"raise web.{known[status]}", ()
+    if site.uses("django") and status == 404:
+        return "raise Http404", site.add_import("django.http", "Http404")
     if site.uses("django") and status in (401, 403):
         return "raise PermissionDenied", site.add_import("django.core.exceptions", "PermissionDenied")
     if site.uses("django"):

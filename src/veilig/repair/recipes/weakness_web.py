@@ -6,8 +6,8 @@ from veilig.repair.edit import Edit
 from veilig.repair.recipes import weakness_settings as settings
 from veilig.repair.recipes.proposal import Confidence, Proposal
 from veilig.repair.recipes.weakness_site import Site, is_constant, keyword_of
-from veilig.repair.recipes.weakness_sql import wrap_values
-from veilig.repair.recipes.weakness_template import is_composed, literal, origin, pieces
+from veilig.repair.recipes.weakness_template import is_composed, literal, origin, pieces, values_of
+from veilig.repair.recipes.weakness_values import module_value
 
 _ESCAPED = (
     "escape",
@@ -25,46 +25,93 @@ _MARKUP = ("Markup", "mark_safe", "SafeString")
 
 def escape_html(site: Site) -> list[Proposal]:
     """escape() around each value that goes into HTML, or instead of Markup() around the whole."""
+    found: list[Proposal] = []
+    for where in site.trail():
+        found += _escaped(where, sink=where is site)
+    # The first place where the value meets the markup is the right one: later ones hold whole pages.
+    return sorted(found, key=lambda item: item.cost)
+
+
+def _escaped(site: Site, *, sink: bool) -> list[Proposal]:
     nodes: list[ast.expr] = []
-    for call in site.nodes(ast.Call):
+    for call in site.nodes(ast.Call) if sink else ():
         name = site.name_of(call.func).rsplit(".", 1)[-1]
         if name == "Environment" and not is_constant(keyword_of(call, "autoescape"), True):
             return [site.proposal("autoescape=True", site.set_keyword(call, "autoescape", "True"))]
         if name in _MARKUP and len(call.args) == 1:
             source, _ = origin(site, call.args[0])
-            if is_composed(pieces(source)):
+            if values_of(site, call.args[0]):
                 nodes.append(call.args[0])
             elif not isinstance(source, ast.Constant):
                 function, imports = _escape(site)
                 title = f"{name}() -> escape()"
                 return [site.proposal(title, site.replace(call.func, function), *imports)]
         elif name in ("make_response", "Response", "HTMLResponse", "HttpResponse", "write"):
-            nodes += [
-                *call.args[:1],
-                *(item.value for item in call.keywords if item.arg in ("content", "response")),
-            ]
+            named = ("content", "response", "text", "body")
+            nodes += [*call.args[:1], *(item.value for item in call.keywords if item.arg in named)]
     for statement in site.nodes(ast.Return):
         value = statement.value
         if isinstance(value, ast.Tuple) and value.elts:
             value = value.elts[0]
         if value is not None:
             nodes.append(value)
-    nodes += [node.value for node in site.nodes(ast.Assign)]
+    nodes += [node.value for node in site.nodes(ast.Assign, ast.AugAssign)]
+    nodes += [arg for call in site.nodes(ast.Call) for arg in call.args if not sink]
     function, imports = _escape(site)
-    found = wrap_values(site, nodes, lambda text: _wrapped(function, text), _ESCAPED)
-    if found:
-        edits = [site.replace(value, new) for value, new in found]
-        return [site.proposal(f"{function}() around {len(found)} value(s) in HTML", *edits, *imports)]
-    for node in nodes:
+    for node in nodes if sink else [node for node in nodes if _is_markup(site, node, 0)]:
+        leaves = dict.fromkeys(_leaves(site, node, 0))
+        if leaves:
+            edits = [site.replace(leaf, _wrapped(function, site.source(leaf))) for leaf in leaves]
+            title = f"{function}() around {len(edits)} value(s) in HTML"
+            cost = 1.0 if sink else 1.2
+            return [site.proposal(title, *edits, *imports, cost=cost)]
+    for node in nodes if sink else ():
         plain = isinstance(node, ast.Name | ast.Subscript) or (
             isinstance(node, ast.Call) and ".get" in site.name_of(node.func)
         )
-        if plain:
+        if plain and not _is_markup(site, node, 0):
             edit = site.replace(node, _wrapped(function, site.source(node)))
-            return [
-                site.proposal(f"{function}() around the value", edit, *imports, confidence=Confidence.MEDIUM)
-            ]
+            title = f"{function}() around the value"
+            return [site.proposal(title, edit, *imports, cost=1.5, confidence=Confidence.MEDIUM)]
     return []
+
+
+def _leaves(site: Site, node: ast.expr, depth: int) -> list[ast.expr]:
+    """The values inside a page that are not themselves pieces of markup put together here."""
+    source, _ = origin(site, node)
+    if isinstance(source, ast.IfExp):
+        return [*_leaves(site, source.body, depth), *_leaves(site, source.orelse, depth)]
+    if isinstance(source, ast.Call) and isinstance(source.func, ast.Attribute) and source.func.attr == "join":
+        inner = source.args[0] if source.args else None
+        if isinstance(inner, ast.GeneratorExp | ast.ListComp):
+            return _leaves(site, inner.elt, depth + 1)
+    found: list[ast.expr] = []
+    for value in values_of(site, node):
+        if depth < 4 and _is_markup(site, value, 0):
+            found += _leaves(site, value, depth + 1)
+        elif not isinstance(value, ast.Constant) and not _harmless(site, value):
+            found.append(value)
+    return found
+
+
+def _harmless(site: Site, node: ast.expr) -> bool:
+    value, _ = origin(site, node)
+    name = site.name_of(value.func).rsplit(".", 1)[-1] if isinstance(value, ast.Call) else ""
+    inner = value.args[0] if name == "str" and isinstance(value, ast.Call) and value.args else None
+    return name in _ESCAPED or (inner is not None and _harmless(site, inner))
+
+
+def _is_markup(site: Site, node: ast.expr, depth: int) -> bool:
+    """Whether a value is text that this file puts together with tags in it."""
+    source, _ = origin(site, node)
+    if isinstance(source, ast.Call) and isinstance(source.func, ast.Attribute) and source.func.attr == "join":
+        parts: list[ast.expr] = list(source.args[:1])
+        if parts and isinstance(parts[0], ast.GeneratorExp | ast.ListComp):
+            parts = [parts[0].elt]
+        return depth < 4 and any(_is_markup(site, part, depth + 1) for part in parts)
+    texts = [n for n in ast.walk(source) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    put = isinstance(source, ast.JoinedStr | ast.BinOp | ast.Constant | ast.Call | ast.IfExp)
+    return put and any("<" in str(n.value) for n in texts)
 
 
 def _escape(site: Site) -> tuple[str, tuple[Edit, ...]]:
@@ -117,6 +164,33 @@ def constant_template(site: Site) -> list[Proposal]:
         if "{{ " in text and site.lines.span(source)[0] < site.lines.span(source)[1]:
             edits.append(site.replace(source, literal(text)))
             return [site.proposal("constant template, values as context", *edits)]
+    return _layout(site)
+
+
+def _layout(site: Site) -> list[Proposal]:
+    """`render_template_string(LAYOUT % value)`: the layout names the variable, the value is context."""
+    for call in site.calls(suffix=("render_template_string",)):
+        source, named = origin(site, call.args[0]) if call.args else (None, False)
+        if not isinstance(source, ast.BinOp) or not isinstance(source.op, ast.Mod) or named:
+            continue
+        left = source.left
+        if not isinstance(left, ast.Name):
+            continue
+        layout = module_value(site, left.id)
+        if not isinstance(layout, ast.Constant) or not isinstance(layout.value, str):
+            continue
+        values = list(source.right.elts) if isinstance(source.right, ast.Tuple) else [source.right]
+        read = [n for n in ast.walk(site.tree) if isinstance(n, ast.Name) and n.id == left.id]
+        raw = site.source(layout)
+        if len(read) != 2 or raw.count("%s") != len(values) or raw.count("%") != len(values):
+            continue
+        edits = [site.replace(source, left.id)]
+        for value in values:
+            name = value.id if isinstance(value, ast.Name) else "value"
+            raw = raw.replace("%s", f"{{{{ {name} }}}}", 1)
+            edits.append(site.set_keyword(call, name, site.source(value)))
+        edits.append(site.replace(layout, raw))
+        return [site.proposal("the layout names the variable", *edits)]
     return []
 
 
