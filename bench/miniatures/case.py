@@ -40,7 +40,7 @@ def read(path: Path) -> tuple[Case, ...]:
     """The cases of a text file.
 
     `=== KIND: NAME` begins a case, a line `right: PATTERN` may follow; `--- PATH` begins a file,
-    `--- (hidden)` the hidden test, and `--- (commit) SUBJECT` ends an older state made up of the files above it.
+    `--- (hidden)` the hidden test, and `--- (commit) SUBJECT` makes an older state of the files above it.
     """
     parts = re.split(r"^=== (\w+): (.+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return tuple(_case(*part) for part in zip(parts[1::3], parts[2::3], parts[3::3], strict=True))

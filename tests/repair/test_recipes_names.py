@@ -7,7 +7,7 @@ import pytest
 from veilig.repair.recipes import imports, moved_names, names
 from veilig.repair.recipes.failure import parse_failure
 from veilig.repair.recipes.nearest import distance, nearest
-from veilig.repair.recipes.proposal import Advice, Context, Failure, Frame, Proposal
+from veilig.repair.recipes.proposal import Context, Failure, Frame, Proposal
 
 
 def repaired(files: dict[str, str], failure: Failure) -> list[dict[str, str]]:
