@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 from veilig.audit.finding import Finding, Notice, Suppressed
 
-COMMENT = re.compile(r"#\s*veilig:\s*ignore\[([^\]]*)\](.*)$")
+COMMENT = re.compile(r"(?:#|//)\s*veilig:\s*ignore\[([^\]]*)\](.*)$")
 _REASON = re.compile(r"reason=(.*?)(?=\s+until=|\s*$)")
 _UNTIL = re.compile(r"until=(\S+)")
 
@@ -45,7 +45,7 @@ def _comment_for(finding: Finding, lines: Sequence[str]) -> tuple[int, str] | No
         if not 0 < line <= len(lines):
             continue
         text = lines[line - 1]
-        if line == finding.line - 1 and not text.lstrip().startswith("#"):
+        if line == finding.line - 1 and not text.lstrip().startswith(("#", "//")):
             continue
         match = COMMENT.search(text)
         if match is None:

@@ -23,7 +23,7 @@ DEPENDENCY_FORMS = {"openvex": ".openvex.json", "cyclonedx": ".cdx.json"}
 def options(parser: argparse.ArgumentParser) -> None:
     """What `audit` takes."""
     parser.description = (
-        "Report weaknesses in Python code and vulnerable pinned dependencies. Each folder is copied and "
+        "Report weaknesses in code and manifests, and vulnerable pinned dependencies. Each folder is copied and "
         "read behind the wall, without network; nothing of it is imported, run or changed."
     )
     parser.epilog = (

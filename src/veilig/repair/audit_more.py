@@ -7,6 +7,7 @@ from typing import Any
 from veilig.audit.advisories import VulnerablePin
 from veilig.audit.dependencies_edges import chains, imported_names, reach
 from veilig.audit.finding import Finding, Report
+from veilig.audit.languages.scan import scan_texts
 from veilig.audit.patch_apply import apply_diff
 from veilig.audit.patch_audit import audit_change
 from veilig.audit.scan import ScanConfig
@@ -20,6 +21,21 @@ def with_secrets(report: Report, files: Mapping[str, str], *, pattern: bool) -> 
     known |= {(s.finding.path, s.finding.line) for s in report.suppressed if s.finding.cwe == CWE}
     fresh = [f for f in scan_secrets(files, pattern=pattern) if (f.path, f.line) not in known]
     return _added(report, fresh, files)
+
+
+def with_languages(report: Report, scripts: Mapping[str, str], *, pattern: bool) -> Report:
+    """The report with what shows in scripts and manifests that are not Python."""
+    found = scan_texts(scripts, include_pattern=pattern)
+    whole = _added(report, list(found.findings), scripts)
+    return replace(
+        whole,
+        skipped=(*whole.skipped, *found.skipped),
+        incomplete=(*whole.incomplete, *found.incomplete),
+        notices=(*whole.notices, *found.notices),
+        outside_profile=(*whole.outside_profile, *found.outside_profile),
+        files=whole.files + found.files,
+        lines=whole.lines + found.lines,
+    )
 
 
 def _added(report: Report, fresh: list[Finding], files: Mapping[str, str]) -> Report:
@@ -77,6 +93,14 @@ def change_report(
     fresh = [f for path in touched for f in handles(path, touched[path])]
     fresh = [f for f in fresh if f.line in added[f.path] and (f.path, f.line) not in known]
     known |= {(f.path, f.line) for f in fresh}
+    others = scan_texts(touched, include_pattern=config.include_pattern)
+    fresh += [f for f in others.findings if f.line in added[f.path] and (f.path, f.line) not in known]
+    report = replace(
+        report,
+        skipped=(*report.skipped, *others.skipped),
+        incomplete=(*report.incomplete, *others.incomplete),
+        notices=(*report.notices, *others.notices),
+    )
     fresh += [
         f
         for f in scan_secrets(touched, pattern=config.include_pattern)
