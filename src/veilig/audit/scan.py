@@ -50,9 +50,10 @@ def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> 
     detector = Detector(config.rules, texts)
     engine = new_engine(build(modules), KNOWLEDGE, detector)
     follow(engine, lambda: time.monotonic() > deadline)
-    for module in modules.values():
+    for path, module in modules.items():
         if not module.is_test:
-            engine.incomplete.extend(look_at_shapes(module, detector, config.rules))
+            program = engine.project.programs.get(path)
+            engine.incomplete.extend(look_at_shapes(module, detector, config.rules, program))
     findings = fingerprinted(list(detector.hits.values()), texts)
     if not config.include_pattern:
         findings = [finding for finding in findings if finding.confidence is not Confidence.PATTERN]

@@ -2,19 +2,21 @@
 
 from veilig.audit.detect import Detector, Hit
 from veilig.audit.engine.run import mistake
-from veilig.audit.engine.source import ModuleInfo
+from veilig.audit.engine.source import ModuleInfo, Program
 from veilig.audit.finding import Incomplete
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import sketch
 
 
-def look_at_shapes(module: ModuleInfo, detector: Detector, rules: tuple[Rule, ...]) -> list[Incomplete]:
-    """Add what the tree of one module shows without following values.
+def look_at_shapes(
+    module: ModuleInfo, detector: Detector, rules: tuple[Rule, ...], program: Program | None = None
+) -> list[Incomplete]:
+    """Add what the tree of one module shows without following values; `program`: what it belongs to.
 
     Returns what could not be looked at, with the reason.
     """
     incomplete: list[Incomplete] = []
-    outline = sketch(module)
+    outline = sketch(module, program)
     for rule in rules:
         if rule.shape is None:
             continue

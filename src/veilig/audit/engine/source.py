@@ -262,6 +262,11 @@ class Program:
     """Modules that belong together: what one of them calls, another may define."""
 
     called: set[str] = field(default_factory=set[str])  # last names of everything called
+    mentioned: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
+    modules: list[ModuleInfo] = field(default_factory=list[ModuleInfo])
+    functions: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = field(
+        default_factory=dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]]
+    )
     methods: dict[str, list[tuple[ModuleInfo, ast.ClassDef]]] = field(
         default_factory=dict[str, list[tuple[ModuleInfo, ast.ClassDef]]]
     )
@@ -269,7 +274,10 @@ class Program:
     def add(self, module: ModuleInfo) -> None:
         """Note which names the module mentions, and which methods it defines."""
         self.called |= module.invoked
+        self.mentioned |= module.mentioned
+        self.modules.append(module)
         for node, owner in module.functions:
+            self.functions.setdefault(node.name, []).append(node)
             if owner is not None and not node.name.startswith("__"):
                 self.methods.setdefault(node.name, []).append((module, owner))
 

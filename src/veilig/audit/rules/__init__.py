@@ -9,9 +9,11 @@ from veilig.audit.rules import (
     failures,
     injection,
     keys,
+    leaks,
     logins,
     markup,
     objects,
+    outcomes,
     passwords,
     races,
     resources,
@@ -43,5 +45,7 @@ RULES: tuple[Rule, ...] = (
     *races.RULES,
     *logins.RULES,
     *markup.RULES,
+    *outcomes.RULES,
+    *leaks.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

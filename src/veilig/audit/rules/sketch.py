@@ -4,8 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from veilig.audit.engine.source import ModuleInfo, dotted
+from veilig.audit.engine.source import ModuleInfo, Program, dotted
 
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -50,14 +51,39 @@ class FunctionSketch:
                 yield node
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Sketch:
     """One module for rules that look at its shape."""
 
     module: ModuleInfo
     text: str
     web: str
+    program: Program
     functions: list[FunctionSketch] = field(default_factory=list[FunctionSketch])
+
+    def bases_of(self, owner: ast.ClassDef) -> list[str]:
+        """Names of the bases of a class, those of base classes of this module included."""
+        found: list[str] = []
+        waiting = [owner]
+        classes = {node.name: node for node in self.module.tree.body if isinstance(node, ast.ClassDef)}
+        while waiting:
+            for base in waiting.pop().bases:
+                name = dotted(base)
+                if name not in found:
+                    found.append(name)
+                    if name in classes:
+                        waiting.append(classes[name])
+        return found
+
+    def everywhere(self) -> Iterator[ast.AST]:
+        """Every node of every module of the program."""
+        for module in self.program.modules:
+            yield from ast.walk(module.tree)
+
+    @cached_property
+    def program_text(self) -> str:
+        """The text of the whole program."""
+        return "\n".join(line for module in self.program.modules for line in module.lines)
 
     def is_view(self, function: FunctionSketch) -> bool:
         """Whether requests reach the function: routed, a method of a view class, or a Django view."""
@@ -65,17 +91,19 @@ class Sketch:
             return True
         owner = function.owner
         if owner is not None:
-            bases = [dotted(base) for base in owner.bases]
-            return function.name in VIEW_METHODS and any(_VIEW_BASES.search(base) for base in bases)
+            return function.name in VIEW_METHODS and any(map(_VIEW_BASES.search, self.bases_of(owner)))
         return self.web == "django" and function.parameters[:1] == ["request"]
 
 
-def sketch(module: ModuleInfo) -> Sketch:
-    """The sketch of a parsed module. Text of comments is left out: it decides nothing."""
+def sketch(module: ModuleInfo, program: Program | None = None) -> Sketch:
+    """The sketch of a parsed module as part of its program. Comments are left out: they decide nothing."""
     text = "\n".join(module.lines)
     match = WEB.search(text)
     web = match.group(1) if match else ""
-    result = Sketch(module, text, "django" if web == "rest_framework" else web)
+    if program is None:
+        program = Program()
+        program.add(module)
+    result = Sketch(module, text, "django" if web == "rest_framework" else web, program)
     for node, owner in module.functions:
         first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
         last = node.end_lineno or node.lineno
@@ -91,6 +119,30 @@ def constants(node: ast.AST) -> Iterator[str]:
     for item in ast.walk(node):
         if isinstance(item, ast.Constant) and isinstance(item.value, str):
             yield item.value
+
+
+def names_in(function: FunctionSketch, value: ast.AST, rounds: int = 3) -> set[str]:
+    """Names and constant keys that make up the value, local variables followed back to what they hold."""
+    given: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(function.node):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    given.setdefault(target.id, []).append(node.value)
+    found: set[str] = set()
+    fresh: list[ast.AST] = [value]
+    for _ in range(rounds):
+        names: set[str] = set()
+        for item in fresh:
+            for part in ast.walk(item):
+                if isinstance(part, ast.Name | ast.Attribute | ast.Subscript):
+                    name = last_name(part)
+                    if name:
+                        names.add(name)
+        fresh = [expr for name in names - found for expr in given.get(name, ())]
+        found |= names
+    return found
 
 
 def last_name(node: ast.expr | None) -> str:
