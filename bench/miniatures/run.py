@@ -29,6 +29,7 @@ from cases_text import IMPORTS, NAMES, SYNTAX
 SETS = {
     "recipes": (*SYNTAX, *IMPORTS, *NAMES, *DEPENDENCIES, *SETTINGS, *CRASH, *HISTORY),
     "styles": read(Path(__file__).with_name("styles.txt")),
+    "unseen": read(Path(__file__).with_name("unseen.txt")),
 }
 BUDGET_S = 40
 VERDICTS = ("fixed", "different", "proposed", "not fixed")
