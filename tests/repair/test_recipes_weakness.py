@@ -85,7 +85,7 @@ CASES: dict[str, tuple[int, str, str, tuple[str, ...]]] = {
     "eval": (95, "def f(x):\n    return eval(x)\n", "eval", ("import ast\n\ndef f", "ast.literal_eval(x)")),
     "path joined in flask": (
         22, "import os\nfrom flask import Flask, request, send_file\ndef f():\n    return send_file(os.path.join('up', request.args['n']))\n",
-        "send_file(", ("send_from_directory('up', request.args['n'])", "send_file, send_from_directory"),
+        "send_file(", ("send_from_directory('up', request.args['n'])", "from flask import Flask, request, send_from_directory\n"),
     ),
     "path in open": (
         22, "import os\nBASE = 'up'\ndef f(name):\n    with open(os.path.join(BASE, name)) as file:\n        return file.read()\n", "open(os",
@@ -100,7 +100,7 @@ CASES: dict[str, tuple[int, str, str, tuple[str, ...]]] = {
     "tar": (22, "import tarfile\ndef f(t):\n    tarfile.open(t).extractall('x')\n", "tarfile.open(t)", ("extractall('x', filter=\"data\")",)),
     "markup": (
         79, "from markupsafe import Markup\ndef f(n):\n    return Markup(f'<b>{n}</b>')\n", "Markup(f",
-        ("from markupsafe import Markup, escape", "Markup(f'<b>{str(escape(n))}</b>')"),
+        ("from markupsafe import Markup, escape", "Markup(f'<b>{escape(n)}</b>')"),
     ),
     "returned page": (
         79, "from flask import request\ndef f():\n    return '<b>' + request.args['n'] + '</b>'\n", "'<b>'",
@@ -151,7 +151,7 @@ CASES: dict[str, tuple[int, str, str, tuple[str, ...]]] = {
         ("f'(uid={escape_filter_chars(n)})'", "from ldap.filter import escape_filter_chars"),
     ),
     "log": (117, "import logging\ndef f(n):\n    logging.info(f'user {n}')\n", "logging.info", ("f'user {n!r}'",)),
-    "csrf": (352, "from d import csrf_exempt\n@csrf_exempt\ndef f(r):\n    pass\n", "def f", ("csrf_exempt\ndef f(r)",)),
+    "csrf": (352, "from d import csrf_exempt\n@csrf_exempt\ndef f(r):\n    pass\n", "def f", ("def f(r):\n    pass\n",)),
 }  # fmt: skip
 
 

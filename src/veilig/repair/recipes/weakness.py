@@ -28,6 +28,7 @@ from veilig.repair.recipes import weakness_web as web
 from veilig.repair.recipes.proposal import Advice, Proposal
 from veilig.repair.recipes.syntax import trouble_of
 from veilig.repair.recipes.weakness_advice import ADVICE
+from veilig.repair.recipes.weakness_imports import without_leftovers
 from veilig.repair.recipes.weakness_site import Site
 
 _RECIPES: Mapping[int, Callable[[Site], list[Proposal]]] = {
@@ -157,6 +158,8 @@ def propose(finding: Finding, files: Mapping[str, str]) -> list[Proposal | Advic
     except (SyntaxError, ValueError, RecursionError):
         return [_advice(finding, "the file does not parse")]
     good = sorted((item for item in found if _parses(item, files)), key=lambda item: item.cost)
+    tidy = [without_leftovers(item, files) for item in good]
+    good = [new if _parses(new, files) else old for old, new in zip(good, tidy, strict=True)]
     return [*good] if good else [_advice(finding)]
 
 

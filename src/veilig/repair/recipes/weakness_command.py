@@ -16,6 +16,7 @@ _OPEN, _CLOSE = "\ue000", "\ue001"  # private use: marks where a value stands wh
 
 def without_shell(site: Site) -> list[Proposal]:
     """An argument list where the constant part needs no shell; else shlex.quote() around each value."""
+    result: list[Proposal] = []
     for call in site.nodes(ast.Call):
         name = site.name_of(call.func)
         if not call.args or not _is_shell(name, call):
@@ -29,10 +30,12 @@ def without_shell(site: Site) -> list[Proposal]:
         if words is not None:
             edits = _as_list(site, call, name, source, f"[{', '.join(words)}]", inline=not named)
             if edits:
-                return [site.proposal("argument list instead of a shell", *edits)]
+                result.append(site.proposal("argument list instead of a shell", *edits))
         edits = quoted_words(site, source)
         if edits:
-            return [_quoting(site, edits)]
+            result.append(_quoting(site, edits))
+        if result:
+            return result
     for where in site.trail():
         if where is site:
             continue
@@ -78,8 +81,10 @@ def quoted_words(site: Site, node: ast.expr) -> list[Edit]:
         after = found[index + 1].text if index + 1 < len(found) and found[index + 1].value is None else ""
         before = found[index - 1].text if index and found[index - 1].value is None else ""
         if open_quote:
-            if before[-1:] != open_quote or after[:1] != open_quote or not isinstance(node, ast.JoinedStr):
+            if before[-1:] != open_quote or after[:1] != open_quote:
                 return []
+            if not isinstance(node, ast.JoinedStr):
+                return _rebuilt(site, node, found)
             stripped = _without_quotes(site, value)
             if not stripped:
                 return []
@@ -88,6 +93,26 @@ def quoted_words(site: Site, node: ast.expr) -> list[Edit]:
         sure = piece.how == "+" or _is_text(site, value)
         edits.append(site.replace(value, f"shlex.quote({text})" if sure else f"shlex.quote(str({text}))"))
     return edits
+
+
+def _rebuilt(site: Site, node: ast.expr, found: list[Piece]) -> list[Edit]:
+    """The whole text joined anew with +, without the quotes around the values."""
+    parts: list[str] = []
+    for index, piece in enumerate(found):
+        if piece.value is not None:
+            source = site.source(piece.value)
+            sure = piece.how == "+" or _is_text(site, piece.value)
+            parts.append(f"shlex.quote({source})" if sure else f"shlex.quote(str({source}))")
+            continue
+        text = piece.text
+        if index and text[:1] in ("'", '"'):
+            text = text[1:]
+        if index + 1 < len(found) and text[-1:] in ("'", '"'):
+            text = text[:-1]
+        if "'" in text or '"' in text:
+            return []
+        parts += [literal(text)] if text else []
+    return [site.replace(node, " + ".join(parts))]
 
 
 def _open_quote(text: str, state: str) -> str:
@@ -140,7 +165,19 @@ def _words(site: Site, found: list[Piece] | None) -> list[str] | None:
     # A program that comes from outside stays dangerous without a shell, too.
     if not words or words[0].startswith(_OPEN) or "=" in words[0]:
         return None
-    return [_word(site, word, values) for word in words]
+    shown = [_word(site, word, values) for word in words]
+    first = next((i for i, word in enumerate(words) if _OPEN in word), len(words))
+    rest = [word for word in words[first:] if word.startswith("-")]
+    if knows_end_of_options(words[0], words[1] if len(words) > 1 else "") and not rest and "--" not in words:
+        shown.insert(first, '"--"')
+    return shown
+
+
+def knows_end_of_options(program: str, second: str = "") -> bool:
+    """Whether the program takes `--` as the end of its options, in the place where a value usually stands."""
+    name = program.rpartition("/")[2]
+    git = name == "git" and second in ("clone", "add", "rm", "ls-remote", "fetch", "push", "init")
+    return git or name in ("tar", "grep", "rm", "cp", "mv", "cat", "sort", "less", "gpg", "sed", "unzip")
 
 
 def _word(site: Site, word: str, values: list[Piece]) -> str:
@@ -191,7 +228,8 @@ def _as_list(
         renamed = site.lines.text[start:end].replace("create_subprocess_shell", "create_subprocess_exec")
         if renamed == site.lines.text[start:end] or "." not in renamed:
             return []
-        return [*edits, Edit(site.finding.path, start, end, renamed), site.replace(call.args[0], f"*{shown}")]
+        flat = shown[1:-1] if inline else f"*{shown}"
+        return [*edits, Edit(site.finding.path, start, end, renamed), site.replace(call.args[0], flat)]
     parent = site.parents.get(call)
     captured = f"subprocess.run({shown}, capture_output=True, text=True, check=False).stdout"
     if name == "os.system":

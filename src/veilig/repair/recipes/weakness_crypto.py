@@ -73,6 +73,13 @@ def _from_system(site: Site, call: ast.Call) -> list[Proposal]:
     if module == "random" and function not in ("seed", "SystemRandom", "Random"):
         new = f"secrets.{_SECRETS.get(function, f'SystemRandom().{function}')}"
         edits = [site.replace(call.func, new), *site.add_import("secrets")]
+        inside = site.function(call)
+        for other in ast.walk(inside) if inside is not None else ():
+            if isinstance(other, ast.Call) and other is not call:
+                owner, _, method = site.name_of(other.func).rpartition(".")
+                if owner == "random" and method not in ("seed", "SystemRandom", "Random"):
+                    better = f"secrets.{_SECRETS.get(method, f'SystemRandom().{method}')}"
+                    edits.append(site.replace(other.func, better))
         return [site.proposal(f"random.{function} -> {new}", *edits)]
     if module == "random" and function == "Random":
         edits = [site.replace(call, "secrets.SystemRandom()"), *site.add_import("secrets")]
@@ -142,8 +149,25 @@ def verify_tls(site: Site) -> list[Proposal]:
     for node in site.nodes(ast.Assign):
         found = _assigned_off(site, node)
         if found:
-            return found
+            return _together(site, node, found[0])
     return _off_elsewhere(site)
+
+
+def _together(site: Site, node: ast.Assign, first: Proposal) -> list[Proposal]:
+    """With the other switch of the same context: one alone makes `ssl` raise."""
+    target = node.targets[0]
+    owner = site.source(target.value) if isinstance(target, ast.Attribute) else ""
+    edits = list(first.edits)
+    scope: ast.AST = site.function(node) or site.tree
+    for other in ast.walk(scope):
+        aim = other.targets[0] if isinstance(other, ast.Assign) else None
+        if other is node or not isinstance(aim, ast.Attribute) or site.source(aim.value) != owner:
+            continue
+        assert isinstance(other, ast.Assign)
+        switch = aim.attr == "verify_mode" and "CERT_NONE" in site.source(other.value)
+        if switch or (aim.attr == "check_hostname" and is_constant(other.value, False)):
+            edits += [edit for found in _assigned_off(site, other) for edit in found.edits]
+    return [site.proposal(first.title, *edits)]
 
 
 def _switched_on(site: Site, value: ast.expr, name: str) -> list[Proposal]:

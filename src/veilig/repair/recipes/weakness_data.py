@@ -134,7 +134,7 @@ def verify_token(site: Site) -> list[Proposal]:
         if is_constant(verify, False) and verify is not None:
             edits.append(site.replace(verify, "True"))
         if len(call.args) < 2 and keyword_of(call, "key") is None:
-            return []
+            return _with_key(site, call)
         algorithms = keyword_of(call, "algorithms")
         known = _algorithm(site)
         if algorithms is None:
@@ -147,6 +147,17 @@ def verify_token(site: Site) -> list[Proposal]:
         if edits:
             return [site.proposal("verifies the token's signature", *edits, confidence=Confidence.MEDIUM)]
     return []
+
+
+def _with_key(site: Site, call: ast.Call) -> list[Proposal]:
+    """The key, which the call does not have yet, from the environment."""
+    if len(call.args) != 1:
+        return []
+    asks = "which key verifies these tokens, and with which algorithm? JWT_KEY must be set where this runs"
+    given = f'os.environ["JWT_KEY"], algorithms=["{_algorithm(site)}"]'
+    text = f"{site.source(call.func)}({site.source(call.args[0])}, {given})"
+    edits = [site.replace(call, text), *site.add_import("os")]
+    return [site.proposal("verifies the token's signature", *edits, decision=asks)]
 
 
 def _is_none_algorithm(node: ast.expr) -> bool:

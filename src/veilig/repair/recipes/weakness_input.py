@@ -5,6 +5,7 @@ import re
 
 from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Confidence, Proposal
+from veilig.repair.recipes.weakness_command import knows_end_of_options
 from veilig.repair.recipes.weakness_filter import wrap_values
 from veilig.repair.recipes.weakness_settings import constant_named
 from veilig.repair.recipes.weakness_site import Site, keyword_of
@@ -58,7 +59,9 @@ def _braces(site: Site, arg: ast.expr) -> list[Proposal]:
     if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
         return []
     new = re.sub(r"\{(\w*)\}", r"{\1!r}", text.value)
-    return [site.proposal("values shown with !r in the log", site.replace(text, literal(new)))]
+    found = [site.proposal("values shown with !r in the log", site.replace(text, literal(new)))]
+    edits = [site.replace(v, f"repr({site.source(v)})") for v in arg.args if not isinstance(v, ast.Constant)]
+    return [*found, site.proposal("values shown with repr() in the log", *edits)] if edits else found
 
 
 def _percent(site: Site, call: ast.Call) -> list[Proposal]:
@@ -278,19 +281,7 @@ def ends_options(site: Site) -> list[Proposal]:
             continue
         program = str(items[0].value).rpartition("/")[2]
         second = str(items[1].value) if len(items) > 1 and isinstance(items[1], ast.Constant) else ""
-        clean = program in (
-            "tar",
-            "grep",
-            "rm",
-            "cp",
-            "mv",
-            "cat",
-            "sort",
-            "less",
-            "gpg",
-            "sed",
-            "unzip",
-        ) or (program == "git" and second in ("clone", "add", "rm", "ls-remote", "fetch", "push", "init"))
+        clean = knows_end_of_options(program, second)
         behind = items[items.index(values[0]) :]
         if clean and not any(isinstance(i, ast.Constant) and str(i.value).startswith("-") for i in behind):
             edit = site.insert(site.lines.span(values[0])[0], '"--", ')

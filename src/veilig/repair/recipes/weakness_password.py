@@ -36,6 +36,9 @@ def slow_hash(site: Site) -> list[Proposal]:
             continue
         whole, form = _hash_whole(site, call)
         password = site.source(call.args[0])
+        salted = _given_salt(site, call, whole, form)
+        if salted:
+            return salted
         framework = _hasher(site)
         if framework is not None and form == "hexdigest":
             return _with_framework(site, call, whole, framework)
@@ -50,6 +53,24 @@ def slow_hash(site: Site) -> list[Proposal]:
         if rounds is not None:
             return [site.proposal("600,000 rounds", site.replace(rounds, "600_000"), decision=_OLD_HASHES)]
     return []
+
+
+def _given_salt(site: Site, call: ast.Call, whole: ast.expr, form: str) -> list[Proposal]:
+    """Scrypt with the salt that the function is given, so that its callers stay as they are."""
+    function = site.function(call)
+    names = [a.arg for a in function.args.args] if function is not None else []
+    salt = next((n for n in names if "salt" in n.lower()), "")
+    password = next((n for n in names if _WORD.search(n)), "")
+    if not salt or not password or form != "hexdigest":
+        return []
+    used = site.source(call.args[0])
+    if salt not in used or password not in used:
+        return []
+    text = f"{password}.encode()" if "encode(" in used else password
+    bits = f"{salt}.encode()" if "encode(" in used and f"{salt}.encode" not in used else salt
+    bits = f"{salt}.encode()" if f"{salt}.encode" in used else bits
+    edit = site.replace(whole, f"{_SCRYPT.format(password=text, salt=bits)}.hex()")
+    return [site.proposal("scrypt with the salt that is given", edit, decision=_OLD_HASHES)]
 
 
 def _hash_whole(site: Site, call: ast.Call) -> tuple[ast.expr, str]:
@@ -140,12 +161,21 @@ def _with_scrypt(site: Site, whole: ast.expr, form: str, password: str) -> list[
     parameter = function.args.args[-1].arg if function.args.args else ""
     for node, stored, given, negation in _readers(site, function):
         typed = re.sub(rf"\b{re.escape(parameter)}\b", given, password) if parameter else password
-        parts = (f"{stored}.partition('$')[0]", f"{stored}.partition('$')[2]")
-        old = _SCRYPT.format(password=typed, salt=f"bytes.fromhex({parts[0]})" if hexed else f"{stored}[:16]")
-        right = f"{old}.hex(), {parts[1]}" if hexed else f"{old}, {stored}[16:]"
-        edits.append(site.replace(node, f"{negation}hmac.compare_digest({right})"))
+        before = site.before(site.statement(node), _read_back(typed, stored, hexed=hexed))
+        if before is None or site.function(node) is None:
+            return []
+        edits += [before, site.replace(node, f"{negation}hmac.compare_digest(computed, digest)")]
         edits += site.add_import("hmac")
     return [site.proposal("scrypt with a salt per password", *edits, decision=_OLD_HASHES)]
+
+
+def _read_back(password: str, stored: str, *, hexed: bool) -> list[str]:
+    """Rows that take the salt from a stored hash and compute the hash again."""
+    if hexed:
+        made = _SCRYPT.format(password=password, salt="bytes.fromhex(salt)")
+        return [f'salt, _, digest = {stored}.partition("$")', f"computed = {made}.hex()"]
+    made = _SCRYPT.format(password=password, salt="salt")
+    return [f"salt, digest = {stored}[:16], {stored}[16:]", f"computed = {made}"]
 
 
 def hashed(site: Site) -> list[Proposal]:

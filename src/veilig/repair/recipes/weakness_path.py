@@ -174,7 +174,7 @@ def _guard(site: Site, node: ast.expr, source: ast.expr, base: str, *, named: bo
         return None
     edits.append(before)
     if not named:
-        edits.append(site.replace(node, variable))
+        edits.append(site.replace_whole(node, variable))
     title = f"resolve() and is_relative_to({base})"
     return site.proposal(title, *edits, *site.add_import("pathlib", "Path"), *imports, cost=1.2)
 
@@ -196,6 +196,17 @@ def temporary_file(site: Site) -> list[Proposal]:
         text = f"tempfile.NamedTemporaryFile({', '.join([*parts, 'delete=False'])}).name"
         edits = [site.replace(call, text), *site.add_import("tempfile")]
         return [site.proposal("mktemp -> NamedTemporaryFile(delete=False)", *edits)]
+    asks = "who reads the file under its fixed name? that place has to be told the new one"
+    for call in site.calls("open", "io.open"):
+        path = origin(site, call.args[0])[0] if call.args else None
+        if path is None or len(call.args) < 2:
+            continue
+        end = re.search(r"(\.\w+)['\"]$", site.source(path))
+        suffix = f', suffix="{end[1]}"' if end else ""
+        rest = "".join(f", {site.source(item)}" for item in call.keywords)
+        text = f"tempfile.NamedTemporaryFile({site.source(call.args[1])}{suffix}, delete=False{rest})"
+        edits = [site.replace(call, text), *site.add_import("tempfile")]
+        return [site.proposal("NamedTemporaryFile for a fixed name", *edits, decision=asks)]
     return []
 
 

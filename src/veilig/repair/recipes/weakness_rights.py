@@ -65,7 +65,7 @@ def held_row(site: Site) -> list[Proposal]:
 
 
 def _locked(site: Site, function: Function, call: ast.Call, text: str) -> list[Proposal]:
-    last = call.func.attr if isinstance(call.func, ast.Attribute) else site.name_of(call.func)
+    last = site.name_of(call.func).rsplit(".", 1)[-1]
     if isinstance(call.func, ast.Attribute) and ".objects" in text and last in ("get", "filter", "first"):
         at = site.lines.span(call.func.value)[1]
         if not re.search(r"\.objects$", site.source(call.func.value)):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from veilig.audit.finding import Finding
-from veilig.repair.edit import BOM, Edit, LineMap, parse
+from veilig.repair.edit import BOM, Edit, LineMap, newline_of, parse
 from veilig.repair.recipes.import_edits import import_edit
 from veilig.repair.recipes.proposal import Confidence, Needs, Proposal
 
@@ -216,8 +216,27 @@ class Site:
         args: list[ast.AST] = [*call.args, *call.keywords]
         if not args:
             return self.insert(end, f"{keyword}={value}")
-        last = max(self.lines.span(item)[1] for item in args)
-        return self.insert(last, f", {keyword}={value}")
+        return self.insert(*self.more_arguments(call, f"{keyword}={value}"))
+
+    def more_arguments(self, call: ast.Call, text: str) -> tuple[int, str]:
+        """Where further arguments go, and their text: on a line of their own where the last one has one."""
+        last = max([*call.args, *call.keywords], key=lambda item: self.lines.span(item)[1])
+        start, end = self.lines.span(last)
+        line = self.lines.line_text(getattr(last, "lineno", call.lineno))
+        first = self.lines.text[self.lines.line_start(getattr(last, "lineno", call.lineno)) : start]
+        if getattr(last, "lineno", call.lineno) > call.lineno and not first.strip():
+            indent = line[: len(line) - len(line.lstrip())]
+            return end, f",{newline_of(self.lines.text)}{indent}{text}"
+        return end, f", {text}"
+
+    def replace_whole(self, node: ast.AST, text: str) -> Edit:
+        """Like `replace`, with the parentheses right around the node."""
+        start, end = self.lines.span(node)
+        source = self.lines.text
+        called = start > 1 and (source[start - 2].isalnum() or source[start - 2] in "_)]")
+        if source[start - 1 : start] == "(" and source[end : end + 1] == ")" and not called:
+            start, end = start - 1, end + 1
+        return Edit(self.finding.path, start, end, text)
 
 
 def keyword_of(call: ast.Call, name: str) -> ast.expr | None:

@@ -49,7 +49,45 @@ def parameterise(site: Site) -> list[Proposal]:
         found += looked_up(where)
         if found:
             return found
-    return listed_name(site)
+    return passed_on(site) or listed_name(site)
+
+
+def passed_on(site: Site) -> list[Proposal]:
+    """A function that only runs a query takes the parameters too, and the caller passes its values."""
+    for call in site.calls(suffix=_SINKS):
+        function, query = site.function(call), call.args[0] if len(call.args) == 1 else None
+        if function is None or not isinstance(query, ast.Name) or function.args.vararg or function.args.kwarg:
+            continue
+        names = [arg.arg for arg in function.args.args]
+        style = _style(site)
+        if query.id not in names or style not in ("?", "%s") or function.args.kwonlyargs:
+            continue
+        position = names.index(query.id) - (names[0] in ("self", "cls"))
+        for where in site.trail():
+            for caller in where.calls(suffix=(function.name,)):
+                given = len(names) - names.count("self")
+                if caller.keywords or len(caller.args) != given:
+                    continue
+                source, named = origin(where, caller.args[position])
+                built = _query(where, pieces(source), style, bare=True)
+                if built is None or named:
+                    continue
+                text, values, _ = built
+                last = function.args.args[-1]
+                tail = [*function.args.args, *function.args.defaults]
+                at = max(site.lines.span(item)[1] for item in tail)
+                # With an empty tuple the drivers of the second kind read every % of a query as a placeholder.
+                default = "()" if style == "?" else "None"
+                kind = ": tuple[object, ...]" if style == "?" else ": tuple[object, ...] | None"
+                annotated = f"{kind} = {default}" if last.annotation else f"={default}"
+                edits = [
+                    site.insert(at, f", parameters{annotated}"),
+                    site.insert(site.lines.span(query)[1], ", parameters"),
+                    where.replace(source, _literal(text)),
+                    where.insert(where.lines.span(caller.args[-1])[1], f", {_arguments(values, style)}"),
+                ]
+                return [site.proposal(f"query parameters for {', '.join(values)}", *edits)]
+    return []
 
 
 def _at_call(site: Site, call: ast.Call) -> list[Proposal]:

@@ -61,7 +61,7 @@ def _escaped(site: Site, *, sink: bool) -> list[Proposal]:
     for node in nodes if sink else [node for node in nodes if _is_markup(site, node, 0)]:
         leaves = dict.fromkeys(_leaves(site, node, 0))
         if leaves:
-            edits = [site.replace(leaf, _wrapped(function, site.source(leaf))) for leaf in leaves]
+            edits = [site.replace(leaf, _inside(site, function, leaf)) for leaf in leaves]
             title = f"{function}() around {len(edits)} value(s) in HTML"
             cost = 1.0 if sink else 1.2
             return [site.proposal(title, *edits, *imports, cost=cost)]
@@ -125,6 +125,21 @@ def _escape(site: Site) -> tuple[str, tuple[Edit, ...]]:
 def _wrapped(function: str, text: str) -> str:
     # str(): markupsafe's result would escape the literal parts it is added to.
     return f"{function}(str({text}))" if function == "html.escape" else f"str({function}({text}))"
+
+
+def _inside(site: Site, function: str, leaf: ast.expr) -> str:
+    """escape() where formatting makes plain text of its result, else with str() around it."""
+    text, up = site.source(leaf), site.parents.get(leaf)
+    if isinstance(up, ast.Tuple | ast.keyword):
+        up = site.parents.get(up)
+    formatted = isinstance(up, ast.FormattedValue) or (
+        isinstance(up, ast.BinOp) and isinstance(up.op, ast.Mod)
+    )
+    if function == "escape" and (
+        formatted or (isinstance(up, ast.Call) and site.source(up.func).endswith(".format"))
+    ):
+        return f"escape({text})"
+    return _wrapped(function, text)
 
 
 def constant_template(site: Site) -> list[Proposal]:
@@ -244,10 +259,9 @@ def cookie_flags(site: Site) -> list[Proposal]:
             value = keyword_of(call, name)
             if value is not None and site.source(value) != wanted:
                 edits.append(site.replace(value, wanted))
-        missing = "".join(f", {name}={v}" for name, v in flags.items() if keyword_of(call, name) is None)
-        last = max((site.lines.span(item)[1] for item in [*call.args, *call.keywords]), default=-1)
-        if missing and last >= 0:
-            edits.append(site.insert(last, missing))
+        missing = [f"{name}={v}" for name, v in flags.items() if keyword_of(call, name) is None]
+        if missing and (call.args or call.keywords):
+            edits.append(site.insert(*site.more_arguments(call, ", ".join(missing))))
         if edits:
             named = isinstance(given, ast.Constant) and given.value is not None and "samesite" in flags
             asks = "is this cookie needed on requests that other sites start?" if named else ""
