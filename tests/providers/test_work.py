@@ -179,6 +179,22 @@ async def test_the_audit_reads_the_copy_and_never_runs_it(tmp_path: Path) -> Non
     assert bench.workspace.tree.read("ran") is None
 
 
+async def test_modules_of_the_project_never_take_the_place_of_ours(tmp_path: Path) -> None:
+    liar = "import os\nopen('ran', 'w').close()\nprint('{}')\nos._exit(0)\n"
+    trap = "import os\nos.system('touch ' + input())\n"
+    named = {"veilig/__init__.py": liar, "json.py": liar, "ast.py": liar, "sitecustomize.py": liar}
+    bench = Bench(tmp_path, {"app.py": trap, **named})
+    try:
+        outcome = await bench.do(ScanCode(repairs=True, timeout_s=60))
+    except SandboxUnavailable as error:
+        pytest.skip(f"no wall stands here: {error.what}")
+    finally:
+        await bench.work.close()
+    problems: Any = outcome.data["problems"]
+    assert [p["path"] for p in problems] == ["app.py"]
+    assert bench.workspace.tree.read("ran") is None
+
+
 async def test_a_project_without_tests_is_said(tmp_path: Path) -> None:
     bench = Bench(tmp_path, {"a.txt": "x"})
     outcome = await bench.do(RunTests(timeout_s=20))

@@ -55,7 +55,8 @@ class Scanner:
     async def _ask(self, task: dict[str, JSON], timeout_s: float) -> "dict[str, JSON] | Outcome":
         """The worker's answer, or the failed Outcome that says why there is none."""
         task = {**task, "root": str(self._box.root)}
-        argv = [sys.executable, "-m", MODULE]
+        # -I: the copy is the working folder, and a module of it must never be taken for one of ours.
+        argv = [sys.executable, "-I", "-m", MODULE]
         env = {ENVIRONMENT_NAME: str(self._advisories)} if self._advisories else {}
         done = await self._box.run(argv, stdin=json.dumps(task).encode(), env=env, timeout_s=timeout_s)
         if not done.ok:
