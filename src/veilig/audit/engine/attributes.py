@@ -27,6 +27,7 @@ from veilig.audit.engine.value import (
 HOST = frozenset({"url", "redirect"})
 # Parts of a parsed address or path whose check says something about the whole.
 GRANTS = {"netloc": HOST, "hostname": HOST, "name": frozenset({"path"}), "stem": frozenset[str]()}
+INTERNAL = frozenset({"is_private"})
 BASES_DEPTH_MAX = 8
 
 
@@ -68,6 +69,10 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
     if not thing.taints or name == "parents":  # `base in path.parents` is about the path itself
         return opaque(qual, thing.taints)
     taints = part_of(frame, thing.taints, f".{name}", GRANTS.get(name, frozenset()))
+    if name == "is_global":  # of an IP address: not one inside
+        return Opaque(qual, taints, "", facts_about(frame, thing.taints, HOST), NO_FACTS)
+    if name in INTERNAL:
+        return Opaque(qual, taints, "", NO_FACTS, facts_about(frame, thing.taints, HOST))
     if name in ("netloc", "hostname"):  # an address without a host stays on this site
         return Opaque(qual, taints, "", NO_FACTS, facts_about(frame, thing.taints, HOST))
     return opaque(qual, taints)

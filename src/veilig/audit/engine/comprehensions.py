@@ -73,6 +73,11 @@ def _enter(frame: Frame, generators: list[ast.comprehension]) -> bool:
             if truth(frame.state, test) is False:
                 return False
             frame.learn(facts_of(test)[0])
+        if generator.ifs:  # what was proved goes with the values into objects made of them
+            env, facts = frame.state.env, frame.state.facts
+            for part in ast.walk(generator.target):
+                if isinstance(part, ast.Name) and part.id in env:
+                    env[part.id] = apply_facts(env[part.id], facts)
     return True
 
 

@@ -80,6 +80,8 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
     if kinds is not None:
         return opaque(result, frame.move(cleaned(both, kinds), site.node, f"passed through {site.name}"))
     proof = knowledge.tests.get(qual) or knowledge.tests.get(method)
+    if proof is not None and _asks_itself(frame, qual, site):
+        return opaque(result)
     if proof is not None:
         return _test(frame, method, proof, own or given, site)
     if qual in knowledge.validators or method in knowledge.validators:
@@ -96,7 +98,7 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
             return opaque(result, part_of(frame, own, None))
         if site.name == "replace":
             return opaque(result, _replaced(own, given, site))
-        return opaque(result, both)
+        return opaque(result, both, callee_prefix(site))
     carried = qual in knowledge.carriers or method in knowledge.carriers
     prefix = _prefix(qual, site) if carried else knowledge.prefixes.get(qual, "")
     if not given:
@@ -104,6 +106,12 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
     if carried:
         return opaque(result, frame.move(given, site.node, f"passed through {site.name}"), prefix)
     return opaque(result, frame.move(weakened(given), site.node, f"passed to {site.name or qual}"))
+
+
+def callee_prefix(site: CallSite) -> str:
+    """The known beginning that methods which change nothing at the front keep."""
+    kept = site.name in ("encode", "rstrip", "format", "expandtabs") and isinstance(site.receiver, Opaque)
+    return site.receiver.prefix if kept and isinstance(site.receiver, Opaque) else ""
 
 
 def _prefix(qual: str, site: CallSite) -> str:
@@ -129,6 +137,15 @@ def _from_literals(knowledge: Knowledge, qual: str, site: CallSite) -> bool:
     if qual not in knowledge.carriers and qual not in knowledge.decoders and qual not in knowledge.sanitisers:
         return False
     return any(isinstance(value, Opaque) and value.qual.startswith(LITERALS) for value in site.args)
+
+
+def _asks_itself(frame: Frame, qual: str, site: CallSite) -> bool:
+    """The list of allowed hosts is made from the very address that is tested."""
+    if "allowed_host" not in qual:
+        return False
+    tested = {taint.origin.label for taint in deep_taints(frame.state, site.arg(0, "url"))}
+    hosts = deep_taints(frame.state, site.arg(1, "allowed_hosts"))
+    return any(taint.origin.label in tested for taint in hosts)
 
 
 def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site: CallSite) -> Value:

@@ -31,7 +31,7 @@ class Knowledge:
     # known beginning of what a call gives ("tempfile.gettempdir" -> "/tmp/")
     prefixes: Mapping[str, str] = field(default_factory=dict[str, str])
     # values of the standard library that are the same everywhere ("os.pathsep" -> ":")
-    constants: Mapping[str, str] = field(default_factory=dict[str, str])
+    constants: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
     # calls after which nothing runs
     endings: frozenset[str] = frozenset()
     # the same thing under another name

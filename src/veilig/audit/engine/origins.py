@@ -99,6 +99,8 @@ def facts_about(frame: Frame, taints: Taints, kinds: frozenset[str]) -> Facts:
         if granted is None:
             continue
         gained = granted[1] if EVERY_KIND in kinds else frozenset[str]()
+        if "url" in kinds and "url" in granted[1]:
+            gained = granted[1]
         if granted[1] is EACH:
             gained = kinds
         if "inside" in granted[1]:

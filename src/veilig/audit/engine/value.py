@@ -45,6 +45,9 @@ ATTACKER = frozenset(
 )
 
 
+PREDICTABLE = frozenset({OriginKind.RANDOM, OriginKind.CLOCK})
+
+
 @dataclass(slots=True, eq=False)
 class Hop:
     """One stop on the way; `before` leads back to the source."""
@@ -226,6 +229,9 @@ def cleaned(taints: Taints, kinds: Iterable[str]) -> Taints:
     kept: list[Taint] = []
     for taint in taints:
         if EVERY_KIND in kinds and taint.origin.kind in ATTACKER:
+            continue
+        if taint.origin.kind in PREDICTABLE:  # whatever is made of it can be computed again
+            kept.append(taint)
             continue
         kept.append(Taint(taint.origin, taint.hop, taint.safe | kinds, taint.weak))
     return tuple(kept)

@@ -5,6 +5,7 @@ from veilig.audit.rules import (
     browser,
     credentials,
     crypto,
+    custody,
     exposure,
     failures,
     injection,
@@ -18,6 +19,7 @@ from veilig.audit.rules import (
     races,
     resources,
     settings,
+    siblings,
     supply,
     transport,
     trust,
@@ -47,5 +49,7 @@ RULES: tuple[Rule, ...] = (
     *markup.RULES,
     *outcomes.RULES,
     *leaks.RULES,
+    *siblings.RULES,
+    *custody.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

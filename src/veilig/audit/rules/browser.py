@@ -280,11 +280,11 @@ REFLECTED = Rule(
 
 WEBSOCKET = Rule(
     id="websocket-any-origin",
-    cwe=1385,
+    cwe=346,
     title="web socket open to any site",
     severity=Severity.MEDIUM,
     what="a web socket accepts connections that any site starts",
-    why="CWE-1385: a foreign page talks to it with the user's cookies",
+    why="CWE-346: a foreign page talks to it with the user's cookies",
     advice="compare the origin with your own",
     silent="checks of the origin",
     shape=_any_websocket,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant
 from veilig.audit.engine.value import Const, Ref, Seq, Value
 from veilig.audit.finding import Confidence, Severity
@@ -12,7 +13,7 @@ from veilig.audit.rules.conditions import is_secret_name, text_of
 from veilig.audit.rules.crypto import hardcoded, is_credential
 from veilig.audit.rules.keys import fixed_bytes
 from veilig.audit.rules.rule import AssignCheck, Check, Rule
-from veilig.audit.rules.sketch import Sketch
+from veilig.audit.rules.sketch import Sketch, last_name
 
 KEY_ARGUMENTS: dict[str, tuple[int, str]] = {
     "jwt.encode": (1, "key"),
@@ -104,6 +105,36 @@ def _fallback(frame: Frame, site: CallSite) -> bool:
 _PASSED = re.compile(r"\b(password|passwd|secret_key|api_key|access_token|auth_token)\s*=\s*['\"]")
 
 
+_LOGIN_CALL = re.compile(
+    r"(?i)(credentials?|basic_?auth\w*|digest_?auth|plain_?auth|usernamepassword\w*|^login)$"
+)
+_ASKS_SECRET = re.compile(r"(?i)(environ(\.get)?|getenv|config(\.get)?|settings(\.get)?|vault(\.get)?)$")
+
+
+def _literal_places(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
+    """A literal as second argument of a login, or after `or` behind a secret that may not be set."""
+    yield from _literal_keywords(sketch)
+    for node in ast.walk(sketch.module.tree):
+        if isinstance(node, ast.Call) and len(node.args) >= 2:
+            name, second = dotted(node.func).rpartition(".")[2], node.args[1]
+            if _LOGIN_CALL.search(name) and _literal_secret(second):
+                yield node, Confidence.CERTAIN
+        elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and len(node.values) == 2:
+            asked, fallback = node.values
+            owner = dotted(asked.func if isinstance(asked, ast.Call) else asked)
+            named = last_name(asked)
+            if _ASKS_SECRET.search(owner) and is_secret_name(named.lower()) and _literal_secret(fallback):
+                yield node, Confidence.CERTAIN
+
+
+def _literal_secret(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and is_credential("password", node.value)
+    )
+
+
 def _literal_keywords(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
     """Any call that is given a literal under the name of a password, such as the constructor of a user."""
     if not _PASSED.search(sketch.text):
@@ -129,7 +160,7 @@ LITERAL_KEY = Rule(
     advice="read it from the environment or a secret store",
     silent="placeholders, keys from configuration",
     fix_id="credential-environment",
-    shape=_literal_keywords,
+    shape=_literal_places,
     checks=(
         Check(tuple(KEY_ARGUMENTS), _literal_key),
         Check(("os.environ.get", "os.getenv", "decouple.config", "environ.Env()"), _fallback),

@@ -127,6 +127,7 @@ PASSWORD_HASH = Rule(
                 "hashlib.sha1",
                 "hashlib.sha256",
                 "hashlib.sha512",
+                "hashlib.new",
                 "hashlib.sha224",
                 "hashlib.sha384",
             ),

@@ -136,9 +136,9 @@ def _in_address(sketch: Sketch) -> Marks:
                 r"(?i)[?&](password|passwd|pwd|secret|api_?key|access_token|ssn)=\{", text
             ):
                 yield node, Confidence.CERTAIN
-        if isinstance(node, ast.Call) and dotted(node.func) in ("requests.get", "httpx.get"):
+        if isinstance(node, ast.Call) and re.search(r"(^|\.)(get|head|delete|urlencode)$", dotted(node.func)):
             for keyword in node.keywords:
-                if keyword.arg == "params" and isinstance(keyword.value, ast.Dict):
+                if keyword.arg == "params" and isinstance(keyword.value, ast.Dict):  # any client
                     names = [k.value for k in keyword.value.keys if isinstance(k, ast.Constant)]
                     if any(isinstance(name, str) and _SENT_SECRET.match(name) for name in names):
                         yield node, Confidence.CERTAIN

@@ -1,6 +1,9 @@
 """What does the outside world do: which values come from outside, what makes them harmless?"""
 
+import stat
+
 from veilig.audit.engine.knowledge import Knowledge, words
+from veilig.audit.engine.probes import PROBES
 from veilig.audit.engine.value import EVERY_KIND, OriginKind
 
 R, L, E = OriginKind.REMOTE, OriginKind.LOCAL, OriginKind.ENVIRONMENT
@@ -77,7 +80,6 @@ SOURCE_CALLS = {
 # int() and friends are in engine/builtin_calls.py: they also prove something about the text they were given.
 _HARMLESS_CALLS = words("""
 len hash id type abs round sum min datetime.datetime.strptime datetime.date.fromisoformat
-ipaddress.ip_address
 datetime.datetime.fromisoformat .hexdigest .digest hashlib.sha256 hashlib.sha512 hashlib.md5 hashlib.sha1
 .isoformat
 open .execute .executemany .filter .filter_by .get_or_404 .first_or_404 .objects.get .find_one .find .fetch
@@ -167,10 +169,13 @@ SANITISERS: dict[str, frozenset[str]] = {
     ".hex": EVERYTHING,
 }
 
+# An IP address is harmless text; as an address to fetch it may still be an internal one.
+ADDRESS = frozenset({*PROBES, "csv", "format", "mass"}) - {"url"}
+
 VALIDATORS: dict[str, frozenset[str]] = {
     "uuid.UUID": EVERYTHING,
-    "ipaddress.ip_address": EVERYTHING,
-    "ipaddress.IPv4Address": EVERYTHING,
+    "ipaddress.ip_address": ADDRESS,
+    "ipaddress.IPv4Address": ADDRESS,
     "ipaddress.ip_network": EVERYTHING,
     "decimal.Decimal": EVERYTHING,
     ".relative_to": _kinds("path"),
@@ -287,7 +292,17 @@ KNOWLEDGE = Knowledge(
     tests=TESTS,
     carriers=CARRIERS,
     prefixes={"tempfile.gettempdir": "/tmp/"},  # noqa: S108  # a fact about the audited program
-    constants={"os.pathsep": ":", "os.sep": "/", "os.path.sep": "/", "os.linesep": "\n"},
+    constants={
+        **{
+            f"stat.{name}": getattr(stat, name)
+            for name in dir(stat)
+            if name.startswith("S_I") and isinstance(getattr(stat, name), int)
+        },
+        "os.pathsep": ":",
+        "os.sep": "/",
+        "os.path.sep": "/",
+        "os.linesep": "\n",
+    },
     decoders=DECODERS,
     endings=ENDINGS,
     aliases=ALIASES,

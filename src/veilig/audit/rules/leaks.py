@@ -172,8 +172,8 @@ def _unsigned_state(sketch: Sketch) -> Marks:
             shown = ast.unparse(call.args[1])
             given = re.findall(rf"\b{re.escape(shown)} = [^\n]*json\.dumps\(", function.body)
             dumped = "json.dumps(" in shown or bool(given)
-            name = ast.unparse(call.args[0])
-            mine = re.search(rf"cookies(\.get\(|\[){re.escape(name)}", text)
+            name = re.escape(ast.unparse(call.args[0]).strip("'\""))
+            mine = re.search(rf"cookies(\.get\(|\[)['\"]?{name}\b", text)
             if (
                 dumped
                 and mine

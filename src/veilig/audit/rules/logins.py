@@ -4,9 +4,10 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
-from veilig.audit.rules.sketch import Sketch, constants
+from veilig.audit.rules.sketch import FunctionSketch, Sketch, constants
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 _LOGIN = re.compile(r"(?i)(^|_)(log_?in|sign_?in|authenticate|auth|do_login|token|session)(_|$)|login|signin")
@@ -72,7 +73,7 @@ def _fixing(sketch: Sketch) -> Marks:
             continue
         if re.search(
             r"session\.(clear|flush|cycle_key|regenerate|new|pop|invalidate|renew)|login_user\(|"
-            r"[^_]login\(request|rotate",
+            r"[^_]login\(request|rotate|\.regenerate\(|\.renew\w*\(|new_session",
             function.body,
         ):
             continue
@@ -82,6 +83,24 @@ def _fixing(sketch: Sketch) -> Marks:
                 if re.search(r"(?i)\bsession\[.*(user|uid|account|logged|auth|admin|role)", target):
                     yield node, Confidence.POSSIBLE
                     break
+
+
+def _asks_the_new_one(function: FunctionSketch) -> bool:
+    """The only check compares the new password with the old hash: it refuses reuse, it proves nothing."""
+    checked = [
+        ast.unparse(call.args[1])
+        for call in function.calls()
+        if dotted(call.func).rpartition(".")[2] in ("check_password_hash", "checkpw", "verify_password")
+        and len(call.args) == 2
+    ]
+    stored = " ".join(
+        ast.unparse(argument)
+        for call in function.calls()
+        if re.search(r"(generate_password_hash|make_password|hashpw|set_password)$", dotted(call.func))
+        for argument in call.args
+    )
+    others = re.search(r"(?i)old_?pass|current_?pass|token|authenticate\(|compare_digest", function.body)
+    return bool(checked) and others is None and all(name in stored for name in checked)
 
 
 def _changing(sketch: Sketch) -> Marks:
@@ -100,6 +119,8 @@ def _changing(sketch: Sketch) -> Marks:
             r"PasswordChangeForm|token|compare_digest",
             function.body,
         )
+        if sets and asks:
+            asks = not _asks_the_new_one(function)
         if sets and not asks:
             yield function.node, Confidence.POSSIBLE
 

@@ -156,6 +156,14 @@ TRACEBACK = Rule(
             ),
             ("*",),
         ),
+        Sink(
+            tuple(
+                f"tornado.{module}().{name}"
+                for module in ("web.RequestHandler", "websocket.WebSocketHandler")
+                for name in ("finish", "write", "write_message", "send_error")
+            ),
+            ("*",),
+        ),
     ),
     bad="import traceback\nfrom flask import Flask\napp = Flask(__name__)\n@app.route('/')\n"
     "def run():\n    try:\n        return work()\n"

@@ -54,7 +54,7 @@ def _falls_through(sketch: Sketch) -> Marks:
         for block in _blocks(function):
             for index, statement in enumerate(block):
                 if isinstance(statement, ast.Try) and not statement.finalbody:
-                    yield from _passes(function, statement, block[index + 1 :])
+                    yield from _passes(statement, block[index + 1 :])
 
 
 def _blocks(function: FunctionSketch) -> Iterator[list[ast.stmt]]:
@@ -71,27 +71,18 @@ def _verifies(statement: ast.stmt) -> bool:
     return isinstance(value, ast.Call) and _VERIFIES.search(dotted(value.func).rpartition(".")[2]) is not None
 
 
-def _passes(function: FunctionSketch, attempt: ast.Try, after: list[ast.stmt]) -> Marks:
+def _passes(attempt: ast.Try, after: list[ast.stmt]) -> Marks:
     """The handler of a failed verification goes on with what follows a passed one."""
     answered = any(isinstance(node, ast.Return) and node.value is not None for node in after)
     if not answered or attempt.orelse:
         return
     verifying = any(map(_verifies, attempt.body))
-    last = after[-1]
-    approves = (
-        isinstance(last, ast.Return)
-        and isinstance(last.value, ast.Constant)
-        and last.value.value is True
-        and _CHECKS.search(function.name) is not None
-    )
     for handler in attempt.handlers:
         if _leaves(handler.body) or (_bound(handler.body) & _bound(attempt.body)):
             continue
         kind = ast.unparse(handler.type) if handler.type is not None else ""
         broad = kind in ("", "Exception", "BaseException")
-        if (verifying and (broad or _REFUSALS.search(kind)) and not _bound(handler.body)) or (
-            approves and broad
-        ):
+        if verifying and (broad or _REFUSALS.search(kind)) and not _bound(handler.body):
             yield handler, Confidence.CERTAIN
 
 
@@ -100,6 +91,7 @@ def _opens(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "except" not in function.body:
             continue
+        yield from _approves(function)
         negative = _REFUSES.search(function.name) is not None
         for node in own_nodes(function.node):
             if not isinstance(node, ast.ExceptHandler) or not node.body:
@@ -121,6 +113,27 @@ def _opens(sketch: Sketch) -> Marks:
                 and re.search(r"(?i)invalid|signature|mismatch|verif", kind)
             ):
                 yield node, Confidence.CERTAIN
+
+
+def _approves(function: FunctionSketch) -> Marks:
+    """A check ends with `return True`, and the handler of any error comes there too."""
+    if not _CHECKS.search(function.name):
+        return
+    for block in _blocks(function):
+        for index, statement in enumerate(block):
+            last = block[-1]
+            if (
+                not isinstance(statement, ast.Try)
+                or index + 1 >= len(block)
+                or not isinstance(last, ast.Return)
+            ):
+                continue
+            if not isinstance(last.value, ast.Constant) or last.value.value is not True:
+                continue
+            for handler in statement.handlers:
+                kind = ast.unparse(handler.type) if handler.type is not None else "Exception"
+                if kind in ("Exception", "BaseException") and not _leaves(handler.body):
+                    yield handler, Confidence.CERTAIN
 
 
 def _sends(sketch: Sketch) -> Marks:
@@ -216,6 +229,67 @@ def _may_stand_still(loop: ast.While) -> bool:
     return False
 
 
+def _one_bad_message(sketch: Sketch) -> Marks:
+    """A server loop parses what strangers send, and the first message it cannot parse ends it."""
+    if "socket" not in sketch.text:
+        return
+    for function in sketch.functions:
+        if not re.search(r"\.(recvfrom|recv|accept)\(", function.body):
+            continue
+        for loop in own_nodes(function.node):
+            if not isinstance(loop, ast.While) or ast.unparse(loop.test) not in ("True", "1"):
+                continue
+            if any(isinstance(node, ast.Try) for node in ast.walk(loop)) or _tried(function, loop):
+                continue
+            reads = [item for item in loop.body if re.search(r"\.(recvfrom|recv)\(", ast.unparse(item))]
+            for item in loop.body if reads else ():
+                calls = [node for node in ast.walk(item) if isinstance(node, ast.Call)]
+                if item not in reads and any(_may_fail(sketch, call) for call in calls):
+                    yield item, Confidence.POSSIBLE
+                    break
+
+
+def _tried(function: FunctionSketch, loop: ast.While) -> bool:
+    return any(isinstance(node, ast.Try) and loop in set(ast.walk(node)) for node in own_nodes(function.node))
+
+
+_PARSES = re.compile(r"(^|\.)(json\.loads|struct\.unpack(_from)?|\w*\.decode|int|float|fromstring|unpackb)$")
+
+
+def _may_fail(sketch: Sketch, call: ast.Call) -> bool:
+    """Parsing, or a function of the program that parses or raises."""
+    name = dotted(call.func)
+    if _PARSES.search(name):
+        return True
+    found = sketch.program.functions.get(name.rpartition(".")[2], [])
+    return (
+        len(found) == 1
+        and any(
+            (isinstance(node, ast.Call) and _PARSES.search(dotted(node.func))) for node in own_nodes(found[0])
+        )
+        and not any(isinstance(node, ast.Try) for node in own_nodes(found[0]))
+    )
+
+
+ONE_BAD_MESSAGE = Rule(
+    id="one-bad-message",
+    cwe=755,
+    title="one bad message ends the server",
+    severity=Severity.MEDIUM,
+    what="what a stranger sends is parsed in the server loop, and an error leaves the loop",
+    why="CWE-755: anybody stops the service with one packet (CWE-248)",
+    advice="catch the errors of parsing inside the loop, and go on",
+    silent="loops with a handler",
+    shape=_one_bad_message,
+    bad="import json, socket\ndef listen(sink):\n"
+    "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+    "        while True:\n            data, _ = s.recvfrom(2048)\n            sink(json.loads(data))\n",
+    good="import json, socket\ndef listen(sink):\n"
+    "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+    "        while True:\n            data, _ = s.recvfrom(2048)\n            try:\n"
+    "                sink(json.loads(data))\n            except ValueError:\n                continue\n",
+)
+
 FALLS_THROUGH = Rule(
     id="failed-check-goes-on",
     cwe=287,
@@ -300,4 +374,4 @@ STUCK = Rule(
     "        data += part\n    return data\n",
 )
 
-RULES = (FALLS_THROUGH, ERROR_IS_HARMLESS, SHORT_SEND, UNREAD, STUCK)
+RULES = (ONE_BAD_MESSAGE, FALLS_THROUGH, ERROR_IS_HARMLESS, SHORT_SEND, UNREAD, STUCK)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant, deep_taints
-from veilig.audit.engine.value import ATTACKER, Const, Dict, Ref, Value
+from veilig.audit.engine.value import ATTACKER, Const, Dict, Ref, Seq, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import keyword_is, text_of
 from veilig.audit.rules.rule import AssignCheck, Check, Rule
@@ -194,6 +194,21 @@ def _staying(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
             yield function.node, Confidence.POSSIBLE
 
 
+def _any_length(frame: Frame, _name: str, value: Value) -> bool:
+    """Validators of which none asks for a length."""
+    held = frame.state.get(value) if isinstance(value, Ref) else None
+    if not isinstance(held, Seq) or held.rest is not None or not held.items:
+        return False
+    names: list[str] = []
+    for item in held.items:
+        entry = frame.state.get(item) if isinstance(item, Ref) else None
+        name = constant(entry.items.get("NAME")) if isinstance(entry, Dict) else None
+        if not isinstance(name, str):
+            return False
+        names.append(name)
+    return not any(re.search(r"(?i)length|entropy|zxcvbn|strength|complex|pwned", name) for name in names)
+
+
 PLAIN_PASSWORD = Rule(
     id="plain-password",
     cwe=256,
@@ -231,6 +246,10 @@ SHORT = Rule(
         AssignCheck(
             lambda name: name.endswith("AUTH_PASSWORD_VALIDATORS"),
             lambda frame, _name, value: isinstance(value, Ref) and not deep_children(frame, value),
+        ),
+        AssignCheck(
+            lambda name: name.endswith("AUTH_PASSWORD_VALIDATORS"),
+            _any_length,
         ),
     ),
     bad="def accept(password):\n    return len(password) >= 4\n",

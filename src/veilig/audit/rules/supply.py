@@ -122,6 +122,14 @@ def _takes_value(option: str) -> bool:
     )
 
 
+def _only_shown(text: str) -> bool:
+    """A digest is computed and nothing is compared with it."""
+    return (
+        re.search(r"hashlib\.\w+\(", text) is not None
+        and re.search(r"==|!=|compare_digest|verify\(|\bin\b [A-Z_]+\b|assert", text) is None
+    )
+
+
 def _unverified(sketch: Sketch) -> Marks:
     bodies = {function.name: function.body for function in sketch.functions}
     for function in sketch.functions:
@@ -129,7 +137,9 @@ def _unverified(sketch: Sketch) -> Marks:
             continue
         names = {dotted(call.func).rpartition(".")[2] for call in function.calls()}
         text = "\n".join([function.body, *(bodies[name] for name in names if name in bodies)])
-        if _VERIFIED.search(text) or not re.search(r"requests\.get|urlopen|urlretrieve|httpx\.get", text):
+        if (_VERIFIED.search(text) and not _only_shown(text)) or not re.search(
+            r"requests\.get|urlopen|urlretrieve|httpx\.get", text
+        ):
             continue
         for call in function.calls():
             name = dotted(call.func)
@@ -167,7 +177,7 @@ def _search_path(frame: Frame, site: CallSite) -> bool:
     text = text_of(place)
     if isinstance(place, Const):
         return text in ("", ".") or text.startswith(("/tmp", "/var/tmp", "./"))  # noqa: S108
-    if "getcwd" in text:
+    if "getcwd" in text or _OTHERS_WRITE.match(getattr(place, "prefix", "")):
         return True
     return any(
         t.origin.kind.value in ("remote", "local", "environment") for t in deep_taints(frame.state, place)
@@ -209,8 +219,25 @@ def _rights_in_order(sketch: Sketch) -> Marks:
                     break
 
 
+def _too_mighty(sketch: Sketch) -> Marks:
+    yield from _rights_in_order(sketch)
+    if not re.search(r"(?i)docker|podman|nerdctl|container", sketch.program_text):
+        return
+    for node in ast.walk(sketch.module.tree):
+        if isinstance(node, ast.List | ast.Tuple) and any(
+            isinstance(item, ast.Constant) and item.value in ("--privileged", "--cap-add=ALL", "--pid=host")
+            for item in node.elts
+        ):
+            yield node, Confidence.CERTAIN
+
+
 def _xml_text(_frame: Frame, site: CallSite) -> bool:
     value = site.arg(0)
+    return isinstance(value, Opaque) and value.prefix.lstrip().startswith("<")
+
+
+def _xml_data(_frame: Frame, site: CallSite) -> bool:
+    value = site.kwargs.get("content") or site.arg(1, "data")
     return isinstance(value, Opaque) and value.prefix.lstrip().startswith("<")
 
 
@@ -298,7 +325,7 @@ RIGHTS = Rule(
     why="CWE-250: every other weakness now has them too (CWE-269, CWE-271)",
     advice="initgroups, setgid, setuid, in this order; privileged=False",
     silent="rights dropped in the right order",
-    shape=_rights_in_order,
+    shape=_too_mighty,
     checks=(
         Check(("os.setuid", "os.seteuid", "os.setgid"), lambda _frame, site: constant(site.arg(0)) == 0),
         Check((".run", ".create"), keyword_is(99, "privileged", True)),
@@ -364,6 +391,8 @@ XML_TEXT = Rule(
             _xml_text,
         ),
         Sink((".write", ".write_text", ".sendall"), (0,), _xml_text),
+        Sink(("urllib.request.Request",), (1, "data"), _xml_data),
+        Sink(("requests.post", "requests.put", "httpx.post", "httpx.put"), (1, "data", "content"), _xml_data),
     ),
     bad="import xml.etree.ElementTree as ET\nfrom flask import request\ndef order():\n"
     "    return ET.fromstring('<order><item>' + request.form['item'] + '</item></order>')\n",

@@ -2,11 +2,12 @@
 
 import ast
 import re
+from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import children, constant, deep_taints
 from veilig.audit.engine.value import Opaque, OriginKind, Ref, Value
-from veilig.audit.finding import Severity
+from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     always,
     argument_named,
@@ -19,7 +20,7 @@ from veilig.audit.rules.conditions import (
     text_of,
 )
 from veilig.audit.rules.rule import AssignCheck, Check, Rule
-from veilig.audit.rules.sketch import last_name
+from veilig.audit.rules.sketch import Sketch, last_name
 
 VERIFYING_CALLS = (
     *(
@@ -46,6 +47,24 @@ LOG_CALLS = (
     "print",
 )
 
+
+def _unless_given(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
+    """`verify = CA_FILE or False`: whoever forgets the setting gets no verification at all."""
+    if "verify" not in sketch.text:
+        return
+    for node in ast.walk(sketch.module.tree):
+        value: ast.expr | None = None
+        if (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith(".verify")) or (
+            isinstance(node, ast.keyword) and node.arg in ("verify", "verify_ssl", "verify_certs")
+        ):
+            value = node.value
+        choices = value.values[-1:] if isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or) else []
+        if isinstance(value, ast.IfExp):
+            choices = [value.body, value.orelse]
+        if any(isinstance(choice, ast.Constant) and choice.value is False for choice in choices):
+            yield value or node, Confidence.CERTAIN
+
+
 TLS = Rule(
     id="tls-unverified",
     cwe=295,
@@ -55,6 +74,7 @@ TLS = Rule(
     why="CWE-295: anybody on the way reads and changes the traffic",
     advice="leave verification on; trust a private CA with verify='/path/ca.pem'",
     silent="verify=True, a CA bundle",
+    shape=_unless_given,
     fix_id="tls-verify",
     checks=(
         Check(

@@ -26,7 +26,7 @@ _VERIFIES = re.compile(r"(?i)hmac|compare_digest|signature|verify|jwt\.decode|pu
 def _optional(sketch: Sketch) -> Marks:
     """`if signature is None: return True`: leaving it out passes."""
     for function in sketch.functions:
-        if not _VERIFIES.search(function.body) or not re.search(r"return True", function.body):
+        if not _VERIFIES.search(function.body):
             continue
         for node in ast.walk(function.node):
             if (
@@ -37,12 +37,17 @@ def _optional(sketch: Sketch) -> Marks:
                 value = node.body[-1].value
                 if isinstance(value, ast.Constant) and value.value is True:
                     yield node, Confidence.CERTAIN
+                elif isinstance(value, ast.Call | ast.Compare) and not _VERIFIES.search(ast.unparse(value)):
+                    yield node, Confidence.POSSIBLE  # something weaker stands in for the signature
 
 
 def _absent(test: ast.expr, function: FunctionSketch) -> bool:
     """Whether the test asks for a missing argument of the function."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return isinstance(test.operand, ast.Name) and test.operand.id in function.parameters
+        return isinstance(test.operand, ast.Name) and (
+            test.operand.id in function.parameters
+            or re.search(rf"\b{test.operand.id} = .*(headers|META|cookies)\b.*", function.body) is not None
+        )
     if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is | ast.Eq):
         other = test.comparators[0]
         missing = isinstance(other, ast.Constant) and other.value in (None, "", b"")
