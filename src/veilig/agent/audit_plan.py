@@ -1,6 +1,7 @@
 """What is done to audit a folder? Copy it, read the copy, report: two looks and no change."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,15 +15,23 @@ SCAN_TIMEOUT_S = 900.0  # half a million lines take a few minutes on a small mac
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """What the user asked for. pattern: also what only looks like a weakness. diff: what would it add?"""
+    """What the user asked for. pattern: also what only looks like a weakness. diff: what would it add?
+
+    jobs: processes at once, 0 for as many as there are cores. fresh: believe nothing found before.
+    rules: the text of the user's own rules.
+    """
 
     source: str
     pattern: bool = False
     diff: str = ""
+    jobs: int = 0
+    fresh: bool = False
+    rules: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         """The options as `session.started` records them."""
         kept: dict[str, JSON] = {"source": self.source, "pattern": self.pattern}
+        kept |= {"jobs": self.jobs, "fresh": self.fresh, "rules": self.rules}
         if self.diff:  # the diff itself may hold a secret that nobody has looked for yet
             kept["diff_sha256"] = hashlib.sha256(self.diff.encode()).hexdigest()
         return kept
@@ -36,7 +45,9 @@ class AuditOptions:
                 why="its diff is not kept: it may hold secrets",
                 fix="run `veilig audit --patch` again",
             )
-        return cls(str(value["source"]), bool(value["pattern"]))
+        jobs, fresh = int(value.get("jobs", 0)), bool(value.get("fresh", False))
+        rules = str(value.get("rules", ""))
+        return cls(str(value["source"]), bool(value["pattern"]), jobs=jobs, fresh=fresh, rules=rules)
 
 
 class AuditPlanner:
@@ -73,4 +84,10 @@ class AuditPlanner:
 
     def _scan(self) -> ScanCode:
         wanted = self._options
-        return ScanCode(report=True, pattern=wanted.pattern, diff=wanted.diff, timeout_s=SCAN_TIMEOUT_S)
+        return ScanCode(
+            report=True,
+            pattern=wanted.pattern,
+            diff=wanted.diff,
+            options=json.dumps({"jobs": wanted.jobs, "fresh": wanted.fresh, "rules": wanted.rules}),
+            timeout_s=SCAN_TIMEOUT_S,
+        )

@@ -33,6 +33,7 @@ class ScanConfig:
     file_bytes_max: int = FILE_BYTES_MAX
     seconds_max: float = SECONDS_MAX
     today: str = ""
+    suppress: bool = True  # False: what is silenced in the source is reported like everything else
 
 
 def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> Report:
@@ -57,7 +58,8 @@ def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> 
     findings = fingerprinted(list(detector.hits.values()), texts)
     if not config.include_pattern:
         findings = [finding for finding in findings if finding.confidence is not Confidence.PATTERN]
-    kept, suppressed, notices = apply_suppressions(findings, texts, config.today)
+    readable = texts if config.suppress else {}  # without its line no comment can be found
+    kept, suppressed, notices = apply_suppressions(findings, readable, config.today)
     unique = dict.fromkeys(engine.incomplete)
     return Report(
         findings=tuple(kept),

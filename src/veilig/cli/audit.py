@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from veilig.cli.progress import Progress
 
 
+JOBS_MAX = 64
 FORMS = {"text": ".txt", "json": ".json", "sarif": ".sarif", "md": ".md", "html": ".html"}
 # Forms about dependencies alone; their suffix has two parts.
 DEPENDENCY_FORMS = {"openvex": ".openvex.json", "cyclonedx": ".cdx.json"}
@@ -23,8 +24,8 @@ DEPENDENCY_FORMS = {"openvex": ".openvex.json", "cyclonedx": ".cdx.json"}
 def options(parser: argparse.ArgumentParser) -> None:
     """What `audit` takes."""
     parser.description = (
-        "Report weaknesses in code and manifests, and vulnerable pinned dependencies. Each folder is copied and "
-        "read behind the wall, without network; nothing of it is imported, run or changed."
+        "Report weaknesses in code and manifests, and vulnerable pinned dependencies. Each folder is copied "
+        "and read behind the wall, without network; nothing of it is imported, run or changed."
     )
     parser.epilog = (
         "Exit code 0: clean. 1: a finding at or above --fail-at. 2: wrong use. "
@@ -69,6 +70,16 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--pattern", action="store_true", help="also what only looks like a weakness (more false alarms)"
     )
     parser.add_argument(
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that read at once (default: one for each core; several programs share them)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="look at everything again, whatever was found before"
+    )
+    parser.add_argument(
         "--fail-at",
         choices=("low", "medium", "high", "critical"),
         default="low",
@@ -86,6 +97,8 @@ def run(given: argparse.Namespace) -> int:
     from veilig.audit.vex import read_openvex
     from veilig.cli.audit_scope import baseline_text, believed, joined, narrowed, read_input
 
+    if not 0 <= given.jobs <= JOBS_MAX:
+        raise UsageError(f"--jobs {given.jobs}", why=f"at most {JOBS_MAX} processes help", fix="leave it out")
     folders = [_folder(path) for path in given.paths]
     forms = _forms(given.format, given.output)
     for file in (*forms, *([given.write_baseline] if given.write_baseline else [])):
@@ -102,7 +115,7 @@ def run(given: argparse.Namespace) -> int:
     roots: list[Root] = []
     progress = _progress(given.format or "text", bool(given.output))
     for path, folder in zip(given.paths, folders, strict=True):
-        wanted = AuditOptions(str(folder), given.pattern, patch)
+        wanted = AuditOptions(str(folder), given.pattern, patch, jobs=given.jobs, fresh=given.fresh)
         ended = _see(progress, run_audit(wanted, setting, progress))
         if ended is None:
             return EXIT_INTERRUPTED

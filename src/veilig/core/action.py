@@ -223,8 +223,8 @@ class RunTests(InWall):
 class ScanCode(InWall):
     """Audit the copy: parsed, never imported or run. `repairs`: also propose an edit for each weakness.
 
-    report: also the whole audit report. pattern: in it, also what only looks like a weakness.
-    diff: report on what this unified diff would add to the copy; it is applied to texts in memory only.
+    report: also the whole audit report. pattern: in it, also what only looks like a weakness. diff: report on
+    what this unified diff would add; it is applied to texts in memory only. options: the reader's, as JSON.
     """
 
     paths: tuple[str, ...] = ()  # empty: everything
@@ -232,14 +232,14 @@ class ScanCode(InWall):
     report: bool = False
     pattern: bool = False
     diff: str = ""
+    options: str = ""
     kind: Literal["audit.scan"] = "audit.scan"
     effects: ClassVar[Effects] = READ
 
     def __post_init__(self) -> None:
         InWall.__post_init__(self)
-        check.need_size(self.diff, self.kind)
-        for path in self.paths:
-            check.need_path(path)
+        check.need_size(self.diff + self.options, self.kind)
+        check.need_paths(self.paths)
 
     @property
     def target(self) -> str:

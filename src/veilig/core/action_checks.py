@@ -15,6 +15,12 @@ def need_path(path: str) -> None:
         )
 
 
+def need_paths(paths: tuple[str, ...]) -> None:
+    """Each as `need_path` says."""
+    for path in paths:
+        need_path(path)
+
+
 def need_absolute(path: str) -> None:
     """An absolute folder without '..', or InvalidAction."""
     if not path.startswith("/") or "\0" in path or ".." in path.split("/"):

@@ -1,7 +1,12 @@
 """How is the copy audited, and who proposes repairs? Our own reader, behind the same wall."""
 
+import asyncio
+import contextlib
+import hashlib
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +20,8 @@ from veilig.providers.files import Workspace
 from veilig.providers.testing import told
 
 MODULE = "veilig.repair.worker"
+JOBS_MAX = 8  # more processes than that wait for one another's memory
+MEMORY_BYTES_MAX = 16 << 20
 PROPOSALS_MAX = 8  # per problem: what a planner tries before it gives up
 
 
@@ -25,15 +32,23 @@ class Scanner:
         self._workspace = workspace
         self._box = box
         self._advisories = advisories
+        self._memory = memory_of(workspace)
 
     async def scan(self, action: ScanCode, permit: Permit) -> Outcome:
         """Problems found by reading: weaknesses, vulnerable pins, syntax and configuration defects."""
         # A secret in the diff stays a handle: the reader reports the handle, and needs no value for it.
         task: dict[str, JSON] = {"do": "scan", "paths": list(action.paths), "repairs": action.repairs}
         task |= {"report": action.report, "pattern": action.pattern, "diff": action.diff}
+        options = cast(dict[str, JSON], json.loads(action.options or "{}"))
+        jobs = int(str(options.get("jobs", 0))) or min(len(os.sched_getaffinity(0)), JOBS_MAX)
+        memory = "" if options.get("fresh") else recall(self._memory)
+        task |= {"jobs": jobs, "rules": options.get("rules", ""), "memory": memory}
         answer = await self._ask(task, action.timeout_s)
         if isinstance(answer, Outcome):
             return answer
+        # Where project code runs it could reach the reader: only the memory of an audit is kept.
+        if (found := answer.pop("memory", "")) and action.report:
+            await asyncio.to_thread(remember, self._memory, str(found))
         problems = cast(list[dict[str, Any]], answer.pop("problems"))
         for problem in problems:
             problem["proposals"] = self._ready(problem.get("proposals", []), permit)
@@ -77,3 +92,29 @@ class Scanner:
             if changes or proposal.get("decision"):
                 kept.append({**proposal, "changes": changes})
         return kept[:PROPOSALS_MAX]
+
+
+def memory_of(workspace: Workspace) -> Path:
+    """Where the audits of this project are remembered: beside the sessions, a file for each folder."""
+    name = hashlib.sha256(os.fsencode(workspace.source.resolve())).hexdigest()
+    return workspace.folder.parent.parent / "cache" / "audit" / f"{name[:32]}.json"
+
+
+def recall(file: Path) -> str:
+    """What was remembered; empty when there is nothing, or nothing that may be believed."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        found = file.lstat()
+        ours = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+        if ours and file.is_file() and not file.is_symlink() and found.st_size <= MEMORY_BYTES_MAX:
+            return file.read_text(encoding="utf-8")
+    return ""
+
+
+def remember(file: Path, text: str) -> None:
+    """Keep it for the next audit, whole or not at all; a full disk costs time next time, no finding."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=file.parent)  # 0600
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        Path(name).replace(file)

@@ -23,7 +23,10 @@ from veilig.audit.collect import collect
 from veilig.audit.dependencies import is_dependency_file, read_dependencies
 from veilig.audit.finding import Finding, Report
 from veilig.audit.languages.collect import collect_scripts
-from veilig.audit.scan import ScanConfig, scan_sources
+from veilig.audit.memory import Memory
+from veilig.audit.parallel import in_parallel
+from veilig.audit.programs import scan_tree
+from veilig.audit.scan import ScanConfig
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
 from veilig.core.errors import VeiligError
 from veilig.repair.audit_more import PinLabels, change_report, with_languages, with_secrets
@@ -36,7 +39,14 @@ PROPOSALS_MAX = 12  # per problem, before they are carried over
 
 
 def scan(
-    root: Path, paths: list[str], *, repairs: bool, whole: bool = False, pattern: bool = False
+    root: Path,
+    paths: list[str],
+    *,
+    repairs: bool,
+    whole: bool = False,
+    pattern: bool = False,
+    jobs: int = 1,
+    memory: Memory | None = None,
 ) -> dict[str, Any]:
     """Every problem found by reading (only those in `paths` when given), and what was not looked at.
 
@@ -45,7 +55,8 @@ def scan(
     python = collect(root)
     text = collect_text(root)
     files = {**text.files, **python.files}
-    report = scan_sources(python.files, ScanConfig(include_pattern=pattern))
+    config = ScanConfig(include_pattern=pattern)
+    report = scan_tree(python.files, config, memory, in_parallel(jobs))
     unread = [s for s in text.skipped if is_dependency_file(s.path)]
     report = replace(report, skipped=(*python.skipped, *report.skipped))
     found = [_weakness(f, files, repairs=repairs) for f in report.findings]
@@ -73,6 +84,7 @@ def scan(
         "not_reported": _tests(report),
         "advisories": about,
         "problems": found,
+        "memory": memory.to_text() if memory is not None else "",
         **({"report": asdict(replace(report, skipped=(*report.skipped, *unread)))} if whole else {}),
     }
 
@@ -231,6 +243,8 @@ def answer(task: Mapping[str, Any]) -> dict[str, Any]:
             repairs=bool(task["repairs"]),
             whole=bool(task.get("report")),
             pattern=bool(task.get("pattern")),
+            jobs=int(task.get("jobs", 1)),
+            memory=Memory(str(task.get("memory", ""))),
         )
     return propose(root, task["failure"], Path(task["python"]))
 
