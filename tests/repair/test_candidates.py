@@ -66,6 +66,12 @@ def deep(xs, k=1):
     else:
         a = b
     return deep(xs[k:])
+
+
+def told(x):
+    if isinstance(x, str):
+        return "no {x}"
+    return x in ("one", "two")
 '''
 
 

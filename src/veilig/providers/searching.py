@@ -12,6 +12,7 @@ from veilig.core.action_json import JSON
 from veilig.core.errors import ProviderError
 from veilig.core.limits import SOURCE_FILE_BYTES_MAX
 from veilig.core.provider import Outcome, Permit, Status
+from veilig.providers.ahead import Ahead
 from veilig.providers.changes import ready_changes
 from veilig.providers.files import Workspace
 from veilig.providers.testing import Tests
@@ -24,6 +25,7 @@ from veilig.repair.simplify import simplify
 from veilig.repair.testreport import Test, TestReport
 
 PROPOSALS_MAX = 8  # plausible patches handed to the proof; more are the same guess again
+AHEAD_MAX = 8_000  # candidates made while others run: more than a round takes, and a few MiB
 GRACE_S = 20.0  # collection and the last batch, beyond the search's own deadline
 
 
@@ -52,18 +54,22 @@ class Searcher:
         lines = [Line(path, line, score / 1000, "") for path, line, score in action.lines]
         files = await asyncio.to_thread(self._files, sorted({line.path for line in lines}))
         failing = [report.tests[t] for t in action.failing if t in report.tests]
-        hints = search.hints(failing)
+        tests = await asyncio.to_thread(self._texts, sorted({test.file for test in failing}))
+        hints = search.hints(failing, tests)
         literals = frozenset((*hints.strings, *map(str, hints.integers)))
         found = generate(files, lines, hints)
         keep = nearest(report.tests.values(), lines)
-        hits, tried = await self._rounds(found, command, failing, keep, action.budget_s, permit)
+        with Ahead(found, AHEAD_MAX) as candidates:
+            hits, before, tried = await self._rounds(
+                candidates, command, failing, keep, action.budget_s, permit
+            )
         plausible = [simplify(files[hit.candidate.path], hit.candidate) for hit in hits]
         said = {number: hit.answers for number, hit in enumerate(hits) if hit.answers}
-        choice = choose(plausible, Evidence(len(failing), 0, literals, said))
+        choice = choose(plausible, Evidence(len(failing), 0, literals, said, before))
         if choice is not None:
             best = choice.best
             covering = sum(t.lines.get(best.path, 0) >> best.line & 1 for t in report.green)
-            choice = choose(plausible, Evidence(len(failing), covering, literals, said))
+            choice = choose(plausible, Evidence(len(failing), covering, literals, said, before))
         spent_s = round(time.monotonic() - started_s, 3)
         data: dict[str, JSON] = {"tried": tried, "wall_s": spent_s, "proposals": []}
         if choice is None:
@@ -96,8 +102,8 @@ class Searcher:
         keep: list[str],
         budget_s: float,
         permit: Permit,
-    ) -> tuple[list[Hit], int]:
-        """Rounds of growing size until something passes; how many candidates ran."""
+    ) -> tuple[list[Hit], tuple[str, ...], int]:
+        """Rounds of growing size until something passes; what the code answered; how many ran."""
         until_s = time.monotonic() + budget_s
         plan = search.plan(found, budget_s)
         tried = 0
@@ -119,10 +125,10 @@ class Searcher:
             )
             hits = _hits(news, one)
             if hits:
-                return hits, tried
+                return hits, _before(news), tried
             left_s = until_s - time.monotonic()
             one = await asyncio.to_thread(_send, plan, left_s)
-        return [], tried
+        return [], (), tried
 
     async def _traced(self, command: TestCommand, action: SearchPatch, permit: Permit) -> TestReport:
         """A traced report of the whole suite: the last one, or a new run after a crash or an edit."""
@@ -135,10 +141,14 @@ class Searcher:
 
     def _files(self, paths: list[str]) -> dict[str, str]:
         """Texts of the suspected modules, and of no test."""
+        return self._texts([path for path in paths if not is_test_path(path)])
+
+    def _texts(self, paths: list[str]) -> dict[str, str]:
+        """Texts of Python files; what is not there, too large or no text is left out."""
         texts: dict[str, str] = {}
         for path in paths:
             file = Path(self._workspace.tree.root, path)
-            if is_test_path(path) or not path.endswith(".py") or file.stat().st_size > SOURCE_FILE_BYTES_MAX:
+            if not path.endswith(".py") or not file.is_file() or file.stat().st_size > SOURCE_FILE_BYTES_MAX:
                 continue
             try:
                 text = self._workspace.tree.read(path)
@@ -157,6 +167,12 @@ def _hits(news: list[search.News], one: search.Round) -> list[Hit]:
     answers = {n.candidate: search.answers(n) for n in news if n.kind is search.Told.BEHAVIOUR}
     known = [number for number in numbers if 0 <= number < len(one.candidates)]
     return [Hit(one.candidates[number], answers.get(number, ())) for number in known]
+
+
+def _before(news: list[search.News]) -> tuple[str, ...]:
+    """What the code answered as it was."""
+    said = (search.answers(n) for n in news if n.kind is search.Told.BEHAVIOUR and n.candidate == -1)
+    return next(said, ())
 
 
 def _send(plan: Generator[search.Round, float | None], left_s: float) -> search.Round | None:

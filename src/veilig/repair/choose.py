@@ -13,6 +13,12 @@ from veilig.repair.recipes.proposal import Confidence
 
 AGREEMENT_BONUS = 0.6  # of a patch that all others agree with
 CRASH_COST = 1.5  # of a patch that raises or hangs on every neighbouring call on which others answer
+BROKEN_COST, BROKEN_SHARE_COST = 0.6, 1.5  # of a patch that crashes where the code answered before
+CHANGED_COST = 0.6  # of a patch that changes every answer: a fix leaves most of them alone
+CRASHES = frozenset(
+    {"late", "!TypeError", "!AttributeError", "!NameError", "!UnboundLocalError", "!IndexError", "!KeyError"}
+    | {"!RecursionError", "!ZeroDivisionError", "!MemoryError", "!StopIteration", "!AssertionError"}
+)
 COPIED_COST = 0.8
 RIVAL_BAND = 0.8  # a patch this much dearer, and different, is a rival
 RIVALS_MAX = 3
@@ -43,13 +49,15 @@ class Evidence:
     """What the choice may lean on.
 
     targets: how many tests were failing. covering: how many green ones run the changed line. answers: what
-    the plausible patch with this number answers to the same calls, as far as they were asked.
+    the plausible patch with this number answers to the same calls, as far as they were asked. before: what
+    the function answered before any patch.
     """
 
     targets: int
     covering: int = 0
     literals: frozenset[str] = frozenset()
     answers: Mapping[int, Answers] = field(default_factory=_none)
+    before: Answers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +106,11 @@ def choose(plausible: Sequence[Candidate], evidence: Evidence) -> Choice | None:
 def _rated(plausible: Sequence[Candidate], evidence: Evidence) -> list[_Rated]:
     """Each patch with its score; answers only at the calls that every asked patch was asked."""
     asked = {number: said for number, said in evidence.answers.items() if number < len(plausible)}
-    length = min((len(said) for said in asked.values()), default=0)
-    places = [at for at in range(length) if all(said[at] != "unasked" for said in asked.values())]
+    everyone = [*asked.values(), *([evidence.before] if evidence.before else [])]
+    length = min((len(said) for said in everyone), default=0)
+    places = [at for at in range(length) if all(said[at] != "unasked" for said in everyone)]
     short = {number: tuple(said[at] for at in places) for number, said in asked.items()}
+    before = tuple(evidence.before[at] for at in places) if evidence.before else ()
     rated: list[_Rated] = []
     for number, one in enumerate(plausible):
         score = one.cost + _copied(one, evidence.literals)
@@ -108,7 +118,7 @@ def _rated(plausible: Sequence[Candidate], evidence: Evidence) -> list[_Rated]:
         if own is not None:
             same = sum(1 for said in short.values() if said == own) - 1
             score -= AGREEMENT_BONUS * same / max(len(short) - 1, 1)
-            score += CRASH_COST * _crashes(own, list(short.values()))
+            score += CRASH_COST * _crashes(own, list(short.values())) + _disturbed(own, before)
         rated.append(_Rated(one, score, _size(one), own))
     return rated
 
@@ -120,6 +130,16 @@ def _crashes(own: Answers, everyone: Sequence[Answers]) -> float:
     failing = [at for at, word in enumerate(own) if _failed(word)]
     alone = [at for at in failing if 2 * sum(not _failed(said[at]) for said in everyone) >= len(everyone)]
     return len(alone) / len(own)
+
+
+def _disturbed(own: Answers, before: Answers) -> float:
+    """What it costs to change what worked: a crash is worse than another answer."""
+    worked = [(mine, then) for mine, then in zip(own, before, strict=False) if not _failed(then)]
+    if not worked:
+        return 0.0
+    changed = sum(mine != then for mine, then in worked) / len(worked)
+    broken = sum(mine in CRASHES for mine, _ in worked) / len(worked)
+    return CHANGED_COST * changed + (BROKEN_COST + BROKEN_SHARE_COST * broken if broken else 0.0)
 
 
 def _failed(word: str) -> bool:

@@ -1,5 +1,6 @@
 """How is a search planned, asked for and listened to?"""
 
+import ast
 import json
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -11,16 +12,18 @@ from typing import Any, cast
 from veilig.core.limits import SANDBOX_MEMORY_BYTES
 from veilig.repair.candidates import Candidate
 from veilig.repair.detect import TestCommand
+from veilig.repair.edit import parse
 from veilig.repair.families import Hints
 from veilig.repair.testreport import Test
 
 MARKER = "VEILIG-WORKER"
 ROUND_SIZES = (1_500, 6_000, 20_000, 60_000)  # the first round costs little when the patch is an easy one
-COST_BAND = 0.8  # how much dearer a second patch may be and still be looked at
-PLAUSIBLE_MAX = 12
+COST_BAND = 1.2  # how much dearer a second patch may be and still be looked at
+PLAUSIBLE_MAX = 16
 CPU_MIN_S, CPU_MAX_S = 0.02, 0.5
 KEEP_MAX = 5000  # tests that must stay green inside the search; the proof runs all of them
 LITERALS_MAX = 12
+WORDS_MAX, WORD_CHARS_MAX = 40, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,11 @@ def answers(told: News) -> tuple[str, ...]:
     return tuple(map(str, cast("list[object]", found))) if isinstance(found, list) else ()
 
 
-def hints(failing: Sequence[Test]) -> Hints:
-    """Exception names, keys and constants that the failures mention."""
+def hints(failing: Sequence[Test], texts: Mapping[str, str] | None = None) -> Hints:
+    """Exception names, keys and constants that the failures mention.
+
+    texts: path -> text of the test files; what the failing tests write as text is a hint too.
+    """
     exceptions: dict[str, None] = {}
     strings: dict[str, None] = {}
     integers: dict[int, None] = {}
@@ -160,7 +166,29 @@ def hints(failing: Sequence[Test]) -> Hints:
         tuple(strings)[:LITERALS_MAX],
         tuple(integers)[:LITERALS_MAX],
         tuple(one for one in names if one.isidentifier()),
+        _words(failing, texts or {}),
     )
+
+
+def _words(failing: Sequence[Test], texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Short texts that stand in the failing test functions, in order of appearance."""
+    wanted = {
+        (test.file, re.split(r"[\[.:]", test.id.rpartition("::")[2] or test.id.rpartition(".")[2])[0])
+        for test in failing
+    }
+    found: dict[str, None] = {}
+    for path, text in texts.items():
+        try:
+            tree = parse(text, path)
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (path, node.name) in wanted:
+                for one in ast.walk(node):
+                    if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                        found.update(dict.fromkeys([one.value] if len(one.value) <= WORD_CHARS_MAX else []))
+                        found.update(dict.fromkeys(re.findall(r"\w{2,20}", one.value)))
+    return tuple(found)[:WORDS_MAX]
 
 
 def _hung(test: Test) -> bool:

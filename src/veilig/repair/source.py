@@ -59,6 +59,7 @@ class Source:
             for child in ast.iter_child_nodes(node):
                 self.parents[child] = node
         self._scopes: dict[ast.AST, Scope] = {}
+        self._dotted: dict[str, list[str]] = {}
         self._units: dict[ast.AST, Unit | None] = {}
 
     def span(self, node: ast.AST) -> tuple[int, int]:
@@ -256,6 +257,17 @@ class Source:
             for one in ast.walk(self.tree)
             if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
         }
+
+    def dotted(self, base: str) -> list[str]:
+        """The attributes that this module takes from a name, as `base.attribute`, in order of appearance."""
+        if base not in self._dotted:
+            found = {
+                f"{base}.{one.attr}": None
+                for one in ast.walk(self.tree)
+                if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == base
+            }
+            self._dotted[base] = list(found)
+        return self._dotted[base]
 
     @cached_property
     def imported(self) -> frozenset[str]:

@@ -81,6 +81,20 @@ WRAPPERS = (
     "iter",
     "next",
 )
+OF_MODULES = (
+    "os.fspath",
+    "copy.copy",
+    "copy.deepcopy",
+    "re.escape",
+    "html.escape",
+    "math.ceil",
+    "math.floor",
+    "inspect.unwrap",
+    "os.fsdecode",
+    "os.path.abspath",
+    "Decimal",
+    "Path",
+)
 SUFFIXES = (
     ".strip()",
     ".lower()",
@@ -221,7 +235,8 @@ def _wrap(site: Site) -> Iterator[Draft]:
     text = site.text(node)
     inner = f"({text})" if isinstance(node, ast.Tuple | ast.GeneratorExp) and text[:1] != "(" else text
     own = [one for one, made in site.source.functions.items() if len(parameters(made)) == 1]
-    for place, name in enumerate((*WRAPPERS, *own)):
+    known = [one for one in OF_MODULES if one.split(".")[0] in site.source.imported]
+    for place, name in enumerate((*WRAPPERS, *own, *known)):
         if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == name):
             yield site.put(node, f"{name}({inner})", ATOM, 0.04 * place)
     base = text if level_of(node) == ATOM else f"({text})"

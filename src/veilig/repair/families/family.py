@@ -18,6 +18,7 @@ class Hints:
     strings: tuple[str, ...] = ()
     integers: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()  # what the failing tests themselves write as text
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from veilig_worker_swap import apply_edits
 
 SLOW_SHARE = 0.3  # of the time, for edits that need their module imported again
 SLOW_EACH_S = 20.0
+SLOW_WALL_S = 12.0  # for all of them in one round, or half of what the others took
+SLOW_LEAST_S, SLOW_FACTOR = 3.0, 10.0  # a start of the session, and what the tests took as they are
 
 
 class Relay:
@@ -33,11 +35,15 @@ class Relay:
         self.best_cost: float | None = None
         self.slow: list[int] = []
         self.done: dict[str, Any] = {}
+        self.tests_s = SLOW_EACH_S
 
     def take(self, record: dict[str, Any]) -> None:
         if record.get("event") == "slow":
             self.slow = [int(one) for one in record["candidates"]]
             return
+        if record.get("event") == "baseline":
+            # A candidate that makes the tests hang must not hold up the next one.
+            self.tests_s = min(SLOW_EACH_S, SLOW_LEAST_S + SLOW_FACTOR * float(record["quick_s"]))
         if record.get("event") == "done":
             self.done = record
             return
@@ -67,7 +73,9 @@ def main() -> int:
     end = _follow(Child(lambda tell: _fast(session, task, fast_end_s, tell)), relay, fast_end_s + 5.0)
     done = relay.done or {"event": "done", "reason": f"the test session ended early ({end})", "tried": 0}
     if relay.slow:
-        tried = _slow(tests, task, relay, deadline_s)
+        fast_s = time.monotonic() - started_s
+        until_s = min(deadline_s, time.monotonic() + max(SLOW_WALL_S, fast_s / 2))
+        tried = _slow(tests, task, relay, until_s)
         done["slow_tried"], done["slow_left"] = tried, len(relay.slow) - tried
         if relay.best_cost is not None:
             done["reason"] = "found"
@@ -96,17 +104,16 @@ def _fast(session: Any, task: dict[str, Any], deadline_s: float, tell: Any) -> N
 def _slow(tests: Any, task: dict[str, Any], relay: Relay, deadline_s: float) -> int:
     """Try the edits outside functions, each in a process that has not imported the project yet."""
     tried = 0
-    band = float(task["limits"].get("cost_band", 0.0))
     for number in relay.slow:
         _, path, edits, cost = task["candidates"][number]
-        if relay.best_cost is not None and float(cost) > relay.best_cost + band:
-            break
+        if relay.best_cost is not None and float(cost) >= relay.best_cost:
+            break  # each costs a whole session: only what is likelier than the patch at hand is worth that
         if time.monotonic() >= deadline_s:
             break
         tried += 1
-        if not _green(tests, task, path, edits, list(task["targets"]), deadline_s):
+        if not _green(tests, task, path, edits, list(task["targets"]), deadline_s, relay.tests_s):
             continue
-        if _green(tests, task, path, edits, list(task["keep"]), deadline_s):
+        if _green(tests, task, path, edits, list(task["keep"]), deadline_s, SLOW_EACH_S):
             relay.take(
                 {"event": "plausible", "candidate": number, "cost": cost, "path": "slow", "tried": tried}
             )
@@ -114,24 +121,32 @@ def _slow(tests: Any, task: dict[str, Any], relay: Relay, deadline_s: float) -> 
 
 
 def _green(
-    tests: Any, task: dict[str, Any], path: str, edits: Any, ids: list[str], deadline_s: float
+    tests: Any,
+    task: dict[str, Any],
+    path: str,
+    edits: Any,
+    ids: list[str],
+    deadline_s: float,
+    each_s: float,
 ) -> bool:
     """True when every one of the tests passes with the edited module."""
     if not ids:
         return True
     passed: set[str] = set()
+    first_stop = ["--maxfail=1"] if task.get("runner", "pytest") == "pytest" else []
 
     def work(tell: Any) -> None:
         silence(None)
         _override(str(task["root"]), path, edits)
-        tests.run({**task, "tests": ids, "trace": False, "args": [*task.get("args", [])]}, tell)
+        quick = {"tests": ids, "trace": False, "test_wall_s": each_s / 2}
+        tests.run({**task, **quick, "args": [*task.get("args", []), *first_stop]}, tell)
 
     def take(record: dict[str, Any]) -> None:
         if record.get("kind") == "test" and record.get("outcome") == "passed":
             passed.add(str(record["id"]))
 
     child = Child(work)
-    limit_s = min(deadline_s, time.monotonic() + SLOW_EACH_S)
+    limit_s = min(deadline_s, time.monotonic() + each_s)
     while child.open and time.monotonic() < limit_s:
         for record in child.poll(0.5):
             take(record)

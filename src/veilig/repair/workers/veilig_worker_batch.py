@@ -8,6 +8,7 @@ import resource
 import sys
 from typing import Any
 
+from veilig_worker_examples import held
 from veilig_worker_items import Clock, run_item
 from veilig_worker_probe import answers, record, varied
 from veilig_worker_swap import (
@@ -41,6 +42,7 @@ class Batch:
         self.functions = functions
         self.state = state
         self.caches = caches
+        self.warm = self.careful = False
         self.texts: dict[str, str] = {}
         self.files = {
             os.path.realpath(str(name)): module
@@ -61,7 +63,11 @@ class Batch:
     def run(self, numbers: list[int], targets: list[Any], limits: Limits, tell: Any) -> None:
         _bound(limits)
         clock = Clock()
-        before = self.state.digest()
+        if self.warm:  # what the first test sets up once is no trace of a candidate
+            _run_all(targets, limits, clock)
+            self._forget()
+        whole = self.state.parts()
+        before = self.state.parts(quick=not self.careful)
         for number in numbers:
             try:
                 swap = self._swap(number)
@@ -71,14 +77,32 @@ class Batch:
             swap.apply()
             outcome = _run_all(targets, limits, clock)
             swap.undo()
-            for cache in self.caches:
-                cache.cache_clear()
+            self._forget()
             tell({"o": outcome})
-            if outcome in {"timeout", "hit"} or self.state.digest() != before:
-                break
-        tell({"end": True})
+            if outcome in {"timeout", "hit"} or self.state.parts(quick=not self.careful) != before:
+                tell({"end": True})
+                return
+        tell({"end": True, "leak": not self.careful and self.state.parts() != whole})
 
-    def confirm(self, number: int, items: list[Any], limits: Limits, tell: Any) -> None:
+    def settle(self, targets: list[Any], limits: Limits, tell: Any) -> None:
+        """Tells whether the tests set something up at their first run, and what merely counts."""
+        _bound(limits)
+        clock = Clock()
+        first = self.state.parts()
+        _run_all(targets, limits, clock)
+        once = self.state.parts()
+        if clock.fires:
+            tell({"warm": False, "counters": []})
+            return
+        _run_all(targets, limits, clock)
+        self.state.learn(once, self.state.parts())
+        tell({"warm": first != once, "counters": [list(key) for key in self.state.counters]})
+
+    def _forget(self) -> None:
+        for cache in self.caches:
+            cache.cache_clear()
+
+    def confirm(self, number: int, items: list[Any], limits: Limits, examples: set[str], tell: Any) -> None:
         """The tests with one candidate, in a process that ran no other; the last word is green or red."""
         _bound(limits)
         clock = Clock()
@@ -89,21 +113,40 @@ class Batch:
                 tell({"o": "red", "test": _id(item)})
                 return
             tell({"o": "going"})
+        path = str(self.candidates[number][1])
+        if examples and not all(good for _, good in self._held([path], examples)):
+            tell({"o": "red", "test": "an example in a docstring"})
+            return
         tell({"o": "green"})
 
     def inputs(self, units: list[int], items: list[Any], limits: Limits, tell: Any) -> None:
         """Tells the calls, varied, that these tests make of the units' functions as they are."""
         _bound(limits)
         codes = {number: self._old(self.units[number]) for number in units}
-        tell({"inputs": varied(record(codes, items, max(limits.per_test.values(), default=1.0)))})
+        made = record(codes, items, max(limits.per_test.values(), default=1.0))
+        tell({"inputs": varied(made, {one: self._live(one) for one in units})})
 
     def probe(self, number: int, inputs: list[Any], limits: Limits, tell: Any) -> None:
-        """Tells what the functions answer to these calls with the candidate in place."""
+        """Tells what the functions answer to these calls with the candidate in place (-1: as they are)."""
         _bound(limits)
-        units = {int(one[0]) for one in inputs}
-        live = {one: self.functions.by_code[self._old(self.units[one])[0]][0] for one in units}
-        self._swap(number).apply()
+        live = {one: self._live(one) for one in {int(one[0]) for one in inputs}}
+        if number >= 0:
+            self._swap(number).apply()
         tell({"answers": answers(live, inputs)})
+
+    def examples(self, paths: list[str], limits: Limits, tell: Any) -> None:
+        """Tells which examples in the docstrings of these modules hold as the code is."""
+        _bound(limits)
+        tell({"examples": [name for name, held in self._held(paths, None) if held]})
+
+    def _held(self, paths: list[str], wanted: set[str] | None) -> Any:
+        for path in paths:
+            module = self.files.get(os.path.realpath(os.path.join(self.root, path)))  # noqa: PTH118
+            if module is not None:
+                yield from held(module, wanted)
+
+    def _live(self, unit: int) -> Any:
+        return self.functions.by_code[self._old(self.units[unit])[0]][0]
 
     def _swap(self, number: int) -> Swap:
         unit_number, path, edits, _ = self.candidates[number]

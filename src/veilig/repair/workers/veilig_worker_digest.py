@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import pickle
 import sys
@@ -11,6 +10,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, cast
 
 VALUE_DEPTH = 3
+LARGE_BYTES = 250  # of a pickle: beyond it, a value is looked at in full once per batch only
+Key = Any  # (place of the module or class, name)
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
 SKIPPED = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
@@ -35,22 +36,47 @@ class State:
             if parameters:
                 self.fixed.append(parameters)
 
-    def digest(self) -> bytes:
-        parts: list[Any] = [len(sys.path), _directory(), hash(frozenset(os.environ.items()))]
-        for space in self.spaces:
-            parts.append(_mutable(space))
-        for one in self.fixed:
-            parts.append(_mutable(one) if hasattr(one, "items") else _frozen(one))
-        return hashlib.blake2b(repr(parts).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+        self.counters: set[Key] = set()  # plain numbers that change whenever the tests run
+        self.large: set[Key] = set()
 
+    def learn(self, once: dict[Key, Any], twice: dict[Key, Any]) -> None:
+        """Leave out what merely counts: numbers of modules that differ between two runs of the same code."""
+        for key, value in once.items():
+            if key in twice and twice[key] != value and isinstance(value, (int, float)) and key[0] >= 0:
+                self.counters.add(key)
 
-def _mutable(space: Any) -> list[Any]:
-    found: list[Any] = []
-    for name, value in list(space.items()):
-        if isinstance(value, SKIPPED) or (isinstance(name, str) and name.startswith("__")):
-            continue
-        found.append((name, value if isinstance(value, PLAIN) else _frozen(value)))
-    return found
+    def parts(self, quick: bool = False) -> dict[Key, Any]:
+        """What can be compared between two moments; `quick` looks at large tables by their size only."""
+        found: dict[Key, Any] = {
+            (-1, "path"): len(sys.path),
+            (-1, "folder"): _directory(),
+            (-1, "environment"): hash(frozenset(os.environ.items())),
+        }
+        for place, space in enumerate(self.spaces):
+            self._mutable(place, space, quick, found)
+        for place, one in enumerate(self.fixed):
+            if hasattr(one, "items"):
+                self._mutable(-2 - place, one, quick, found)
+            else:
+                found[-2 - place, ""] = _frozen(one)
+        for key in self.counters:
+            found.pop(key, None)
+        return found
+
+    def _mutable(self, place: int, space: Any, quick: bool, found: dict[Key, Any]) -> None:
+        for name, value in list(space.items()):
+            if isinstance(value, SKIPPED) or (isinstance(name, str) and name.startswith("__")):
+                continue
+            key = (place, name)
+            if isinstance(value, PLAIN):
+                found[key] = value
+            elif quick and key in self.large:
+                found[key] = (id(value), len(value) if hasattr(value, "__len__") else 0)
+            else:
+                frozen = _frozen(value)
+                if isinstance(frozen, bytes) and len(frozen) > LARGE_BYTES:
+                    self.large.add(key)
+                found[key] = frozen
 
 
 def _frozen(value: Any) -> Any:

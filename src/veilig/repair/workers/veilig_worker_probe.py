@@ -22,7 +22,7 @@ from typing import Any, cast
 from veilig_worker_items import Clock, OutOfTime, run_item
 
 INPUTS_MAX = 24  # recorded calls per function
-VARIANTS = 4  # per recorded call
+VARIANTS = 4  # per recorded call, and one with each parameter that has a default left out
 PICKLE_BYTES_MAX = 20_000
 CALL_CPU_S = 0.05
 LATE_MAX = 10  # a candidate that hangs on so many inputs is not asked further
@@ -61,17 +61,35 @@ def record(units: dict[int, list[CodeType]], items: list[Any], limit_s: float) -
     return [list(one) for one in found]
 
 
-def varied(inputs: list[list[Any]]) -> list[list[Any]]:
+def varied(inputs: list[list[Any]], functions: dict[int, FunctionType]) -> list[list[Any]]:
     """The recorded calls and their neighbours; the same for the same calls, whatever the machine."""
     dice = random.Random(0)
     made: dict[tuple[int, str], None] = {(int(number), str(data)): None for number, data in inputs}
     for number, data in list(made):
+        for place, value in _defaults(functions.get(number)):
+            with contextlib.suppress(Exception):
+                positional, keywords = pickle.loads(bytes.fromhex(data))  # noqa: S301  (our own pickle)
+                if isinstance(place, int):
+                    positional[place] = value
+                else:
+                    keywords[place] = value
+                made[number, pickle.dumps((positional, keywords), protocol=4).hex()] = None
         for _ in range(VARIANTS):
             with contextlib.suppress(Exception):  # a value that refuses to be changed has no neighbours
                 positional, keywords = pickle.loads(bytes.fromhex(data))  # noqa: S301  (our own pickle)
                 _change_one(positional, keywords, dice)
                 made[number, pickle.dumps((positional, keywords), protocol=4).hex()] = None
     return [list(one) for one in made]
+
+
+def _defaults(function: FunctionType | None) -> list[tuple[int | str, Any]]:
+    """Place or name of each parameter that has a default, and the default."""
+    if function is None:
+        return []
+    values = function.__defaults__ or ()
+    first = function.__code__.co_argcount - len(values)
+    found: list[tuple[int | str, Any]] = [(first + place, value) for place, value in enumerate(values)]
+    return [*found, *(function.__kwdefaults__ or {}).items()]
 
 
 def answers(functions: dict[int, FunctionType], inputs: list[list[Any]]) -> list[str]:

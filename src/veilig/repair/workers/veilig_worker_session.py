@@ -27,8 +27,10 @@ HANGING_CPU_S = 0.5  # a failing test that loops for ever shows it within this; 
 WHOLE_CPU_S, SAMPLE = 5.0, 50  # a longer suite is asked in two steps, the nearest tests first
 BATCH_MAX = 60
 FIRST_PASS, SECOND_PASS = 20.0, 40.0  # times the slowest passing test, as measured on real mutants
+AGAIN_LEAST_S, AGAIN_SHARE = 3.0, 0.5  # for candidates that ran out of time, and as a share of the first pass
 AFTER_FIRST_S = 10.0  # how long to look for a simpler patch once one is found, at most
-AFTER_LEAST_S, AFTER_SHARE = 0.7, 0.5  # and else as a share of what finding the first one took
+AFTER_LEAST_S, AFTER_SHARE = 0.5, 0.5  # and else as a share of what finding the first one took
+EXAMPLES_S, SETTLE_S = 5.0, 5.0
 PROBE_ITEMS, PROBE_S = 40, 8.0  # tests whose calls are recorded; wall seconds for comparing the patches
 
 
@@ -53,9 +55,11 @@ class Search:
         self.best: tuple[float, int] | None = None
         self.found = 0
         self.hits: list[int] = []
+        self.examples: set[str] | None = None  # docstrings whose examples hold before any edit
         self.found_s = 0.0
         self.started_s = time.monotonic()
         self.progress_s = self.started_s
+        self.pass_end_s = deadline_s
 
     def run(self) -> None:
         if not self.targets:
@@ -85,9 +89,17 @@ class Search:
         self.tree = Tree(root)
         gc.collect()
         gc.freeze()
+        limits = self._limits(SECOND_PASS, 1.0)
+        settled = self._ask(
+            min(self.deadline_s, time.monotonic() + SETTLE_S), self.batch.settle, self.targets, limits
+        )
+        self.batch.warm = bool(settled.get("warm"))
+        self.batch.state.counters = {(int(one), name) for one, name in settled.get("counters", [])}
         late = self._pass(fast, FIRST_PASS, float(self.limits.get("cpu_max_s", 0.5)))
         if self.best is None and late and time.monotonic() < self.deadline_s:
-            late = self._pass(late, SECOND_PASS, 10 * float(self.limits.get("cpu_max_s", 0.5)))
+            spent_s = time.monotonic() - self.started_s
+            self.pass_end_s = time.monotonic() + max(AGAIN_LEAST_S, AGAIN_SHARE * spent_s)
+            self._pass(late, SECOND_PASS, 10 * float(self.limits.get("cpu_max_s", 0.5)))
         self._probe()
         reason = "found" if self.best else "exhausted"
         if time.monotonic() >= self.deadline_s and not self.best:
@@ -110,6 +122,7 @@ class Search:
                 "keep": passed,
                 "keep_left_out": len(self.keep) - passed,
                 "missing": self.missing,
+                "quick_s": round(sum(self.wall_s.get(_id(item), 0.0) for item in self.targets), 3),
                 "wall_s": round(time.monotonic() - self.started_s, 3),
             }
         )
@@ -123,7 +136,11 @@ class Search:
             slowest_s = max(
                 (self.cpu[one] for one, said in self.outcomes.items() if said == "passed"), default=0.0
             )
+            hangs = False
             for place, item in enumerate(items):
+                if hangs and _id(item) in targets and _id(item) not in self.task.get("cpu_s", {}):
+                    tell({"o": "timeout", "c": 0.0, "w": 0.0})  # as in the traced run; one is proof enough
+                    continue
                 hanging_s = min(max(SECOND_PASS * slowest_s, HANGING_CPU_S), BASELINE_TEST_CPU_S)
                 known_s = 4 * float(self.task.get("cpu_s", {}).get(_id(item), 0.0))
                 limit_s = max(hanging_s, known_s) if _id(item) in targets else BASELINE_TEST_CPU_S
@@ -131,6 +148,7 @@ class Search:
                 following = items[place + 1] if place + 1 < len(items) else None
                 outcome = run_item(item, clock, limit_s, following)
                 spent_s = cpu_s() - used_s
+                hangs = hangs or (outcome == "timeout" and _id(item) in targets)
                 slowest_s = max(slowest_s, spent_s if outcome == "passed" else 0.0)
                 tell({"o": outcome, "c": spent_s, "w": time.monotonic() - began_s})
 
@@ -186,13 +204,13 @@ class Search:
         """The outcomes of the first candidates of the batch; shorter than the batch when it ended early."""
         child = Child(lambda tell: self.batch.run(numbers, self.targets, limits, tell))
         outcomes: list[str] = []
-        clean_end = False
+        clean_end = leak = False
         heard_s = time.monotonic()
         while child.open and time.monotonic() < min(self.deadline_s, heard_s + limits.silence_s):
             for record in child.poll(0.5):
                 heard_s = time.monotonic()
                 if "end" in record:
-                    clean_end = True
+                    clean_end, leak = True, bool(record.get("leak"))
                 else:
                     outcomes.append(str(record["o"]))
         in_time = not child.open
@@ -200,6 +218,9 @@ class Search:
         if not clean_end and len(outcomes) < len(numbers):
             outcomes.append("died" if in_time else "timeout")
         self.restored += self.tree.restore()
+        if leak:  # a large table changed on the way: from here on it is looked at each time
+            self.batch.careful = True
+            return self._batch(numbers, limits)
         return outcomes
 
     def _confirm(self, number: int, limits: Limits) -> None:
@@ -225,7 +246,12 @@ class Search:
     def _green(self, number: int, items: list[Any], limits: Limits) -> bool:
         """True when all of the tests pass with the candidate, in a fork that has seen no other."""
         items = self._in_order(items)
-        child = Child(lambda tell: self.batch.confirm(number, items, limits, tell))
+        if self.examples is None:
+            paths = sorted({str(one[1]) for one in self.task["candidates"]})
+            until_s = min(self.deadline_s, time.monotonic() + EXAMPLES_S)
+            self.examples = set(self._ask(until_s, self.batch.examples, paths, limits).get("examples", []))
+        examples = self.examples
+        child = Child(lambda tell: self.batch.confirm(number, items, limits, examples, tell))
         verdict: dict[str, Any] = {}
         heard_s = time.monotonic()
         while child.open and time.monotonic() < min(self.deadline_s, heard_s + limits.silence_s):
@@ -241,7 +267,7 @@ class Search:
         if now_s >= self.deadline_s:
             return True
         if self.best is None:
-            return False
+            return now_s >= self.pass_end_s
         cost = float(self.task["candidates"][number][3])
         return (
             cost > self.best[0] + float(self.limits.get("cost_band", 0.0))
@@ -264,7 +290,7 @@ class Search:
         items = self._in_order([*self.targets[: PROBE_ITEMS // 2], *self.keep[: PROBE_ITEMS // 2]])
         made = self._ask(until_s, self.batch.inputs, units, items, limits)
         inputs: list[Any] = made.get("inputs", [])
-        for number in self.hits if inputs else ():
+        for number in [-1, *self.hits] if inputs else ():
             answer = self._ask(until_s, self.batch.probe, number, inputs, limits)
             if "answers" in answer:
                 self.tell({"event": "behaviour", "candidate": number, "answers": answer["answers"]})
