@@ -166,10 +166,8 @@ def test_a_weakness_gets_its_edit(cwe: int, before: str, mark: str, wanted: tupl
 
 
 ADVICE = {
-    "a command from outside": (78, "import os\ndef f(x):\n    os.system(x)\n", "os.system"),
     "a query that is used twice": (
         89, SQLITE + "def f(a):\n    q = f'SELECT 1 WHERE x = {a}'\n    print(q)\n    cursor.execute(q)\n", "cursor.execute(q)"),
-    "exec": (94, "def f(x):\n    exec(x)\n", "exec"),
     "pickle": (502, "import pickle\nx = pickle.loads(b'')\n", "pickle.loads"),
     "a URL from outside": (918, "import requests\nrequests.get(u, timeout=1)\n", "requests.get"),
     "a family without a recipe": (1333, "import re\nre.match('(a+)+', x)\n", "re.match"),
@@ -181,6 +179,15 @@ def test_where_no_edit_is_right_there_is_advice(cwe: int, text: str, mark: str) 
     (advice,) = propose(finding(cwe, text, mark), {"app.py": text})
     assert isinstance(advice, Advice)
     assert advice.text
+
+
+@pytest.mark.parametrize("text", ["import os\ndef f(x):\n    os.system(x)\n", "def f(x):\n    exec(x)\n"])
+def test_a_command_from_outside_is_looked_up_in_a_list_that_a_person_fills(text: str) -> None:
+    cwe, mark = (78, "os.system") if "os.system" in text else (94, "exec")
+    (item,) = propose(finding(cwe, text, mark), {"app.py": text})
+    assert isinstance(item, Proposal)
+    assert item.decision
+    assert "if x not in ALLOWED_COMMANDS:\n        raise" in item.patch().apply({"app.py": text})["app.py"]
 
 
 def test_a_name_of_a_table_is_looked_up_in_a_list_that_a_person_fills() -> None:

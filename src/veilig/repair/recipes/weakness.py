@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from veilig.audit.finding import Finding
 from veilig.repair.edit import BOM, EditError
 from veilig.repair.recipes import weakness_access as access
+from veilig.repair.recipes import weakness_allow as allow
 from veilig.repair.recipes import weakness_cipher as cipher
 from veilig.repair.recipes import weakness_command as command
 from veilig.repair.recipes import weakness_credential as credential
@@ -113,9 +114,9 @@ _BY_RULE: Mapping[str, Recipe] = {
     "log-injection": inputs.quote_in_log,
     "mass-assignment": inputs.named_fields,
     "nosql-injection": inputs.text_values,
-    "request-forgery": inputs.allowed_host,
+    "request-forgery": allow.allowed_host,
     "spreadsheet-formula": inputs.plain_cell,
-    "unsafe-reflection": inputs.allowed_name,
+    "unsafe-reflection": allow.allowed_name,
     "unverified-download": inputs.pinned_digest,
     "xml-injection": inputs.escaped_xml,
     "cleartext-secret-file": transport.own_file,
@@ -153,6 +154,8 @@ def propose(finding: Finding, files: Mapping[str, str]) -> list[Proposal | Advic
         for recipe in dict.fromkeys((_BY_RULE.get(finding.rule), _RECIPES.get(finding.cwe))):
             if recipe is not None and not found:
                 found = recipe(site)
+        if not found and finding.cwe in (78, 94, 95):
+            found = allow.allowed_command(site) or allow.allowed_name(site)
     except KeyError:
         return [_advice(finding, "the file is not among the files that were read")]
     except (SyntaxError, ValueError, RecursionError):

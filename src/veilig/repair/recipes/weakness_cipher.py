@@ -6,6 +6,7 @@ import re
 from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Proposal
 from veilig.repair.recipes.weakness_site import Site, keyword_of
+from veilig.repair.recipes.weakness_template import origin
 from veilig.repair.recipes.weakness_text import own_lines
 from veilig.repair.recipes.weakness_values import defined, there
 
@@ -212,6 +213,9 @@ def _in_front(site: Site, call: ast.Call, vector: ast.expr, size: str) -> list[P
         if not direct or not isinstance(other.func, ast.Attribute) or not other.args:
             continue
         inner = other.func.value if isinstance(other.func.value, ast.Call) else None
+        if inner is None and isinstance(other.func.value, ast.Name):
+            made = origin(site, other.func.value)[0]
+            inner = made if isinstance(made, ast.Call) else None
         held = same if len(other.args) > 1 and other.func.attr == "encrypt" else None
         if other.func.attr == "decrypt" and len(other.args) > 1:
             held = other.args[0]
@@ -224,7 +228,7 @@ def _in_front(site: Site, call: ast.Call, vector: ast.expr, size: str) -> list[P
                 return []
             edits += [site.replace(held, f"{data.id}[:{size}]"), site.replace(data, f"{data.id}[{size}:]")]
             continue
-        statement = site.statement(other)
+        statement = site.statement(held)
         name = site.free_name("nonce" if len(other.args) > 1 else "iv")
         before = site.before(statement, [f"{name} = os.urandom({size})"])
         if before is None:

@@ -146,6 +146,10 @@ def verify_tls(site: Site) -> list[Proposal]:
         if policy is not None:
             edit = site.replace(policy, re.sub(r"\w+Policy$", "RejectPolicy", site.source(policy)))
             return [site.proposal("unknown host keys are refused", edit, confidence=Confidence.MEDIUM)]
+    for call in site.calls("ssl.wrap_socket"):
+        found = _wrapped_socket(site, call) if call.args else []
+        if found:
+            return found
     for node in site.nodes(ast.Assign):
         found = _assigned_off(site, node)
         if found:
@@ -168,6 +172,25 @@ def _together(site: Site, node: ast.Assign, first: Proposal) -> list[Proposal]:
         if switch or (aim.attr == "check_hostname" and is_constant(other.value, False)):
             edits += [edit for found in _assigned_off(site, other) for edit in found.edits]
     return [site.proposal(first.title, *edits)]
+
+
+def _wrapped_socket(site: Site, call: ast.Call) -> list[Proposal]:
+    """The default context, with the name of the host that the function connects to."""
+    scope: ast.AST = site.function(call) or site.tree
+    for node in ast.walk(scope):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "connect"
+        ):
+            pair = node.args[0] if node.args else None
+            if isinstance(pair, ast.Tuple) and pair.elts:
+                host = site.source(pair.elts[0])
+                given = f"{site.source(call.args[0])}, server_hostname={host}"
+                text = f"ssl.create_default_context().wrap_socket({given})"
+                edits = [site.replace(call, text), *site.add_import("ssl")]
+                return [site.proposal("a context that checks the certificate", *edits)]
+    return []
 
 
 def _switched_on(site: Site, value: ast.expr, name: str) -> list[Proposal]:

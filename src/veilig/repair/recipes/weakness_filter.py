@@ -3,9 +3,11 @@
 import ast
 from collections.abc import Callable
 
+from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Proposal
 from veilig.repair.recipes.weakness_site import Site
 from veilig.repair.recipes.weakness_template import is_composed, literal, origin, pieces
+from veilig.repair.recipes.weakness_text import refusal
 
 
 def xpath_variables(site: Site) -> list[Proposal]:
@@ -31,6 +33,24 @@ def xpath_variables(site: Site) -> list[Proposal]:
                 "XPath variables", site.replace(source, literal(text)), site.insert(end, f", {named}")
             )
         ]
+    return _no_quotes(site)
+
+
+def _no_quotes(site: Site) -> list[Proposal]:
+    """ElementTree knows no variables: a value with quotes is refused."""
+    for call in site.calls(suffix=("find", "findall", "findtext", "iterfind")):
+        source = origin(site, call.args[0])[0] if call.args else None
+        found = pieces(source) if source is not None else None
+        values = [p.value for p in found or () if p.value is not None]
+        if source is None or len(values) != 1 or not isinstance(values[0], ast.Name):
+            continue
+        refuse, imports = refusal(site, 400, "quotes are not allowed", "ValueError")
+        name = values[0].id
+        before = site.before(
+            site.statement(source), [f"if \"'\" in {name} or '\"' in {name}:", f"    {refuse}"]
+        )
+        if before is not None:
+            return [site.proposal("no quotes in the value", before, *imports)]
     return []
 
 
@@ -60,18 +80,20 @@ def wrap_values(
 
 
 def escape_ldap(site: Site) -> list[Proposal]:
-    """escape_filter_chars() around every value of an LDAP filter."""
-    module = "ldap3.utils.conv" if site.uses("ldap3") else "ldap.filter"
+    """Every value of an LDAP filter escaped with escape_filter_chars(), of a name with escape_dn_chars()/rdn."""
+    ldap3 = site.uses("ldap3")
+    module = "ldap3.utils.conv" if ldap3 else "ldap.filter"
     for call in site.calls(suffix=("search", "search_s", "search_st", "search_ext", "search_ext_s")):
-        nodes = [*call.args, *(item.value for item in call.keywords)]
-        found = wrap_values(
-            site, nodes, lambda text: f"escape_filter_chars({text})", ("escape_filter_chars", "int")
-        )
-        if found:
-            edits = [site.replace(value, new) for value, new in found]
-            return [
-                site.proposal(
-                    "LDAP filter values escaped", *edits, *site.add_import(module, "escape_filter_chars")
-                )
-            ]
+        edits: list[Edit] = []
+        for node in [*call.args, *(item.value for item in call.keywords)]:
+            source = site.source(origin(site, node)[0])
+            function = "escape_filter_chars" if "(" in source.partition(".format")[0] else "escape_rdn"
+            if function == "escape_rdn" and not ldap3:
+                function = "escape_dn_chars"
+            place = {"escape_rdn": "ldap3.utils.dn", "escape_dn_chars": "ldap.dn"}.get(function, module)
+            wrapped = wrap_values(site, [node], lambda text: text, (function, "int"))
+            edits += [site.replace(value, f"{function}({text})") for value, text in wrapped]
+            edits += site.add_import(place, function) if wrapped else ()
+        if edits:
+            return [site.proposal("LDAP values escaped", *edits)]
     return []

@@ -1,4 +1,4 @@
-"""How does a value from outside stay a value (CWE-88, 91, 113, 117, 134, 494, 502, 915, 918, 943, 1236)?"""
+"""How does a value from outside stay a value (CWE-88, 91, 113, 117, 134, 494, 502, 915, 943, 1236)?"""
 
 import ast
 import re
@@ -201,74 +201,6 @@ def _fields(site: Site) -> str:
     kept = [n for n in dict.fromkeys(names) if not _PRIVILEGED.search(n)]
     shown = ", ".join(f'"{n}"' for n in kept[:12])
     return f"({shown},)" if kept else "()"
-
-
-def allowed_host(site: Site) -> list[Proposal]:
-    """The host of the address is looked up in a list before anything is fetched."""
-    known = constant_named(site, r"(?i)host|domain")
-    asks = "" if known else "which hosts may be fetched from?"
-    name = known or "ALLOWED_HOSTS"
-    sinks = (
-        "get",
-        "post",
-        "put",
-        "head",
-        "request",
-        "urlopen",
-        "stream",
-        "delete",
-        "patch",
-        "urlretrieve",
-        "Request",
-    )
-    for call in site.calls(suffix=sinks):
-        node = call.args[0] if call.args else keyword_of(call, "url")
-        if len(call.args) > 1 and site.name_of(call.func).endswith(("request", "stream")):
-            node = call.args[1]
-        if node is None or isinstance(node, ast.Constant):
-            continue
-        statement = site.statement(call)
-        named = isinstance(node, ast.Name)
-        variable = site.source(node) if named else site.free_name("address")
-        rows = [] if named else [f"{variable} = {site.source(node)}"]
-        refuse, imports = refusal(site, 400, "this host is not allowed", "ValueError")
-        rows += [f"if urlsplit({variable}).hostname not in {name}:", f"    {refuse}"]
-        before = site.before(statement, rows)
-        if before is None:
-            continue
-        edits = [before, *site.add_import("urllib.parse", "urlsplit"), *imports]
-        if not named:
-            edits.append(site.replace(node, variable))
-        if not known:
-            edits.append(above_definition(site, statement, [f'{name} = frozenset({{"api.example.org"}})']))
-        return [site.proposal(f"only hosts of {name}", *edits, decision=asks)]
-    return []
-
-
-def allowed_name(site: Site) -> list[Proposal]:
-    """The name is looked up in a list before it is imported or resolved."""
-    known = constant_named(site, r"(?i)allow|known|module|handler|plugin|command")
-    asks = "" if known else "which names may be chosen?"
-    name = known or "ALLOWED_NAMES"
-    for call in site.nodes(ast.Call):
-        last = site.name_of(call.func).rsplit(".", 1)[-1]
-        index = {"import_module": 0, "__import__": 0, "getattr": 1, "locate": 0, "import_string": 0}.get(last)
-        if index is None or len(call.args) <= index:
-            continue
-        node = call.args[index]
-        statement = site.statement(call)
-        named = isinstance(node, ast.Name)
-        variable = site.source(node) if named else site.free_name("chosen")
-        rows = [] if named else [f"{variable} = {site.source(node)}"]
-        refuse, imports = refusal(site, 400, "this name may not be chosen", "ValueError")
-        before = site.before(statement, [*rows, f"if {variable} not in {name}:", f"    {refuse}"])
-        if before is None:
-            continue
-        edits = [before, *imports] if named else [before, *imports, site.replace(node, variable)]
-        if not known:
-            edits.append(above_definition(site, statement, [f'{name} = frozenset({{"example"}})']))
-        return [site.proposal(f"only names of {name}", *edits, decision=asks)]
-    return []
 
 
 def ends_options(site: Site) -> list[Proposal]:

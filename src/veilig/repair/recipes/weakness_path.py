@@ -7,7 +7,7 @@ from veilig.repair.edit import Edit
 from veilig.repair.recipes.proposal import Confidence, Proposal
 from veilig.repair.recipes.weakness_site import Site, is_constant
 from veilig.repair.recipes.weakness_template import origin, pieces
-from veilig.repair.recipes.weakness_text import after, own_lines, refusal
+from veilig.repair.recipes.weakness_text import above_definition, after, own_lines, refusal
 from veilig.repair.recipes.weakness_values import module_value
 
 _SINKS = (
@@ -38,7 +38,38 @@ def guard_path(site: Site) -> list[Proposal]:
             found += _composed(where, node)
         if found:
             break
-    return found
+    return found or _in_folder(site)
+
+
+def _in_folder(site: Site) -> list[Proposal]:
+    """A folder for a path that comes from outside as a whole; which one is a person's decision."""
+    known = next(
+        (n for n in ("UPLOAD_FOLDER", "BASE_DIR", "ROOT", "FOLDER") if module_value(site, n) is not None), ""
+    )
+    asks = "in which folder do these files lie?"
+    for call in site.nodes(ast.Call):
+        name = site.name_of(call.func).rsplit(".", 1)[-1]
+        node = call.args[0] if call.args else None
+        if name not in _SINKS or not isinstance(node, ast.Name | ast.Subscript | ast.Call | ast.Attribute):
+            continue
+        if site.function(call) is None:
+            continue
+        folder, variable = known or "FILES_DIR", site.free_name("safe_path")
+        refuse, imports = _refusal(site)
+        rows = [
+            f"{variable} = Path({folder}, {site.source(node)}).resolve()",
+            f"if not {variable}.is_relative_to(Path({folder}).resolve()):",
+            f"    {refuse}",
+        ]
+        statement = site.statement(call)
+        before = site.before(statement, rows)
+        if before is None:
+            continue
+        edits = [before, site.replace(node, variable), *imports, *site.add_import("pathlib", "Path")]
+        if not known:
+            edits.append(above_definition(site, statement, [f'{folder} = Path("files")']))
+        return [site.proposal(f"only files of {folder}", *edits, cost=2, decision=asks)]
+    return []
 
 
 def _composed(site: Site, node: ast.Assign | ast.Return | ast.Call) -> list[Proposal]:

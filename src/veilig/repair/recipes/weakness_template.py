@@ -178,6 +178,12 @@ def values_of(site: Site, node: ast.expr) -> list[ast.expr]:
         and source.func.attr == "format"
     ):
         return [*source.args, *(item.value for item in source.keywords)]
+    if (
+        isinstance(source, ast.Call)
+        and isinstance(source.func, ast.Attribute)
+        and source.func.attr == "replace"
+    ):
+        return [*values_of(site, source.func.value), *source.args[1:2]]
     if isinstance(source, ast.BinOp) and isinstance(source.op, ast.Add):
         sides = [source.left, source.right]
         return [v for side in sides for v in (values_of(site, side) or ([] if _is_text(side) else [side]))]

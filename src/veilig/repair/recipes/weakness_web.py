@@ -1,6 +1,7 @@
 """How do pages, redirects and cookies stop obeying strangers (CWE-79, 1336, 601, 614, 489, 209)?"""
 
 import ast
+import re
 
 from veilig.repair.edit import Edit
 from veilig.repair.recipes import weakness_settings as settings
@@ -73,7 +74,19 @@ def _escaped(site: Site, *, sink: bool) -> list[Proposal]:
             edit = site.replace(node, _wrapped(function, site.source(node)))
             title = f"{function}() around the value"
             return [site.proposal(title, edit, *imports, cost=1.5, confidence=Confidence.MEDIUM)]
+    asks = "is this a page? for data, answer with JSON instead"
+    for statement in site.nodes(ast.Return) if sink else ():
+        value = statement.value.elts[0] if isinstance(statement.value, ast.Tuple) else statement.value
+        if isinstance(value, ast.Call | ast.Attribute) and not _PAGE.search(site.source(value)):
+            edit = site.replace(value, _wrapped(function, site.source(value)))
+            title = f"{function}() around the value"
+            return [site.proposal(title, edit, *imports, cost=2, decision=asks)]
     return []
+
+
+_PAGE = re.compile(
+    r"^(render\w*|jsonify|redirect|make_response|Response|send_\w+|json_response|\w+\.render|HttpResponse)\("
+)
 
 
 def _leaves(site: Site, node: ast.expr, depth: int) -> list[ast.expr]:
