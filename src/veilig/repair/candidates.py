@@ -16,6 +16,9 @@ AROUND_CHARS = 12
 LINE_COST = 3.0  # what separates the most from the least suspicious line
 RANK_COST = 0.06  # what one place further down the list costs: ties are broken, not decided
 RANK_COST_MAX = 2.0
+# A wrong name or a missing conversion is often wrong in several places of one function.
+EVERYWHERE = frozenset({"wrap_call", "var_sub", "attr_sub", "callee", "or_default", "subscript_get"})
+EVERYWHERE_COST, EVERYWHERE_MAX = 0.7, 6
 HEADER_COST, CONSTANT_COST = 0.8, 1.0  # these lines run at import, so no spectrum can accuse them
 
 
@@ -120,8 +123,22 @@ def _drafts(place: _Place, family: Family, hints: Hints) -> Iterator[tuple[Draft
             try:
                 for draft in family.make(Site(place.source, node, place.statement, hints)):
                     yield draft, node
+                    if family.name in EVERYWHERE and (twice := _everywhere(place.source, node, draft)):
+                        yield twice, node
             except EditError:
                 continue  # a node without a position (a comprehension in an old grammar, an operator)
+
+
+def _everywhere(source: Source, node: ast.AST, draft: Draft) -> Draft | None:
+    """The same replacement wherever the function reads the same expression; None when it stands alone."""
+    function = source.function(node)
+    if function is None or len(draft.changes) != 1 or draft.changes[0][:2] != source.span(node):
+        return None
+    own, (_, _, text) = source.segment(node), draft.changes[0]
+    places = [source.span(one) for one in source.same(function, own)]
+    if not 2 <= len(places) <= EVERYWHERE_MAX:
+        return None
+    return Draft(tuple((start, end, text) for start, end in places), draft.cost + EVERYWHERE_COST)
 
 
 def _annotation(source: Source, node: ast.AST) -> bool:

@@ -59,6 +59,7 @@ class Source:
             for child in ast.iter_child_nodes(node):
                 self.parents[child] = node
         self._scopes: dict[ast.AST, Scope] = {}
+        self._written: dict[ast.AST, dict[str, list[ast.expr]]] = {}
         self._dotted: dict[str, list[str]] = {}
         self._units: dict[ast.AST, Unit | None] = {}
 
@@ -257,6 +258,18 @@ class Source:
             for one in ast.walk(self.tree)
             if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
         }
+
+    def same(self, function: Function, text: str) -> list[ast.expr]:
+        """The expressions of a function that read exactly this text, none inside another."""
+        if function not in self._written:
+            written: dict[str, list[ast.expr]] = {}
+            for one in ast.walk(function):
+                if isinstance(one, ast.Name | ast.Attribute | ast.Call | ast.Subscript) and isinstance(
+                    getattr(one, "ctx", ast.Load()), ast.Load
+                ):
+                    written.setdefault(self.segment(one), []).append(one)
+            self._written[function] = written
+        return self._written[function].get(text, [])
 
     def dotted(self, base: str) -> list[str]:
         """The attributes that this module takes from a name, as `base.attribute`, in order of appearance."""
