@@ -25,6 +25,7 @@ from veilig.repair.recipes import weakness_rights as rights
 from veilig.repair.recipes import weakness_settings as settings
 from veilig.repair.recipes import weakness_sql as sql
 from veilig.repair.recipes import weakness_transport as transport
+from veilig.repair.recipes import weakness_ways as ways
 from veilig.repair.recipes import weakness_web as web
 from veilig.repair.recipes.proposal import Advice, Proposal
 from veilig.repair.recipes.syntax import trouble_of
@@ -132,6 +133,23 @@ _BY_RULE: Mapping[str, Recipe] = {
     "search-path": rights.own_directory,
     "too-many-rights": rights.dropped_rights,
     "websocket-any-origin": rights.same_origin,
+    "attempts-never-limited": ways.counted_attempts,
+    "context-without-finally": ways.given_back,
+    "error-counts-as-harmless": ways.dangerous_answer,
+    "failed-check-goes-on": ways.stop_after_failure,
+    "half-locked": ways.inside_lock,
+    "idle-guard": ways.registered_guard,
+    "locks-in-any-order": ways.one_order,
+    "loop-without-progress": ways.end_of_data,
+    "one-bad-message": ways.next_message,
+    "precious-field-in-log": ways.hidden_field,
+    "row-not-locked": rights.held_row,
+    "short-send": ways.send_all,
+    "signed-in-is-enough": ways.both_conditions,
+    "tag-never-compared": ways.compared_tag,
+    "temporary-file-left": ways.removed_file,
+    "unbounded-store": ways.bounded_store,
+    "unread-answer": ways.read_answer,
     "ignored-check": failure.read_answer,
     "program-directory-served": settings.served,
     "protective-header-off": settings.protective,

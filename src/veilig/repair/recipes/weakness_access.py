@@ -15,6 +15,20 @@ _OWNERS = r"owner|user|author|created_by|account|customer|member|uploader"
 def login_required(site: Site) -> list[Proposal]:
     """The check of the file's other views, or the framework's login check, on this one too."""
     asks = "is a login enough, or does this need a role?"
+    for node in site.nodes(ast.ClassDef):
+        for part in ast.walk(node):
+            if isinstance(part, ast.Attribute | ast.Name) and site.source(part).endswith("AllowAny"):
+                text = site.source(part).replace("AllowAny", "IsAuthenticated")
+                imports = (
+                    () if "." in text else site.add_import("rest_framework.permissions", "IsAuthenticated")
+                )
+                return [site.proposal("IsAuthenticated", site.replace(part, text), *imports, decision=asks)]
+    for function in _functions(site) if site.uses("tornado") else ():
+        at = site.lines.line_start(function.lineno)
+        edit = site.insert(at, f"{site.indent(function)}@tornado.web.authenticated\n")
+        return [
+            site.proposal("@tornado.web.authenticated", edit, *site.add_import("tornado.web"), decision=asks)
+        ]
     for function in _functions(site):
         known, imports = _login_check(site)
         if not known:

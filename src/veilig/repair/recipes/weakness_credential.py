@@ -35,7 +35,8 @@ def _keys(site: Site) -> list[Proposal]:
         given = keyword_of(call, keyword) if keyword else None
         if given is None and len(call.args) > position:
             given = call.args[position]
-        if given is None and site.name_of(call.func).endswith(".login") and len(call.args) > 1:
+        pair = re.search(r"(?i)(login|credentials?|auth)$", site.name_of(call.func))
+        if given is None and pair is not None and len(call.args) > 1:
             given = call.args[1]
         place = defined(site, given) if given is not None else None
         if place is None:

@@ -152,11 +152,14 @@ def hide_error(site: Site) -> list[Proposal]:
     for where in site.trail():
         for statement in where.nodes(ast.Return, ast.Raise, ast.Expr, ast.Assign):
             name, owner = _error_name(where, statement)
-            if owner is None:
+            told = re.search(r"exc_info|format_exc", where.source(statement)) is not None
+            if owner is None and not told:
                 continue
             edits = _plain_error(where, statement, name)
             if not edits:
                 continue
+            if owner is None:
+                return [where.proposal("answers without the error", *edits)]
             body = owner.body
             if not any(".exception(" in where.source(item) for item in body) and not isinstance(
                 owner, ast.FunctionDef
@@ -217,6 +220,8 @@ def _mentions(node: ast.AST, name: str) -> bool:
 def _tells(site: Site, node: ast.Call, name: str) -> bool:
     called = site.name_of(node.func)
     if called.endswith(("format_exc", "format_exception", "exc_info")):
+        return True
+    if called in ("str", "repr", ".join") and re.search(r"exc_info\(|format_exc", site.source(node)):
         return True
     told = called in ("str", "repr", "format") or called.endswith(".format") or called.startswith(f"{name}.")
     return bool(name) and told and _mentions(node, name)

@@ -80,7 +80,7 @@ def wrap_values(
 
 
 def escape_ldap(site: Site) -> list[Proposal]:
-    """Every value of an LDAP filter escaped with escape_filter_chars(), of a name with escape_dn_chars()/rdn."""
+    """Every value of an LDAP filter escaped as such, and every value of a name as that."""
     ldap3 = site.uses("ldap3")
     module = "ldap3.utils.conv" if ldap3 else "ldap.filter"
     for call in site.calls(suffix=("search", "search_s", "search_st", "search_ext", "search_ext_s")):

@@ -180,4 +180,12 @@ def digest_of_clock(site: Site) -> list[Proposal]:
             if isinstance(parent, ast.Call) and site.name_of(parent.func) in ("str", "hex"):
                 edits = [site.replace(parent, "secrets.token_urlsafe(32)"), *site.add_import("secrets")]
                 return [site.proposal("secrets.token_urlsafe(32) for the time", *edits)]
+    for call in near:
+        parent = site.parents.get(call)
+        if re.match(r"random\.(randint|randrange|choice|random|getrandbits)$", site.name_of(call.func)):
+            made = isinstance(parent, ast.Call) and site.name_of(parent.func) == "str"
+            if made and isinstance(parent, ast.Call):
+                edits = [site.replace(parent, "secrets.token_urlsafe(16)"), *site.add_import("secrets")]
+                title = "secrets.token_urlsafe(16) for a short code"
+                return [site.proposal(title, *edits, confidence=Confidence.MEDIUM)]
     return []

@@ -48,11 +48,12 @@ def same_origin(site: Site) -> list[Proposal]:
 
 def held_row(site: Site) -> list[Proposal]:
     """The row is locked while it is checked and changed."""
-    for node in site.nodes(ast.AugAssign):
+    for node in site.nodes(ast.AugAssign, ast.Assign):
         function = site.function(node)
-        if function is None or not isinstance(node.target, ast.Attribute):
+        target = node.target if isinstance(node, ast.AugAssign) else node.targets[0]
+        if function is None or not isinstance(target, ast.Attribute | ast.Name):
             continue
-        owner = site.source(node.target.value)
+        owner = site.source(target.value if isinstance(target, ast.Attribute) else target)
         for item in ast.walk(function):
             if not isinstance(item, ast.Assign) or site.source(item.targets[0]) != owner:
                 continue
