@@ -44,12 +44,12 @@ def scan_tree(
 ) -> Report:
     """The report on a tree, program by program; those that `memory` knows are not looked at again.
 
-    memory: takes the reports of this run in; only complete ones, and only for the built-in rules.
+    memory: takes the reports of this run in; only complete ones, and only for rules that have an identity.
     spread: how several programs are scanned (one after the other by default). Raises nothing.
     """
     started = time.monotonic()
     raw = replace(config, include_pattern=True, suppress=False)
-    keep = memory if config.rules is RULES else None
+    keep = memory if config.rules is RULES or config.identity else None
     plan = plan_of(files, raw)
     reports = {key: keep.recall(key, files) for key in plan.keys} if keep is not None else {}
     todo = [(k, p) for k, p in zip(plan.keys, plan.programs, strict=True) if reports.get(k) is None]
@@ -83,7 +83,7 @@ def plan_of(files: Texts, config: ScanConfig) -> Plan:
     for path in sorted(files):
         program = project.programs.get(path)
         groups.setdefault(id(program) if program is not None else 0, []).append(path)
-    settings = f"{engine_identity()}\0{config.include_tests}\0{config.file_bytes_max}"
+    settings = f"{engine_identity()}\0{config.include_tests}\0{config.file_bytes_max}\0{config.identity}"
     keys: list[str] = []
     for paths in groups.values():
         digest = hashlib.sha256(settings.encode())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from veilig.audit.detect import Detector, Hit, finding_of
+from veilig.audit.engine.knowledge import Knowledge
 from veilig.audit.engine.run import follow, new_engine
 from veilig.audit.engine.source import ModuleInfo, UnparsableError, build, parse
 from veilig.audit.finding import Confidence, Finding, Report, Skipped
@@ -33,6 +34,8 @@ class ScanConfig:
     file_bytes_max: int = FILE_BYTES_MAX
     seconds_max: float = SECONDS_MAX
     today: str = ""
+    knowledge: Knowledge = KNOWLEDGE
+    identity: str = ""  # of rules that are not ours: what was found with others is not believed
     suppress: bool = True  # False: what is silenced in the source is reported like everything else
 
 
@@ -49,7 +52,7 @@ def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> 
     modules, skipped = _parse_all(files, config)
     texts = {path: module.lines for path, module in modules.items()}
     detector = Detector(config.rules, texts)
-    engine = new_engine(build(modules), KNOWLEDGE, detector)
+    engine = new_engine(build(modules), config.knowledge, detector)
     follow(engine, lambda: time.monotonic() > deadline)
     for path, module in modules.items():
         if not module.is_test:

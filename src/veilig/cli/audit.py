@@ -31,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "Exit code 0: clean. 1: a finding at or above --fail-at. 2: wrong use. "
         "3: nothing found, but part of the input could not be looked at. 4: refused, nothing was read."
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a project's folder")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="a project's folder")
     parser.add_argument("--format", choices=(*FORMS, *DEPENDENCY_FORMS), help="how to report (default: text)")
     parser.add_argument(
         "--output",
@@ -70,6 +70,16 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--pattern", action="store_true", help="also what only looks like a weakness (more false alarms)"
     )
     parser.add_argument(
+        "--rules",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also look for what these rules say (YAML)",
+    )
+    parser.add_argument(
+        "--check-rules", action="store_true", help="only run the examples of the rules given with --rules"
+    )
+    parser.add_argument(
         "--jobs",
         type=int,
         default=0,
@@ -95,10 +105,16 @@ def run(given: argparse.Namespace) -> int:
     from veilig.app import Setting, run_audit
     from veilig.audit.sarif_import import read_sarif
     from veilig.audit.vex import read_openvex
+    from veilig.cli.audit_rules import check_rules, rules_text
     from veilig.cli.audit_scope import baseline_text, believed, joined, narrowed, read_input
 
     if not 0 <= given.jobs <= JOBS_MAX:
         raise UsageError(f"--jobs {given.jobs}", why=f"at most {JOBS_MAX} processes help", fix="leave it out")
+    if given.check_rules:
+        return check_rules(given.rules)
+    if not given.paths:
+        raise UsageError("nothing to audit", why="no folder is given", fix="give one: `veilig audit .`")
+    rules = rules_text(given.rules)
     folders = [_folder(path) for path in given.paths]
     forms = _forms(given.format, given.output)
     for file in (*forms, *([given.write_baseline] if given.write_baseline else [])):
@@ -115,7 +131,9 @@ def run(given: argparse.Namespace) -> int:
     roots: list[Root] = []
     progress = _progress(given.format or "text", bool(given.output))
     for path, folder in zip(given.paths, folders, strict=True):
-        wanted = AuditOptions(str(folder), given.pattern, patch, jobs=given.jobs, fresh=given.fresh)
+        wanted = AuditOptions(
+            str(folder), given.pattern, patch, jobs=given.jobs, fresh=given.fresh, rules=rules
+        )
         ended = _see(progress, run_audit(wanted, setting, progress))
         if ended is None:
             return EXIT_INTERRUPTED

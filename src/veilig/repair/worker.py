@@ -20,6 +20,7 @@ from typing import Any
 
 from veilig.audit.advisories import AdvisoryDatabase, VulnerablePin, locate
 from veilig.audit.collect import collect
+from veilig.audit.custom import configured, texts_of
 from veilig.audit.dependencies import is_dependency_file, read_dependencies
 from veilig.audit.finding import Finding, Report
 from veilig.audit.languages.collect import collect_scripts
@@ -28,7 +29,7 @@ from veilig.audit.parallel import in_parallel
 from veilig.audit.programs import scan_tree
 from veilig.audit.scan import ScanConfig
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
-from veilig.core.errors import VeiligError
+from veilig.core.errors import UsageError, VeiligError
 from veilig.repair.audit_more import PinLabels, change_report, with_languages, with_secrets
 from veilig.repair.collecting import collect_text
 from veilig.repair.propose import defects, for_defects, for_failure, for_pin, for_weakness
@@ -47,6 +48,7 @@ def scan(
     pattern: bool = False,
     jobs: int = 1,
     memory: Memory | None = None,
+    rules: str = "",
 ) -> dict[str, Any]:
     """Every problem found by reading (only those in `paths` when given), and what was not looked at.
 
@@ -55,7 +57,7 @@ def scan(
     python = collect(root)
     text = collect_text(root)
     files = {**text.files, **python.files}
-    config = ScanConfig(include_pattern=pattern)
+    config = configured(ScanConfig(include_pattern=pattern), texts_of(rules))
     report = scan_tree(python.files, config, memory, in_parallel(jobs))
     unread = [s for s in text.skipped if is_dependency_file(s.path)]
     report = replace(report, skipped=(*python.skipped, *report.skipped))
@@ -231,21 +233,29 @@ def _json(proposal: Proposal) -> dict[str, Any]:
     }
 
 
+def _scanned(root: Path, task: Mapping[str, Any]) -> dict[str, Any]:
+    return scan(
+        root,
+        list(task["paths"]),
+        repairs=bool(task["repairs"]),
+        whole=bool(task.get("report")),
+        pattern=bool(task.get("pattern")),
+        jobs=int(task.get("jobs", 1)),
+        memory=Memory(str(task.get("memory", ""))),
+        rules=str(task.get("rules", "")),
+    )
+
+
 def answer(task: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to one task."""
+    """The answer to one task; `error` says what is wrong with the task."""
     root = Path(task["root"])
     if task["do"] == "scan" and task.get("diff"):
         return scan_change(root, str(task["diff"]), pattern=bool(task.get("pattern")))
     if task["do"] == "scan":
-        return scan(
-            root,
-            list(task["paths"]),
-            repairs=bool(task["repairs"]),
-            whole=bool(task.get("report")),
-            pattern=bool(task.get("pattern")),
-            jobs=int(task.get("jobs", 1)),
-            memory=Memory(str(task.get("memory", ""))),
-        )
+        try:
+            return _scanned(root, task)
+        except UsageError as error:  # the user's own rules
+            return {"error": str(error), "problems": []}
     return propose(root, task["failure"], Path(task["python"]))
 
 
