@@ -50,6 +50,23 @@ def _read_ini(text: str) -> None:
     configparser.RawConfigParser(allow_no_value=True).read_string(text)
 
 
+def _read_unit(text: str) -> None:
+    """A unit file of systemd: sections, `Key=value` lines, and lines that a backslash continues."""
+    continued = False
+    for number, row in enumerate(text.split("\n"), 1):
+        line = row.strip()
+        header = re.fullmatch(r"\[[^\[\]]+\]", line)
+        if (
+            line
+            and line[0] not in "#;"
+            and not continued
+            and not header
+            and ("=" not in line or line[0] == "[")
+        ):
+            raise ValueError(f"neither a section nor Key=value in line {number}")
+        continued = line.endswith("\\")
+
+
 _READERS: Mapping[str, Callable[[str], object]] = {
     ".json": json.loads,
     ".toml": tomllib.loads,
@@ -57,6 +74,9 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     ".yml": _read_yaml,
     ".ini": _read_ini,
     ".cfg": _read_ini,
+    ".service": _read_unit,
+    ".timer": _read_unit,
+    ".socket": _read_unit,
 }
 
 
@@ -122,6 +142,8 @@ def _candidates(path: str, text: str, line: int) -> Iterator[tuple[float, str, s
                 yield cost + far, title, "\n".join(fixed)
     if suffix in (".ini", ".cfg"):
         yield from _earlier(text, line)
+    if suffix in (".yaml", ".yml"):
+        yield from _dashes(rows)
     if suffix in (".yaml", ".yml"):
         spaced = re.sub(r"^[ \t]+", lambda m: m.group().expandtabs(2), text, flags=re.MULTILINE)
         yield 1.0, "tabs to spaces", spaced
@@ -189,10 +211,19 @@ def _row(suffix: str, row: str) -> Iterator[tuple[float, str, str | None]]:
         for width in (1, 2, 4):
             yield 1.3 + width / 10, "indents the line", " " * width + row
             yield 1.35 + width / 10, "unindents the line", row.removeprefix(" " * width)
-    elif suffix in (".ini", ".cfg"):
+    elif suffix in (".ini", ".cfg", ".service", ".timer", ".socket"):
         yield 1.0, "closes the section header", re.sub(r"^(\s*\[[^\]]+)\s*$", r"\1]", body) + ending
         yield 1.2, "unindents the line", row.lstrip()
     yield 2.5, REMOVES, None
+
+
+def _dashes(rows: list[str]) -> Iterator[tuple[float, str, str]]:
+    """A line between the items of a list, as deep as they are, that lost its dash."""
+    for number in range(1, len(rows)):
+        above = re.match(r"( *)- ", rows[number - 1])
+        if above and re.match(rf"{above[1]}[^\s#:-][^:]*$", rows[number]):
+            fixed = [*rows[:number], f"{above[1]}- {rows[number].lstrip()}", *rows[number + 1 :]]
+            yield 0.9, "adds the missing dash", "\n".join(fixed)
 
 
 def _lost(text: str, new: str) -> str:

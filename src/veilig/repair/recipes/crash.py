@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from veilig.repair.edit import Edit
 from veilig.repair.recipes import crash_values, slips
-from veilig.repair.recipes.crash_site import Draft, Function, Site, site_of
+from veilig.repair.recipes.crash_site import Draft, Function, Site, expected, site_of
 from veilig.repair.recipes.import_edits import import_edit
 from veilig.repair.recipes.nearest import nearest
 from veilig.repair.recipes.project_index import tree_of
@@ -27,6 +27,7 @@ def propose(context: Context) -> list[Proposal]:
             found += recipe(site, match)
     if failure.exception == "KeyError":
         found += _key(site, context, failure.message)
+        found += _nested(site, context)
     if "coroutine" in failure.message or "never awaited" in failure.text:
         found += crash_values.awaits(site, context)
     found += _caught(site, failure.exception)
@@ -129,6 +130,21 @@ def _key(site: Site, context: Context, message: str) -> Iterator[Draft]:
             if site.expected:
                 text = f"{held}.get({index}, {site.expected})"
                 yield text, (site.put(node, text),), 2.1
+
+
+def _nested(site: Site, context: Context) -> Iterator[Draft]:
+    """`a["b"]["c"]`: every level may be missing, and the test says what comes then."""
+    frames = context.failure.frames if context.failure else ()
+    wanted = next((e for frame in frames if (e := expected(frame.text, any_literal=True))), "None")
+    for node in site.nodes(ast.Subscript):
+        inner = node.value
+        if not isinstance(inner, ast.Subscript) or not isinstance(node.ctx, ast.Load):
+            continue
+        text = f".get({site.text(node.slice)}, {wanted})"
+        while isinstance(inner, ast.Subscript):
+            text = f".get({site.text(inner.slice)}, {{}}){text}"
+            inner = inner.value
+        yield "every level may be missing", (site.put(node, site.text(inner) + text),), 1.9
 
 
 def _local(site: Site, match: re.Match[str]) -> Iterator[Draft]:

@@ -81,21 +81,22 @@ def site_of(context: Context) -> Site | None:
     if failure is None:
         return None
     places = [(frame.path, frame.line) for frame in failure.frames] or [(failure.path, failure.line)]
-    expected = next((e for frame in failure.frames if (e := _expected(frame.text))), "")
+    wanted = next((e for frame in failure.frames if (e := expected(frame.text))), "")
     for path, line in reversed(places):
         tree = tree_of(context.files[path]) if path.endswith(".py") and path in context.files else None
         if tree is not None and not is_test_path(path):
-            return Site(path, line, LineMap(context.files[path]), tree, expected)
+            return Site(path, line, LineMap(context.files[path]), tree, wanted)
     return None
 
 
-def _expected(text: str) -> str:
-    """The empty literal on the right of `assert f() == literal` or `is None`."""
+def expected(text: str, *, any_literal: bool = False) -> str:
+    """The literal on the right of `assert f() == literal` or `is None`: an empty one, or any one."""
     try:
         (statement,) = ast.parse(text.strip()).body
     except (SyntaxError, ValueError):
         return ""
     if not isinstance(statement, ast.Assert) or not isinstance(statement.test, ast.Compare):
         return ""
-    value = ast.unparse(statement.test.comparators[-1])
-    return value if value in EMPTY else ""
+    value = statement.test.comparators[-1]
+    shown = ast.unparse(value)
+    return shown if shown in EMPTY or (any_literal and isinstance(value, ast.Constant)) else ""

@@ -141,6 +141,16 @@ def _wrong_module(context: Context, module: str) -> Iterator[Proposal | Advice]:
                 sure = rank == 0 and (new in near or len(homes) == 1)
                 title = f"module {module} -> {new}"
                 yield _proposal(title, file, edits, 1.1 + 0.3 * rank, node.lineno, sure=sure)
+    for file, lines, node in _import_nodes(context):
+        if isinstance(node, ast.ImportFrom) and _absolute_module(file, node) == module:
+            everywhere = [{home for _, home in definers(context.files, a.name)} for a in node.names]
+            for home in sorted(set[str].intersection(*everywhere), key=lambda name: ("test" in name, name))[
+                :2
+            ]:
+                edits = _renamed(file, lines, node, module, home) if home not in near else []
+                if edits:
+                    title = f"{', '.join(a.name for a in node.names)} now lives in {home}"
+                    yield _proposal(title, file, edits, 1.2, node.lineno, sure=False)
     folders = {dirname(path) for path in context.files if path.endswith(".py")}
     wanted = module.replace(".", "/")
     for folder in sorted(folders):

@@ -52,6 +52,7 @@ NAMES: Mapping[str, str] = {
     "asyncio.async": "asyncio.ensure_future",
     "base64.encodestring": "base64.encodebytes",
     "base64.decodestring": "base64.decodebytes",
+    "configparser.SafeConfigParser": "configparser.ConfigParser",
     "cgi.escape": "html.escape",
     "cgi.parse_qs": "urllib.parse.parse_qs",
     "cgi.parse_qsl": "urllib.parse.parse_qsl",

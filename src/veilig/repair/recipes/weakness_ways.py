@@ -70,7 +70,8 @@ def read_answer(site: Site) -> list[Proposal]:
     for node in site.nodes(ast.Expr):
         if isinstance(node.value, ast.Call) and own_lines(site, node):
             name = site.name_of(node.value.func).rsplit(".", 1)[-1]
-            text = f'if not {site.source(node.value)}:\n{site.indent(node)}    raise RuntimeError("{name} failed")'
+            refuse = f'{site.indent(node)}    raise RuntimeError("{name} failed")'
+            text = f"if not {site.source(node.value)}:\n{refuse}"
             return [site.proposal("the answer is read", site.replace(node, text))]
     return []
 
