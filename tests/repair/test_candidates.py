@@ -197,3 +197,22 @@ def test_a_long_line_shows_only_what_differs_and_cuts_no_name() -> None:
         "...argument, argument, second, width, height...",
     )
     assert told == f"{old} -> {new}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words", "wanted"),
+    [
+        ("def f(x):\n    return x in ('IF', 'FOR')\n", 2, ("case",), "('IF', 'FOR', 'CASE')"),
+        ("import ast\ndef f(x, y):\n    y = ast.Add\n    return isinstance(x, (ast.If, ast.For))\n", 4, (),
+         "(ast.If, ast.For, ast.Add)"),
+        ("class A: pass\ndef f(x):\n    return isinstance(x, str)\n", 3, (), "(str, A)"),
+        ("def f(x):\n    return 'no {x.name}: %s'\n", 2, (), "f'no {x.name}: %s'"),
+        ("def f(a, b):\n    g(a.v)\n    return a.v == b\n", 3, (),
+         "g(a.v.lower())\n    return a.v.lower() == b"),
+    ],
+)  # fmt: skip
+def test_collections_types_texts_and_several_places_are_repaired(
+    text: str, line: int, words: tuple[str, ...], wanted: str
+) -> None:
+    found = generate({"m.py": text}, [Line("m.py", line, 1.0, "")], Hints(words=words))
+    assert any(wanted in apply(text, one.edits) for one in found)

@@ -196,3 +196,29 @@ def test_a_patch_with_nothing_to_simplify_is_left_as_it_is() -> None:
     assert simplify(
         text, Candidate("m.py", (Edit("m.py", start, start + 5, "x"),), "x", 1, "", 2, None)
     ).edits
+
+
+def test_a_patch_that_crashes_where_the_code_worked_comes_after_a_dearer_one_that_does_not() -> None:
+    breaking, careful = one(1.0, "9"), one(2.4, "8")
+    said = {0: ("a", "!TypeError", "!TypeError"), 1: ("a", "x", "y")}
+    evidence = Evidence(1, 3, frozenset(), said, before=("!IndexError", "x", "y"))
+    choice = choose([breaking, careful], evidence)
+    assert choice is not None
+    assert choice.best is careful
+
+
+def test_a_wanted_error_is_no_crash() -> None:
+    refusing, other = one(1.0, "9"), one(2.4, "8")
+    said = {0: ("a", "!ValueError"), 1: ("a", "x")}
+    choice = choose([refusing, other], Evidence(1, 3, frozenset(), said, before=("b", "x")))
+    assert choice is not None
+    assert choice.best is refusing
+
+
+def test_what_the_failing_tests_write_is_a_hint_and_other_tests_are_not() -> None:
+    text = "def test_a():\n    run('case when')\n\ndef test_b():\n    run('other')\n"
+    failing = [Test("tests/test_m.py::test_a[1]", Outcome.FAILED, 1, 1, file="tests/test_m.py")]
+    words = search.hints(failing, {"tests/test_m.py": text}).words
+    assert {"case when", "case", "when"} <= set(words)
+    assert "other" not in words
+    assert search.hints(failing, {"tests/test_m.py": "def ("}).words == ()
