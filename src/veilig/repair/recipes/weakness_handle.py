@@ -13,6 +13,9 @@ _CLOSING = re.compile(
 )  # `with` ends a transaction there
 
 
+_ACTS = re.compile(r"(^|\.)(open|remove|unlink|rename|replace|read_text|read_bytes|rmdir|rmtree)$")
+
+
 def with_handle(site: Site) -> list[Proposal]:
     """`with open(...) as f:` around the statements that use the handle."""
     for node in site.nodes(ast.Assign):
@@ -122,7 +125,10 @@ def without_race(site: Site) -> list[Proposal]:
             continue
         block = block_of(site, node)
         index = block.index(node)
-        refused = len(node.body) == 1 and isinstance(node.body[0], ast.Return | ast.Raise)
+        acts = any(
+            isinstance(n, ast.Call) and _ACTS.search(site.name_of(n.func)) for n in ast.walk(node.body[0])
+        )
+        refused = len(node.body) == 1 and isinstance(node.body[0], ast.Return | ast.Raise) and not acts
         if refused and index + 1 < len(block) and not isinstance(node.test, ast.UnaryOp):
             found = _exclusive(site, node, block[index + 1])
             if found:
