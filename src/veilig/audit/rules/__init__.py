@@ -18,6 +18,7 @@ from veilig.audit.rules import (
     passwords,
     races,
     resources,
+    rights,
     settings,
     siblings,
     supply,
@@ -51,5 +52,6 @@ RULES: tuple[Rule, ...] = (
     *leaks.RULES,
     *siblings.RULES,
     *custody.RULES,
+    *rights.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}
