@@ -128,6 +128,46 @@ def test_a_broken_setting_is_not_lost_without_a_decision() -> None:
     assert any(isinstance(item, Proposal) and not item.decision for item in twice)
 
 
+YAML = "needs:\n  - a\n  b\n  - c\n"
+READABLE = {
+    "a list item without its dash": ("a.yaml", YAML, YAML.replace("  b", "  - b")),
+    "a unit section without its bracket": ("a.service", "[Service\nExecStart=/bin/a\n", "[Service]\nExecStart=/bin/a\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "text", "wanted"), READABLE.values(), ids=list(READABLE))
+def test_the_first_edit_of_a_broken_file_keeps_every_word(path: str, text: str, wanted: str) -> None:
+    first = catalog.propose(Context({path: text}))[0]
+    assert isinstance(first, Proposal)
+    assert first.patch().apply({path: text}) == {path: wanted}
+
+
+def test_a_line_that_continues_a_key_without_a_value_is_told_and_not_a_crash() -> None:
+    assert [d.message for d in catalog.detect({"a.ini": "[a]\nkey\n  more\n"})][:1] != []
+
+
+def test_a_unit_file_may_continue_lines_and_repeat_keys() -> None:
+    text = "# c\n[Service]\nExecStart=/bin/a \\\n  -b\nEnvironment=A=1\nEnvironment=B=2\n"
+    assert catalog.detect({"a.service": text}) == []
+
+
+def test_a_class_whose_module_is_gone_is_found_where_it_lives() -> None:
+    files = {"shop/model.py": "class Order:\n    pass\n", "app.py": "from shop.orders import Order\n"}
+    failure = Failure("ModuleNotFoundError", "No module named 'shop.orders'", "app.py", 1)
+    first = catalog.propose(Context(files, failure))[0]
+    assert isinstance(first, Proposal)
+    assert first.patch().apply(files)["app.py"] == "from shop.model import Order\n"
+
+
+def test_every_level_of_a_missing_key_may_be_missing() -> None:
+    source = 'def f(s):\n    return s["a"]["b"]\n'
+    files = {"app.py": source, "tests/test_app.py": TEST}
+    frames = (Frame("tests/test_app.py", 3, "test", "assert f({}) == 'x'"), Frame("app.py", 2, "f"))
+    offered = catalog.propose(Context(files, Failure("KeyError", "'a'", "app.py", 2, frames)))
+    texts = [item.patch().apply(files)["app.py"] for item in offered if isinstance(item, Proposal)]
+    assert source.replace('s["a"]["b"]', 's.get("a", {}).get("b", \'x\')') in texts[:2]
+
+
 def test_names_of_other_modules_are_read_and_never_imported(tmp_path: Path) -> None:
     (tmp_path / "danger.py").write_text("raise SystemExit('imported')\ndef first(): pass\n_second = 1\n")
     found = named_exports("cannot import name 'frist' from 'danger' (x)", [tmp_path])

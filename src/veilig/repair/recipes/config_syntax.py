@@ -47,7 +47,10 @@ def _read_yaml(text: str) -> None:
 
 
 def _read_ini(text: str) -> None:
-    configparser.RawConfigParser(allow_no_value=True).read_string(text)
+    try:
+        configparser.RawConfigParser(allow_no_value=True).read_string(text)
+    except AttributeError as error:  # CPython 3.12: a continued line below a key without a value
+        raise ValueError("a continued line below a key that has no value") from error
 
 
 def _read_unit(text: str) -> None:
@@ -208,7 +211,8 @@ def _row(suffix: str, row: str) -> Iterator[tuple[float, str, str | None]]:
         )
         yield 1.1, "colon for =", re.sub(r"^(\s*[\w.-]+)\s*=\s*", r"\1: ", body) + ending
         yield 1.2, "closes the string", re.sub(r"([\"'])([^\"']*)$", r"\1\2\1", body) + ending
-        for width in (1, 2, 4):
+        # A bare word that is indented would join the text above it, and nobody would notice.
+        for width in (1, 2, 4) if re.match(r"\s*(?:- |[^\s#][^#]*:)", body) else ():
             yield 1.3 + width / 10, "indents the line", " " * width + row
             yield 1.35 + width / 10, "unindents the line", row.removeprefix(" " * width)
     elif suffix in (".ini", ".cfg", ".service", ".timer", ".socket"):
