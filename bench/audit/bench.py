@@ -51,6 +51,7 @@ class Row:
     j: float | None
     tpr: float | None
     fpr: float | None
+    speed: float
 
 
 def measured(argv: list[str], out: Path) -> Cost:
@@ -78,7 +79,7 @@ def veilig(root: Path, out: Path) -> Cost:
     from veilig.audit.sarif import to_sarif
 
     raw = out.with_suffix(".json")
-    argv = [sys.executable, "-m", "veilig.audit.worker", str(root), "--json", "--tests"]
+    argv = [sys.executable, "-m", "veilig.audit.worker", str(root), "--json", "--tests", "--jobs", "2"]
     cost = measured(argv, raw)
     out.write_text(to_sarif(Report.from_json(raw.read_text())))
     return cost
@@ -114,8 +115,8 @@ def ruff(program: str, root: Path, out: Path) -> Cost:
     return cost
 
 
-def score(scorer: Path, sarif: Path, expected: Path) -> tuple[float, float, float]:
-    """(J, TPR, FPR), macro, in mode group."""
+def score(scorer: Path, sarif: Path, expected: Path) -> tuple[float | None, float, float | None]:
+    """(J, TPR, FPR), macro, in mode group; without safe cases only the share that was found, pooled."""
     out = sarif.with_suffix(".score.json")
     argv = [
         sys.executable,
@@ -128,7 +129,10 @@ def score(scorer: Path, sarif: Path, expected: Path) -> tuple[float, float, floa
         str(out),
     ]
     measured([*argv, "--quiet"], sarif.with_suffix(".score.txt"))
-    macro = json.loads(out.read_text())["macro"]
+    judged = json.loads(out.read_text())
+    macro = judged["macro"]
+    if not judged["pooled"].get("tn", 1) and not judged["pooled"].get("fp", 1):
+        macro = judged["pooled"]  # only vulnerable cases: the share that was found
     return macro["j"], macro["tpr"], macro["fpr"]
 
 
@@ -164,7 +168,19 @@ def rows(name: str, root: Path, expected: Path | None, given: argparse.Namespace
         j = tpr = fpr = None
         if expected and given.scorer:
             j, tpr, fpr = score(given.scorer, out, expected)
-        found.append(Row(name, tool, cost, count, count / size if size else 0.0, j, tpr, fpr))
+        found.append(
+            Row(
+                name,
+                tool,
+                cost,
+                count,
+                count / size if size else 0.0,
+                j,
+                tpr,
+                fpr,
+                size / cost.cpu_s if cost.cpu_s else 0.0,
+            )
+        )
     print(f"{name}: {size:.1f} KLOC", file=sys.stderr)
     return found
 
@@ -192,12 +208,20 @@ def main() -> int:
                 return 2
             table += rows(name, Path(path), Path(expected) if expected else None, given, folder)
     print(f"load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}\n")
-    print("| set | tool | CPU s | wall s | peak MiB | findings | per KLOC | macro TPR % | FPR % | J |")
+    print(
+        "| set | tool | CPU s | KLOC per CPU s | peak MiB | findings | per KLOC | macro TPR % | FPR % | J |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for r in table:
-        judged = f"{r.tpr:.1%} | {r.fpr:.1%} | {r.j:+.3f}" if r.j is not None else "- | - | -"
+        judged = " | ".join(
+            (
+                "-" if r.tpr is None else f"{r.tpr:.1%}",
+                "-" if r.fpr is None else f"{r.fpr:.1%}",
+                "-" if r.j is None else f"{r.j:+.3f}",
+            )
+        )
         print(
-            f"| {r.data} | {r.tool} | {r.cost.cpu_s:.2f} | {r.cost.wall_s:.1f} | {r.cost.peak_mib:.0f} "
+            f"| {r.data} | {r.tool} | {r.cost.cpu_s:.2f} | {r.speed:.1f} | {r.cost.peak_mib:.0f} "
             f"| {r.findings} | {r.per_kloc:.2f} | {judged} |"
         )
     return 0

@@ -1,12 +1,16 @@
 """Does an advisory cover a version, and which version is clean?"""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from packaging.version import InvalidVersion, Version
 
 from veilig.audit.advisories_severity import Severity as Severity  # noqa: PLC0414  # its place before it had its own file
+
+TRAILING_ZEROS_MAX = 8  # "1.0.0.0.0.0.0.0.0" for "1": nobody lists that
+_PLAIN = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,26 @@ class Affected:
             return False
         if parsed.public in self.versions or any(_in_range(parsed, events) for events in self.ranges):
             return True
-        return any(parsed == parsed_version(item) for item in self.versions)  # "1.0" may be listed as "1.0.0"
+        if not self.versions.isdisjoint(_spelled(parsed)):
+            return True
+        return any(parsed == parsed_version(item) for item in _odd(self.versions))
+
+
+@lru_cache(maxsize=1 << 12)
+def _spelled(version: Version) -> frozenset[str]:
+    """The plain release in every length it may be listed in: 1, 1.0, 1.0.0 ...; empty for another version."""
+    plain = version.public
+    if not _PLAIN.fullmatch(plain):
+        return frozenset()
+    while plain.endswith(".0"):
+        plain = plain[:-2]
+    return frozenset(plain + ".0" * zeros for zeros in range(TRAILING_ZEROS_MAX))
+
+
+@lru_cache(maxsize=1 << 14)
+def _odd(versions: frozenset[str]) -> tuple[str, ...]:
+    """The listed versions that are spelled otherwise than PEP 440 writes a plain release."""
+    return tuple(item for item in versions if not _PLAIN.fullmatch(item))
 
 
 @lru_cache(maxsize=1 << 15)  # parsing is most of the work of matching; a database names the same ones again
@@ -51,24 +74,31 @@ def parsed_version(version: str) -> Version | None:
         return None
 
 
-def _in_range(version: Version, events: Sequence[Event]) -> bool:
+def _in_range(version: Version, events: tuple[Event, ...]) -> bool:
+    affected = False
+    for kind, limit in _ordered(events):
+        if kind == "introduced":
+            affected = affected or limit is None or version >= limit
+        elif limit is None:
+            continue
+        elif (kind == "fixed" and version >= limit) or (kind == "last_affected" and version > limit):
+            affected = False
+    return affected
+
+
+@lru_cache(maxsize=1 << 14)
+def _ordered(events: tuple[Event, ...]) -> tuple[tuple[str, Version | None], ...]:
+    """Kind and version of the events, earliest first; None is the beginning, or what cannot be ordered."""
+
     def place(event: Event) -> tuple[int, Version]:
         parsed = None if event.version == "0" else parsed_version(event.version)
         # At one version the end of a range comes before the start of the next.
         return (0 if parsed is None else 1, parsed or Version("0"))
 
-    affected = False
-    for event in sorted(events, key=lambda event: (place(event), event.kind == "introduced")):
-        limit = None if event.version == "0" else parsed_version(event.version)
-        if event.kind == "introduced":
-            affected = affected or limit is None or version >= limit
-        elif limit is None:
-            continue
-        elif (event.kind == "fixed" and version >= limit) or (
-            event.kind == "last_affected" and version > limit
-        ):
-            affected = False
-    return affected
+    return tuple(
+        (event.kind, None if event.version == "0" else parsed_version(event.version))
+        for event in sorted(events, key=lambda event: (place(event), event.kind == "introduced"))
+    )
 
 
 def lowest_clean(installed: str, advisories: Iterable[Affected], *, same_branch: bool = False) -> str | None:

@@ -95,7 +95,7 @@ def _edges(path: str, text: str) -> tuple[dict[str, set[str]], set[str]]:
         return {}, set()
     try:
         data = tomllib.loads(text.removeprefix("\ufeff"))
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return {}, set()
     edges: dict[str, set[str]] = {}
     own: set[str] = set()

@@ -95,7 +95,7 @@ def _pipfile(path: str, text: str, found: Found) -> None:
     """Pipfile: what a project asks for; the lock beside it says what it gets."""
     try:
         data = tomllib.loads(text.removeprefix("\ufeff"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         found.skip(path, path, 1, f"not valid TOML: {error}")
         return
     for section in ("packages", "dev-packages"):

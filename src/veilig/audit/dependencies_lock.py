@@ -16,7 +16,7 @@ def read_lock(path: str, text: str, found: Found) -> None:
         return
     try:
         data = tomllib.loads(text.removeprefix("\ufeff"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         found.skip(path, path, 1, f"not valid TOML: {error}")
         return
     key = "packages" if PurePosixPath(path).name.startswith("pylock") else "package"
@@ -55,7 +55,7 @@ def _package(path: str, line: int, row: dict[str, Any], found: Found) -> None:
 def _pipfile(path: str, text: str, found: Found) -> None:
     try:
         data: object = json.loads(text.removeprefix("\ufeff"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         found.skip(path, path, 1, f"not valid JSON: {error}")
         return
     if not isinstance(data, dict):

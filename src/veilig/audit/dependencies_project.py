@@ -17,7 +17,7 @@ def read_pyproject(path: str, text: str, found: Found) -> None:
     """Add the requirements of one pyproject.toml; unreadable TOML is reported as not assessed."""
     try:
         data = tomllib.loads(text.removeprefix("\ufeff"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         found.skip(path, path, 1, f"not valid TOML: {error}")
         return
     taken: set[int] = set()

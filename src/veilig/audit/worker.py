@@ -10,8 +10,10 @@ from pathlib import Path
 
 from veilig.audit.collect import collect
 from veilig.audit.finding import Report
+from veilig.audit.parallel import in_parallel
+from veilig.audit.programs import scan_tree
 from veilig.audit.report import render_text
-from veilig.audit.scan import ScanConfig, scan_sources
+from veilig.audit.scan import ScanConfig
 from veilig.core.errors import UsageError
 
 MEMORY_BYTES_MAX = 2 << 30  # 2 GiB of address space: 400 KLOC need a quarter of it
@@ -19,12 +21,12 @@ STACK_BYTES = 64 << 20
 RECURSION_MAX = 6_000  # with STACK_BYTES the interpreter raises before the thread's stack ends
 
 
-def audit(root: Path, config: ScanConfig) -> Report:
+def audit(root: Path, config: ScanConfig, jobs: int = 1) -> Report:
     """The report on everything below `root`. Raises UsageError when there is no such path."""
     if not root.exists():
         raise UsageError(f"{str(root)!r} does not exist", fix="give a directory or a Python file")
     collected = collect(root)
-    report = scan_sources(collected.files, config)
+    report = scan_tree(collected.files, config, None, in_parallel(jobs))
     return replace(report, skipped=(*collected.skipped, *report.skipped))
 
 
@@ -36,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pattern", action="store_true", help="also what only looks like a weakness")
     parser.add_argument("--tests", action="store_true", help="also report on test files")
     parser.add_argument("--seconds-max", type=float, default=600.0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that read at once")
     parser.add_argument("--today", default="", help="ISO date on which suppressions are judged")
     options = parser.parse_args(argv)
     config = ScanConfig(
@@ -48,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> None:
         try:
-            outcome.append(audit(options.root, config))
+            outcome.append(audit(options.root, config, options.jobs))
         except UsageError as error:
             outcome.append(error)
 
