@@ -61,9 +61,9 @@ IMPORTS = (
            "import app\n\n\ndef test_gross():\n    assert app.gross(3) == 12\n",
            prices="from app import RATE\n\n\ndef net(n):\n    return n * RATE\n"),
     Case("import", "file that shadows the standard library",
-         {**INI, "random.py": "def pick(xs):\n    return xs[0]\n",
-          "app.py": "import random\n\n\ndef dice():\n    return random.randint(1, 6)\n",
-          "tests/test_app.py": "from app import dice\n\n\ndef test_dice():\n    assert 1 <= dice() <= 6\n"}),
+         {**INI, "colorsys.py": "def mix(a, b):\n    return tuple((x + y) / 2 for x, y in zip(a, b, strict=True))\n",
+          "app.py": "import colorsys\n\n\ndef hue(r, g, b):\n    return colorsys.rgb_to_hsv(r, g, b)[0]\n",
+          "tests/test_app.py": "from app import hue\n\n\ndef test_hue():\n    assert hue(1, 0, 0) == 0\n"}),
 )  # fmt: skip
 
 NAMES = (
@@ -79,7 +79,7 @@ NAMES = (
            "def scale(n, factor=1):\n    return n * factor\n\n\ndef double(n):\n    return scale(n, facter=2)\n",
            "from app import double\n\n\ndef test_double():\n    assert double(4) == 8\n"),
     module("name", "method of an older Python", "def known(d, k):\n    return d.has_key(k)\n",
-           "from app import known\n\n\ndef test_known():\n    assert known({1: 2}, 1)\n    assert not known({}, 1)\n"),
+           "from app import known\n\n\ndef test_known():\n    assert known({1: 2}, 1)\n    assert not known({}, 1)\n", "k in d"),
     module("name", "null of another language", "def first(xs):\n    return xs[0] if xs else null\n",
            "from app import first\n\n\ndef test_first():\n    assert first([]) is None\n    assert first([4]) == 4\n"),
 )  # fmt: skip

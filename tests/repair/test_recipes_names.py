@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, str, str, str, int, str]] = {
                              "class A:\n    def total(self):\n        return 1\nA().total()\n"),
     "typo on a str": ("a.py", "x = ''.starswith('a')\n", "AttributeError", "'str' object has no attribute 'starswith'", 1, "x = ''.startswith('a')\n"),
     "iteritems": ("a.py", "for k in {}.iteritems():\n    pass\n", "AttributeError", "'dict' object has no attribute 'iteritems'", 1, "for k in {}.items():\n    pass\n"),
+    "has_key": ("a.py", "x = not {}.has_key('k')\n", "AttributeError", "'dict' object has no attribute 'has_key'", 1, "x = not ('k' in {})\n"),
     "typo on a module": ("a.py", "import math\nx = math.sqr(4)\n", "AttributeError", "module 'math' has no attribute 'sqr'", 2, "import math\nx = math.sqrt(4)\n"),
     "keyword argument": ("a.py", "def f(colour):\n    pass\nf(color=1)\n", "TypeError", "f() got an unexpected keyword argument 'color'", 3, "def f(colour):\n    pass\nf(colour=1)\n"),
     "method without self": ("a.py", "class A:\n    def f():\n        pass\nA().f()\n", "TypeError", "A.f() takes 0 positional arguments but 1 was given", 4,

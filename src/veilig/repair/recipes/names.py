@@ -156,6 +156,12 @@ def _attribute(
         wished = REMOVED.get(missing)
         if wished and wished in known and not wished.startswith("__"):
             yield _make(failure, f".{missing} -> .{wished}", [Edit(failure.path, *span, wished)], 1.0)
+        elif wished == "__contains__" and wished in known:
+            for call in ast.walk(tree):
+                if isinstance(call, ast.Call) and call.func is node and len(call.args) == 1:
+                    text = f"({lines.source(call.args[0])} in {lines.source(node.value)})"
+                    edit = Edit(failure.path, *lines.span(call), text)
+                    yield _make(failure, f".{missing}() -> in", [edit], 1.0)
         elif wished == "__len__" and wished in known:
             inner = lines.source(node.value)
             edit = Edit(failure.path, *_with_call(lines, tree, node), f"len({inner})")
