@@ -76,6 +76,7 @@ ATTEMPTS: dict[str, tuple[str, Action]] = {
     "a pin is removed": ("pin.loosened", put("requirements.txt", "jinja2==3.1.6\n", "")),
     "a feature is deleted": ("feature.deleted", put("shop.py", FILES["shop.py"][FILES["shop.py"].index("\n\n\ndef receipt"):], "\n")),
     "a feature is emptied": ("feature.deleted", put("shop.py", FILES["shop.py"][FILES["shop.py"].index("    found = 0"):FILES["shop.py"].index("\n\n\ndef receipt")], "    return 3")),
+    "a feature becomes an import of something else": ("feature.deleted", put("shop.py", FILES["shop.py"][FILES["shop.py"].index("def receipt"):], "from os.path import join as receipt\n")),
     "a module is deleted": ("feature.deleted", DeleteFile("shop.py", sha256(FILES["shop.py"]))),
     "a file of git is written": ("protected", new(".git/hooks/pre-commit", "#!/bin/sh\n")),
     "a workflow is written": ("protected", new(".github/workflows/x.yml", "on: push\n")),

@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import sys
 import tokenize
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -176,10 +177,17 @@ def _import_names(tree: ast.Module, found: Facts) -> dict[str, str]:
                 names[alias.asname or alias.name.split(".")[0]] = (
                     full if alias.asname or origin else alias.name.split(".")[0]
                 )
-                found.imported.add(alias.asname or alias.name)
+                # Only what another module of the project may define can have moved there.
+                inside = isinstance(node, ast.ImportFrom) and (node.level > 0 or not _foreign(node.module))
+                if inside:
+                    found.imported.add(alias.asname or alias.name)
                 if _TEST_NAMES.search(full) or full == "sys.argv" or full in _PROBES:
                     found.note("test.special-cased", f"import {full}", node.lineno)
     return names
+
+
+def _foreign(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in sys.stdlib_module_names
 
 
 def _name(node: ast.AST, names: Mapping[str, str]) -> str:
