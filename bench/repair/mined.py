@@ -108,17 +108,22 @@ def main() -> None:
     options = parser.parse_args()
     counts: dict[str, int] = {}
     times: list[float] = []
+    levels: dict[str, list[bool]] = {}
     for line in options.cases.read_text(encoding="utf-8").splitlines():
         case = json.loads(line)
         began_s = time.monotonic()
         word, level, text = asyncio.run(attempt(case, options.python.absolute(), options.budget))
         times.append(time.monotonic() - began_s)
         counts[word] = counts.get(word, 0) + 1
+        if word in {"fixed", "overfit"}:
+            levels.setdefault(level, []).append(word == "fixed")
         name = Path(case["checkout"]).name
         print(f"{name:16} {case['commit'][:8]} {word:9} {level:7} {times[-1]:6.1f}  {text}", flush=True)
         print(f"{'':26}{case['subject'][:90]}", flush=True)
     print(", ".join(f"{number} {word}" for word, number in sorted(counts.items())), end="; ")
     print(f"median {statistics.median(times):.0f} s per case" if times else "no cases")
+    for level, right in sorted(levels.items()):
+        print(f"confidence {level}: {sum(right)} of {len(right)} patches right")
 
 
 if __name__ == "__main__":
