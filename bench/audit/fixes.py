@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/audit/fixes.py FOLDER [--groups CWE_GROUPS.py] [--show CASE] [--missing]
 
-FOLDER holds cases.csv (file,cwe,vulnerable,category: `file` is a file, or a folder ending in "/"; each case is
-a project of its own) and the cases. A case is found when a finding has one of its CWE numbers, or with
+FOLDER holds cases.csv (file,cwe,vulnerable,category: `file` is a file, or a folder ending in "/"; each case
+is a project of its own) and the cases. A case is found when a finding has one of its CWE numbers, or with
 --groups a near relative of one. It is repaired when edits take all of these findings away: each edit must
 parse, use no name that is not there, lessen the findings of its rule and add none of any rule. An edit that
 asks for a decision counts apart: nobody applies it unasked. Nothing of the cases is imported or run.
@@ -80,9 +80,7 @@ def unbound(text: str) -> set[str]:
             bound.add(node.arg)
         elif isinstance(node, ast.alias):
             bound.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            bound.add(node.name)
-        elif isinstance(node, ast.TypeVar):
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar | ast.TypeVar) and node.name:
             bound.add(node.name)
     return read - bound
 

@@ -22,11 +22,14 @@ def test_the_first_edit_for_a_rules_own_example_survives_the_re_scan(rule: Rule)
             assert {item.rule for item in after.findings} <= {item.rule for item in before.findings}
 
 
-def test_at_least_25_weaknesses_have_an_edit() -> None:
+def test_four_fifths_of_the_weaknesses_have_an_edit_and_the_others_advice() -> None:
     edited: set[int] = set()
     for rule in RULES:
         files = {"app.py": rule.bad}
         for finding in [item for item in scan_sources(files).findings if item.rule == rule.id][:1]:
-            if isinstance(propose(finding, files)[0], Proposal):
+            first = propose(finding, files)[0]
+            if isinstance(first, Proposal):
                 edited.add(rule.cwe)
-    assert len(edited) >= 25, sorted(edited)
+            else:
+                assert "no edit is known" not in first.text
+    assert len(edited) >= 0.8 * len({rule.cwe for rule in RULES}), sorted(edited)

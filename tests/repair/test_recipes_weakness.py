@@ -167,7 +167,7 @@ def test_a_weakness_gets_its_edit(cwe: int, before: str, mark: str, wanted: tupl
 
 ADVICE = {
     "a query that is used twice": (
-        89, SQLITE + "def f(a):\n    q = f'SELECT 1 WHERE x = {a}'\n    print(q)\n    cursor.execute(q)\n", "cursor.execute(q)"),
+        89, SQLITE + "def f(a):\n    q = f'SELECT 1 WHERE x = {a}'\n    cursor.execute(q)\n    cursor.execute(q)\n", "cursor.execute(q)"),
     "pickle": (502, "import pickle\nx = pickle.loads(b'')\n", "pickle.loads"),
     "a URL from outside": (918, "import requests\nrequests.get(u, timeout=1)\n", "requests.get"),
     "a family without a recipe": (1333, "import re\nre.match('(a+)+', x)\n", "re.match"),
@@ -188,6 +188,13 @@ def test_a_command_from_outside_is_looked_up_in_a_list_that_a_person_fills(text:
     assert isinstance(item, Proposal)
     assert item.decision
     assert "if x not in ALLOWED_COMMANDS:\n        raise" in item.patch().apply({"app.py": text})["app.py"]
+
+
+def test_a_file_with_tabs_gets_tabs() -> None:
+    text = "import os\nfrom flask import request\ndef f():\n\tx = 1\n\treturn open(os.path.join('up', request.args['n'])).read()\n"
+    new = repaired(22, text, "open(")[0]
+    assert "\n\tif not Path(safe_path)" in new
+    assert "\n\t\tabort(404)\n" in new
 
 
 def test_a_name_of_a_table_is_looked_up_in_a_list_that_a_person_fills() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from veilig.audit.finding import Finding
+from veilig.audit.rules import BY_ID
 from veilig.repair.edit import BOM, EditError
 from veilig.repair.recipes import weakness_access as access
 from veilig.repair.recipes import weakness_allow as allow
@@ -178,7 +179,10 @@ def propose(finding: Finding, files: Mapping[str, str]) -> list[Proposal | Advic
         return [_advice(finding, "the file is not among the files that were read")]
     except (SyntaxError, ValueError, RecursionError):
         return [_advice(finding, "the file does not parse")]
-    good = sorted((item for item in found if _parses(item, files)), key=lambda item: item.cost)
+    # What needs no decision goes first: a caller that applies edits stops at the first question.
+    good = sorted(
+        (item for item in found if _parses(item, files)), key=lambda item: (bool(item.decision), item.cost)
+    )
     tidy = [without_leftovers(item, files) for item in good]
     good = [new if _parses(new, files) else old for old, new in zip(good, tidy, strict=True)]
     return [*good] if good else [_advice(finding)]
@@ -201,7 +205,9 @@ def _parses(proposal: Proposal, files: Mapping[str, str]) -> bool:
 
 
 def _advice(finding: Finding, reason: str = "") -> Advice:
-    text = reason or ADVICE.get(
-        finding.cwe, "no edit is known for this weakness: a person has to change the code"
+    known = BY_ID.get(finding.rule)
+    told = (
+        known.advice if known is not None else "no edit is known for this weakness: a person has to change it"
     )
+    text = reason or ADVICE.get(finding.cwe, told)
     return Advice(f"cwe-{finding.cwe}", finding.title, finding.path, finding.line, text)

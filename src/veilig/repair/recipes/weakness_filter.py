@@ -12,10 +12,13 @@ from veilig.repair.recipes.weakness_text import refusal
 
 def xpath_variables(site: Site) -> list[Proposal]:
     """lxml: values as XPath variables instead of text."""
-    for call in site.calls(suffix=("xpath",)):
-        source, _ = origin(site, call.args[0]) if call.args else (None, False)
-        found = pieces(source) if source is not None else None
-        if source is None or found is None or not is_composed(found):
+    for call in site.calls(suffix=("xpath", "select", "iter_select")):
+        position = 0 if site.name_of(call.func).endswith("xpath") else 1  # elementpath.select(root, query)
+        if len(call.args) <= position:
+            continue
+        source, _ = origin(site, call.args[position])
+        found = pieces(source)
+        if found is None or not is_composed(found):
             continue
         text, arguments = "", list[str]()
         for index, piece in enumerate(found):
@@ -27,6 +30,9 @@ def xpath_variables(site: Site) -> list[Proposal]:
             arguments.append(site.source(piece.value))
             text = f"{text[:-1]}$v{len(arguments)}"
         named = ", ".join(f"v{number}={value}" for number, value in enumerate(arguments, 1))
+        if position:
+            items = ", ".join(f'"v{number}": {value}' for number, value in enumerate(arguments, 1))
+            named = f"variables={{{items}}}"
         end = site.lines.span(call.args[-1])[1]
         return [
             site.proposal(

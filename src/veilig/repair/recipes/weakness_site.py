@@ -1,6 +1,7 @@
 """What stands at the place of a finding, and what do the names there mean?"""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -199,13 +200,22 @@ class Site:
             recipe=f"cwe-{self.finding.cwe}",
             title=title,
             path=self.finding.path,
-            edits=tuple(dict.fromkeys(edits)),
+            edits=tuple(self._as_indented(edit) for edit in dict.fromkeys(edits)),
             cost=cost,
             needs=Needs.RESCAN,
             confidence=confidence,
             line=self.finding.line,
             decision=decision,
         )
+
+    def _as_indented(self, edit: Edit) -> Edit:
+        """The edit with tabs for its levels of four blanks where the file indents with tabs."""
+        text = self.files.get(edit.path, "")
+        row = text[text.rfind("\n", 0, edit.start) + 1 :].partition("\n")[0]
+        if edit.replacement == "    " and row.startswith("\t"):
+            return replace(edit, replacement="\t")
+        tabbed = re.sub(r"(?m)^(\t+)((?: {4})+)", lambda m: m[1] + "\t" * (len(m[2]) // 4), edit.replacement)
+        return replace(edit, replacement=tabbed)
 
     def set_keyword(self, call: ast.Call, keyword: str, value: str) -> Edit:
         """An edit that gives a call a keyword argument, in place of the one it has."""

@@ -103,7 +103,7 @@ def _at_call(site: Site, call: ast.Call) -> list[Proposal]:
         return []
     parts = pieces(source)
     built = _query(site, parts, style, bare=given is None)
-    if built is None or (named and isinstance(query, ast.Name) and site.uses_of(query) != 1):
+    if built is None or (named and isinstance(query, ast.Name) and _runs_again(site, query)):
         return []
     text, values, places = built
     new = _literal(text)
@@ -121,6 +121,21 @@ def _at_call(site: Site, call: ast.Call) -> list[Proposal]:
     sure = style == "named" or site.uses(*_QUESTION, *_PERCENT)
     title = f"query parameters for {', '.join(values)}"
     return [site.proposal(title, *edits, confidence=Confidence.HIGH if sure else Confidence.MEDIUM)]
+
+
+def _runs_again(site: Site, query: ast.Name) -> bool:
+    """Whether the text of the query is run or changed in a second place; showing it is no harm."""
+    scope: ast.AST = site.function(query) or site.tree
+    for node in ast.walk(scope):
+        if not isinstance(node, ast.Name) or node.id != query.id or node is query:
+            continue
+        parent = site.parents.get(node)
+        if isinstance(node.ctx, ast.Store):
+            continue
+        sink = isinstance(parent, ast.Call) and site.name_of(parent.func).rsplit(".", 1)[-1] in _SINKS
+        if sink or not isinstance(parent, ast.Call | ast.FormattedValue | ast.keyword):
+            return True
+    return False
 
 
 def _with_given(site: Site, given: ast.expr, values: list[str], places: list[int], style: str) -> Edit | None:

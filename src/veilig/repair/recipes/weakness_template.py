@@ -35,7 +35,24 @@ def pieces(node: ast.expr) -> list[Piece] | None:
         return _percent(node)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
         return _format(node, node.func.value)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+        return _join(node, node.func.value)
     return None
+
+
+def _join(call: ast.Call, separator: ast.expr) -> list[Piece] | None:
+    """`"".join(["text", value])`."""
+    parts = call.args[0] if len(call.args) == 1 else None
+    if not isinstance(separator, ast.Constant) or not isinstance(parts, ast.List | ast.Tuple):
+        return None
+    found: list[Piece] = []
+    for index, item in enumerate(parts.elts):
+        if isinstance(item, ast.Starred):
+            return None
+        found += [Piece(str(separator.value))] if index else []
+        inner = pieces(item)
+        found += inner if inner is not None else [_unwrapped(item)]
+    return _merged(found)
 
 
 def is_composed(found: list[Piece] | None) -> bool:
