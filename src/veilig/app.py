@@ -182,7 +182,7 @@ class _Wired:
         self.ledger: Ledger = self.home.open_ledger(self.policy)
         self.workspace = Workspace(self.home.session(session), self.source)
         python = find_python(self.source, job.python or setting.python, setting.environment)
-        advisories = find_advisories(self.home, setting.environment)
+        advisories = find_advisories(self.home, setting.environment, self.policy)
         data = (advisories,) if advisories else ()
         self.box = Box(self.workspace, python, terms(self.policy), self._stood, setting.hide, data)
         self.wall: Wall | None = None
@@ -256,14 +256,16 @@ class _Wired:
         self.watcher.wall(wall)
 
 
-def find_advisories(home: Home, environment: Mapping[str, str]) -> Path | None:
+def find_advisories(home: Home, environment: Mapping[str, str], policy: Policy | None = None) -> Path | None:
     """The advisory data to show the reader; None when there is none (the scan then says how to get it).
 
-    Raises AdvisoryError when the environment names a file that is not there.
+    Raises AdvisoryError when the environment, or else the policy, names a file that is not there.
     """
     import veilig
 
     checkout = Path(veilig.__file__).parents[2]
+    if policy and (named := policy.elsewhere.audit_advisories) and not environment.get(ENVIRONMENT_NAME):
+        environment = {**environment, ENVIRONMENT_NAME: named}
     try:
         return locate(environment, home.path, checkout).resolve()
     except AdvisoryError:

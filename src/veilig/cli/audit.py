@@ -92,8 +92,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-at",
         choices=("low", "medium", "high", "critical"),
-        default="low",
-        help="the lowest severity that gives exit code 1",
+        help="the lowest severity that gives exit code 1 (default: low)",
+    )
+    parser.add_argument(
+        "--no-config", action="store_true", help="do not believe what the folder's pyproject.toml says of it"
     )
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     parser.add_argument("--hide-wall", action="append", default=[], metavar="NAME", help=argparse.SUPPRESS)
@@ -107,15 +109,26 @@ def run(given: argparse.Namespace) -> int:
     from veilig.audit.vex import read_openvex
     from veilig.cli.audit_rules import check_rules, rules_text
     from veilig.cli.audit_scope import baseline_text, believed, joined, narrowed, read_input
+    from veilig.cli.audit_settings import (
+        Settings,
+        operator_excludes,
+        read_settings,
+        settled,
+        without_excluded,
+    )
 
     if not 0 <= given.jobs <= JOBS_MAX:
         raise UsageError(f"--jobs {given.jobs}", why=f"at most {JOBS_MAX} processes help", fix="leave it out")
     if given.check_rules:
         return check_rules(given.rules)
+    if given.rules:
+        check_rules(given.rules, quiet=True)  # those of a project are checked behind the wall
     if not given.paths:
         raise UsageError("nothing to audit", why="no folder is given", fix="give one: `veilig audit .`")
-    rules = rules_text(given.rules)
     folders = [_folder(path) for path in given.paths]
+    own = [Settings() if given.no_config else read_settings(folder) for folder in folders]
+    given = settled(given, own)
+    rules = rules_text(given.rules)
     forms = _forms(given.format, given.output)
     for file in (*forms, *([given.write_baseline] if given.write_baseline else [])):
         _need_writable(file)
@@ -130,14 +143,16 @@ def run(given: argparse.Namespace) -> int:
     setting = Setting(given.policy, hide=frozenset(given.hide_wall))
     roots: list[Root] = []
     progress = _progress(given.format or "text", bool(given.output))
-    for path, folder in zip(given.paths, folders, strict=True):
+    for path, folder, said in zip(given.paths, folders, own, strict=True):
+        excluded = operator_excludes(folder, given.policy)
         wanted = AuditOptions(
             str(folder), given.pattern, patch, jobs=given.jobs, fresh=given.fresh, rules=rules
         )
         ended = _see(progress, run_audit(wanted, setting, progress))
         if ended is None:
             return EXIT_INTERRUPTED
-        roots.append(_root(path, ended))
+        found = without_excluded(_root(path, ended), excluded, "the policy")
+        roots.append(without_excluded(found, said.exclude, "pyproject.toml"))
     if others:
         roots = [joined(roots[0], others, folders[0])]
     if given.write_baseline:
