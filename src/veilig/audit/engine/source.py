@@ -1,6 +1,7 @@
 """What modules, classes and functions does the project have, and which names does it call?"""
 
 import ast
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -270,6 +271,26 @@ class Program:
     methods: dict[str, list[tuple[ModuleInfo, ast.ClassDef]]] = field(
         default_factory=dict[str, list[tuple[ModuleInfo, ast.ClassDef]]]
     )
+
+    answers: dict[str, object] = field(default_factory=dict[str, object])  # what rules asked about the whole
+
+    @property
+    def text(self) -> str:
+        """The source of all its modules, joined once."""
+        known = self.answers.get("text")
+        if not isinstance(known, str):
+            known = "\n".join(line for module in self.modules for line in module.lines)
+            self.answers["text"] = known
+        return known
+
+    def has(self, pattern: str) -> bool:
+        """Whether the regular expression is found anywhere in the source; searched once per pattern."""
+        key = f"has {pattern}"
+        known = self.answers.get(key)
+        if not isinstance(known, bool):
+            known = any(re.search(pattern, "\n".join(module.lines)) is not None for module in self.modules)
+            self.answers[key] = known
+        return known
 
     def add(self, module: ModuleInfo) -> None:
         """Note which names the module mentions, and which methods it defines."""

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from veilig.audit.engine.source import dotted, own_nodes
+from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import FunctionSketch, Sketch
@@ -32,7 +32,7 @@ def _temporary(sketch: Sketch) -> Marks:
             continue
         if _REMOVES.search(function.body):
             continue
-        for node in own_nodes(function.node):
+        for node in function.own:
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
                 continue
             made = dotted(node.value.func).rpartition(".")[2]
@@ -56,7 +56,7 @@ def _handed_on(function: FunctionSketch, name: str, *, kept: bool) -> bool:
     ):
         return True
     derived = {name} | set(re.findall(rf"\b(\w+) = [^\n]*\b{shown}\b", function.body))
-    for node in own_nodes(function.node):
+    for node in function.own:
         if isinstance(node, ast.Return | ast.Yield) and node.value is not None:
             for part in _parts(node.value):
                 if isinstance(part, ast.Name) and part.id in derived:
@@ -119,7 +119,7 @@ def _grows(sketch: Sketch) -> Marks:
         re.search(r"StreamReader|start_server|websocket|WebSocket", sketch.text)
         and "put_nowait(" in sketch.text
     ):
-        for node in ast.walk(sketch.module.tree):
+        for node in sketch.nodes:
             if not isinstance(node, ast.Call) or node.args or node.keywords:
                 continue
             if dotted(node.func) in ("asyncio.Queue", "Queue", "queue.Queue"):
@@ -153,7 +153,7 @@ def _crossing(sketch: Sketch) -> Marks:
             r"sorted\(|min\(|\bid\(|\.(id|number|pk|name) [<>]", function.body
         ):
             continue
-        for node in own_nodes(function.node):
+        for node in function.own:
             if not isinstance(node, ast.With | ast.AsyncWith):
                 continue
             locks = [ast.unparse(entry.context_expr) for entry in node.items]
@@ -173,15 +173,15 @@ def _half_locked(sketch: Sketch) -> Marks:
         if function.owner is None or function.name == "__init__" or "lock" not in function.body.lower():
             continue
         inside: set[ast.AST] = set()
-        for node in own_nodes(function.node):
+        for node in function.own:
             if isinstance(node, ast.With | ast.AsyncWith) and any(
                 re.fullmatch(r"self\._?\w*(lock|mutex)\w*", ast.unparse(entry.context_expr))
                 for entry in node.items
             ):
                 inside.update(ast.walk(node))
-        if not inside or not re.search(r"Thread|threading|concurrent", sketch.program_text):
+        if not inside or not sketch.program.has(r"Thread|threading|concurrent"):
             continue
-        for node in own_nodes(function.node):
+        for node in function.own:
             if (
                 isinstance(node, ast.AugAssign)
                 and node not in inside
@@ -193,14 +193,12 @@ def _half_locked(sketch: Sketch) -> Marks:
 
 def _unlocked_row(sketch: Sketch) -> Marks:
     """Django: a row is read, counted up or down in Python, and saved, while others do the same."""
-    if "select_for_update" in sketch.program_text and "django" not in sketch.program_text:
-        return
     for function in sketch.functions:
         body = function.body
         if ".objects.get(" not in body or ".save(" not in body or re.search(r"select_for_update|\bF\(", body):
             continue
         rows = set(re.findall(r"\b(\w+) = [\w.]+\.objects\.get\(", body))
-        for node in own_nodes(function.node):
+        for node in function.own:
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
                 owner = node.target.value
                 if isinstance(owner, ast.Name) and owner.id in rows and f"{owner.id}.save(" in body:
@@ -214,7 +212,7 @@ _TAG = re.compile(r"(?i)^(mac|tag|sig|signature|digest|hmac|checksum|seal)$")
 def _read(function: FunctionSketch, name: str) -> bool:
     """Whether the name is used for anything but its length and whether it is there."""
     asked: set[ast.AST] = set()
-    for node in own_nodes(function.node):
+    for node in function.own:
         if isinstance(node, ast.Call) and dotted(node.func) == "len":
             asked.update(node.args)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
@@ -224,14 +222,14 @@ def _read(function: FunctionSketch, name: str) -> bool:
         and node.id == name
         and isinstance(node.ctx, ast.Load)
         and node not in asked
-        for node in own_nodes(function.node)
+        for node in function.own
     )
 
 
 def _unused_tag(sketch: Sketch) -> Marks:
     """A signature is cut off a message, and nothing compares it."""
     for function in sketch.functions:
-        for node in own_nodes(function.node):
+        for node in function.own:
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Tuple):
                 continue
             cut = re.search(r"\[|split|partition|unpack", ast.unparse(node.value)) is not None

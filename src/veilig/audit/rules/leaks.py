@@ -30,10 +30,9 @@ _LOGS = re.compile(
 
 def _whole_records(sketch: Sketch) -> Marks:
     """A record with a precious field goes out as it is."""
-    if not sketch.web:
+    if not sketch.web or not re.search(r"asdict|vars\(|_dict\(|__dict__|astuple", sketch.text):
         return
-    classes = _precious_classes(sketch)
-    if not classes:
+    if not _precious_classes(sketch):
         return
     for function in sketch.functions:
         for call in function.calls():
@@ -46,7 +45,7 @@ def _whole_records(sketch: Sketch) -> Marks:
         else:
             if not sketch.is_view(function):
                 continue
-            for node in ast.walk(function.node):
+            for node in function.nodes:
                 if isinstance(node, ast.Return) and node.value is not None and not _picks(function):
                     direct = node.value if isinstance(node.value, ast.Name | ast.Call) else None
                     if direct is not None and _record(function, direct) is not None:
@@ -54,25 +53,24 @@ def _whole_records(sketch: Sketch) -> Marks:
                         break
 
 
-def _precious_classes(sketch: Sketch) -> set[str]:
-    found: set[str] = set()
-    for node in sketch.everywhere():
-        if isinstance(node, ast.ClassDef):
-            names = {
-                item.target.id
-                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-                else ""
-                for item in node.body
-            } | {
-                target.id
-                for item in node.body
-                if isinstance(item, ast.Assign)
-                for target in item.targets
-                if isinstance(target, ast.Name)
-            }
-            if any(_PRECIOUS.match(name) for name in names if name):
-                found.add(node.name)
-    return found
+def _precious_classes(sketch: Sketch) -> bool:
+    """Whether any class of the program has a field that must stay here."""
+    known = sketch.program.answers.get("precious")
+    if not isinstance(known, bool):
+        known = sketch.program.answers["precious"] = any(map(_is_precious, sketch.everywhere()))
+    return known is True
+
+
+def _is_precious(node: ast.AST) -> bool:
+    if not isinstance(node, ast.ClassDef):
+        return False
+    for item in node.body:
+        targets = item.targets if isinstance(item, ast.Assign) else []
+        if isinstance(item, ast.AnnAssign):
+            targets = [item.target]
+        if any(isinstance(target, ast.Name) and _PRECIOUS.match(target.id) for target in targets):
+            return True
+    return False
 
 
 def _record(function: FunctionSketch, value: ast.expr) -> ast.AST | None:
@@ -81,7 +79,7 @@ def _record(function: FunctionSketch, value: ast.expr) -> ast.AST | None:
     if isinstance(value, ast.Name):
         candidates = [
             node.value
-            for node in ast.walk(function.node)
+            for node in function.nodes
             if isinstance(node, ast.Assign)
             and any(isinstance(t, ast.Name) and t.id == value.id for t in node.targets)
         ]
@@ -130,9 +128,9 @@ def _in_cookies(sketch: Sketch) -> Marks:
 
 def _in_logs(sketch: Sketch) -> Marks:
     """The template of a log line asks for a precious field; addresses with their password are printed."""
-    filtered = (
-        re.search(r"addFilter\(|filters=|structlog|Redact|Scrub\w*\(\)", sketch.program_text) is not None
-    )
+    if "log" not in sketch.text or not re.search(r"%\(|hide_password|\{\w+\}", sketch.text):
+        return
+    filtered = sketch.program.has(r"addFilter\(|filters=|structlog|Redact|Scrub\w*\(\)")
     for function in sketch.functions:
         if "hide_password=False" in function.body and re.search(r"(?i)log|print|write", function.body):
             for call in function.calls():
@@ -158,11 +156,11 @@ def _in_logs(sketch: Sketch) -> Marks:
 
 def _unsigned_state(sketch: Sketch) -> Marks:
     """JSON is kept in a cookie and read back from it, and nothing tells whether the browser changed it."""
-    text = sketch.program_text
-    if not re.search(r"\.cookies", text) or re.search(
-        r"(?i)\.unsign\(|signer\.(un)?load|\.loads\(raw\b.*signer", text
-    ):
+    if "set_cookie(" not in sketch.text or not sketch.program.has(r"\.cookies"):
         return
+    if sketch.program.has(r"(?i)\.unsign\(|signer\.(un)?load|\.loads\(raw\b.*signer"):
+        return
+    text = sketch.program_text
     for function in sketch.functions:
         if "set_cookie(" not in function.body or "json.dumps(" not in function.body:
             continue

@@ -59,7 +59,7 @@ def _falls_through(sketch: Sketch) -> Marks:
 
 def _blocks(function: FunctionSketch) -> Iterator[list[ast.stmt]]:
     yield function.node.body
-    for node in own_nodes(function.node):
+    for node in function.own:
         if isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.AsyncWith):
             yield node.body
 
@@ -93,7 +93,7 @@ def _opens(sketch: Sketch) -> Marks:
             continue
         yield from _approves(function)
         negative = _REFUSES.search(function.name) is not None
-        for node in own_nodes(function.node):
+        for node in function.own:
             if not isinstance(node, ast.ExceptHandler) or not node.body:
                 continue
             last = node.body[-1]
@@ -147,7 +147,7 @@ def _sends(sketch: Sketch) -> Marks:
         names = set(re.findall(made, function.body))
         names |= set(re.findall(r"socket\.(?:socket|create_connection)\([^\n]*\) as (\w+)", function.body))
         names |= set(re.findall(r"(\w+)\s*:\s*socket\.socket", function.text))
-        for node in own_nodes(function.node):
+        for node in function.own:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 owner, _, name = dotted(node.value.func).rpartition(".")
                 if name == "send" and owner in names:
@@ -157,7 +157,7 @@ def _sends(sketch: Sketch) -> Marks:
 def _unread_answers(sketch: Sketch) -> Marks:
     """A function that turns its errors into False is called, and nobody looks at the answer."""
     for function in sketch.functions:
-        for node in own_nodes(function.node):
+        for node in function.own:
             if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call | ast.Await):
                 continue
             call = node.value.value if isinstance(node.value, ast.Await) else node.value
@@ -185,7 +185,7 @@ def _stuck(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "while" not in function.body:
             continue
-        for node in own_nodes(function.node):
+        for node in function.own:
             if isinstance(node, ast.While) and (_ends_never(node) or _may_stand_still(node)):
                 yield node, Confidence.POSSIBLE
 
@@ -236,7 +236,7 @@ def _one_bad_message(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not re.search(r"\.(recvfrom|recv|accept)\(", function.body):
             continue
-        for loop in own_nodes(function.node):
+        for loop in function.own:
             if not isinstance(loop, ast.While) or ast.unparse(loop.test) not in ("True", "1"):
                 continue
             if any(isinstance(node, ast.Try) for node in ast.walk(loop)) or _tried(function, loop):
@@ -250,7 +250,7 @@ def _one_bad_message(sketch: Sketch) -> Marks:
 
 
 def _tried(function: FunctionSketch, loop: ast.While) -> bool:
-    return any(isinstance(node, ast.Try) and loop in set(ast.walk(node)) for node in own_nodes(function.node))
+    return any(isinstance(node, ast.Try) and loop in set(ast.walk(node)) for node in function.own)
 
 
 _PARSES = re.compile(r"(^|\.)(json\.loads|struct\.unpack(_from)?|\w*\.decode|int|float|fromstring|unpackb)$")

@@ -27,7 +27,7 @@ def _asks_then_acts(sketch: Sketch) -> Marks:
             function.body,
         ):
             continue
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if isinstance(node, ast.If):
                 yield from _race(node, function)
 
@@ -40,7 +40,7 @@ def _race(node: ast.If, function: FunctionSketch) -> Marks:
         asked = ast.unparse(call.args[0]) if call.args else ast.unparse(call.func).rpartition(".")[0]
         refused = isinstance(node.body[-1], ast.Return | ast.Raise)
         after = (
-            [s for s in ast.walk(function.node) if isinstance(s, ast.stmt) and s.lineno > node.lineno]
+            [s for s in function.nodes if isinstance(s, ast.stmt) and s.lineno > node.lineno]
             if refused
             else node.body
         )
@@ -96,7 +96,7 @@ def _lost_update(sketch: Sketch) -> Marks:
             continue
         if not re.search(r"\.(save|commit|execute)\(|\.flush\(", body):
             continue
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
                 name = node.target.attr
                 if re.search(
@@ -174,10 +174,8 @@ def _shared_counter(sketch: Sketch) -> Marks:
             continue
         if re.search(r"(?i)\block\b|_lock|mutex|Lock\(", function.body):
             continue
-        names = {
-            name for node in ast.walk(function.node) if isinstance(node, ast.Global) for name in node.names
-        }
-        for node in ast.walk(function.node):
+        names = {name for node in function.nodes if isinstance(node, ast.Global) for name in node.names}
+        for node in function.nodes:
             if (
                 isinstance(node, ast.AugAssign)
                 and isinstance(node.target, ast.Name)

@@ -57,7 +57,7 @@ def _left_open(sketch: Sketch) -> Marks:
             function.body,
         ):
             continue
-        for statement in ast.walk(function.node):
+        for statement in function.nodes:
             if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Call):
                 continue
             target = statement.targets[0]
@@ -93,7 +93,7 @@ def _closed_sometimes(function: FunctionSketch, name: str, opened: int) -> bool:
     ]
     if not closes:
         return False
-    for node in ast.walk(function.node):
+    for node in function.nodes:
         if (
             isinstance(node, ast.Return | ast.Raise | ast.Continue) and opened < node.lineno < max(closes)
         ) and not any(node.lineno - 3 <= line <= node.lineno for line in closes):
@@ -109,7 +109,7 @@ def _given_on(function: FunctionSketch, name: str) -> bool:
         function.body,
     ):
         return True
-    for node in ast.walk(function.node):
+    for node in function.nodes:
         if (isinstance(node, ast.Return | ast.Yield) and node.value is not None) and any(
             isinstance(p, ast.Name) and p.id == name for p in _outside_calls(node.value, name)
         ):
@@ -151,7 +151,7 @@ def _own_name(function: FunctionSketch, call: ast.Call) -> bool:
     """Whether the name the file is stored under has to do with the name it came with."""
     text = " ".join(ast.unparse(argument) for argument in call.args) + ast.unparse(call.func)
     for _ in range(3):
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)) and re.search(
                 rf"\b{re.escape(node.targets[0].id)}\b", text
             ):

@@ -30,9 +30,11 @@ def _rights_in_order(sketch: Sketch) -> Marks:
 
 def _too_mighty(sketch: Sketch) -> Marks:
     yield from _rights_in_order(sketch)
-    if not re.search(r"(?i)docker|podman|nerdctl|container", sketch.program_text):
+    if not re.search(r"--(privileged|cap-add|pid=host)", sketch.text):
         return
-    for node in ast.walk(sketch.module.tree):
+    if not sketch.program.has(r"(?i)docker|podman|nerdctl|container"):
+        return
+    for node in sketch.nodes:
         if isinstance(node, ast.List | ast.Tuple) and any(
             isinstance(item, ast.Constant) and item.value in ("--privileged", "--cap-add=ALL", "--pid=host")
             for item in node.elts

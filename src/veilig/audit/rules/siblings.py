@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from veilig.audit.engine.source import dotted, own_nodes
+from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import FunctionSketch, Sketch
@@ -43,8 +43,9 @@ def _idle_guards(sketch: Sketch) -> Marks:
             continue
         if not _REFUSES.search(function.body) or sketch.is_view(function) or "request" in function.parameters:
             continue
-        named = re.findall(rf"\b{re.escape(function.name)}\b", sketch.program_text)
-        if len(named) == 1:
+        if function.name in sketch.program.mentioned:
+            continue
+        if len(re.findall(rf"\b{re.escape(function.name)}\b", sketch.program_text)) == 1:
             yield function.node, Confidence.POSSIBLE
 
 
@@ -67,11 +68,10 @@ def _weaker(sketch: Sketch) -> Marks:
             for call in function.calls()
         )
         compared = any(
-            _ME.search(ast.unparse(node)) for node in ast.walk(function.node) if isinstance(node, ast.Compare)
+            _ME.search(ast.unparse(node)) for node in function.nodes if isinstance(node, ast.Compare)
         )
         helped = any(
-            isinstance(node, ast.If) and _ME.search(ast.unparse(node.test))
-            for node in ast.walk(function.node)
+            isinstance(node, ast.If) and _ME.search(ast.unparse(node.test)) for node in function.nodes
         )
         if not mine and not compared and not helped and set(function.parameters) - {"request", "self"}:
             yield function.node, Confidence.POSSIBLE
@@ -85,7 +85,7 @@ def _being_there(sketch: Sketch) -> Marks:
     """`user.is_authenticated or owner == user`: whoever is signed in passes."""
     if "is_authenticated" not in sketch.text and "is_active" not in sketch.text:
         return
-    for node in ast.walk(sketch.module.tree):
+    for node in sketch.nodes:
         if not isinstance(node, ast.BoolOp) or not isinstance(node.op, ast.Or):
             continue
         parts = [ast.unparse(value) for value in node.values]
@@ -138,7 +138,9 @@ def _sources(function: FunctionSketch) -> Iterator[tuple[str, str]]:
 def _never_compared(sketch: Sketch) -> Marks:
     """Failed attempts are counted, and nothing anywhere looks at the count."""
     for function in sketch.functions:
-        for node in own_nodes(function.node):
+        if not re.search(r"(?i)fail|attempt|tries|bad_login|wrong", function.body):
+            continue
+        for node in function.own:
             name = _counted(node)
             if not name or not _TRIES.match(name):
                 continue

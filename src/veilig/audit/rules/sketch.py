@@ -4,9 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
-from veilig.audit.engine.source import ModuleInfo, Program, dotted
+from veilig.audit.engine.source import ModuleInfo, Program, dotted, own_nodes
 
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -32,6 +31,9 @@ class FunctionSketch:
     body: str
     decorators: tuple[str, ...]
     owner: ast.ClassDef | None = None
+    walked: list[ast.AST] = field(default_factory=list[ast.AST])
+    walked_own: list[ast.AST] = field(default_factory=list[ast.AST])
+    called: list[ast.Call] | None = None
 
     @property
     def name(self) -> str:
@@ -44,14 +46,28 @@ class FunctionSketch:
         spec = self.node.args
         return [p.arg for p in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)]
 
-    def calls(self) -> Iterator[ast.Call]:
+    @property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the function, nested functions included; walked once."""
+        if not self.walked:
+            self.walked = list(ast.walk(self.node))
+        return self.walked
+
+    @property
+    def own(self) -> list[ast.AST]:
+        """Every node inside, without those of nested functions and classes; walked once."""
+        if not self.walked_own:
+            self.walked_own = list(own_nodes(self.node))
+        return self.walked_own
+
+    def calls(self) -> list[ast.Call]:
         """Every call inside."""
-        for node in ast.walk(self.node):
-            if isinstance(node, ast.Call):
-                yield node
+        if self.called is None:
+            self.called = [node for node in self.nodes if isinstance(node, ast.Call)]
+        return self.called
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class Sketch:
     """One module for rules that look at its shape."""
 
@@ -59,7 +75,15 @@ class Sketch:
     text: str
     web: str
     program: Program
+    walked: list[ast.AST] = field(default_factory=list[ast.AST])
     functions: list[FunctionSketch] = field(default_factory=list[FunctionSketch])
+
+    @property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the module; walked once."""
+        if not self.walked:
+            self.walked = list(ast.walk(self.module.tree))
+        return self.walked
 
     def bases_of(self, owner: ast.ClassDef) -> list[str]:
         """Names of the bases of a class, those of base classes of this module included."""
@@ -80,10 +104,10 @@ class Sketch:
         for module in self.program.modules:
             yield from ast.walk(module.tree)
 
-    @cached_property
+    @property
     def program_text(self) -> str:
         """The text of the whole program."""
-        return "\n".join(line for module in self.program.modules for line in module.lines)
+        return self.program.text
 
     def is_view(self, function: FunctionSketch) -> bool:
         """Whether requests reach the function: routed, a method of a view class, or a Django view."""
@@ -124,7 +148,7 @@ def constants(node: ast.AST) -> Iterator[str]:
 def names_in(function: FunctionSketch, value: ast.AST, rounds: int = 3) -> set[str]:
     """Names and constant keys that make up the value, local variables followed back to what they hold."""
     given: dict[str, list[ast.expr]] = {}
-    for node in ast.walk(function.node):
+    for node in function.nodes:
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:

@@ -148,7 +148,7 @@ def _unverified(sketch: Sketch) -> Marks:
             ):
                 yield call, Confidence.POSSIBLE
                 break
-    for node in ast.walk(sketch.module.tree) if re.search(r"curl|wget|pip", sketch.text) else ():
+    for node in sketch.nodes if re.search(r"curl|wget|pip", sketch.text) else ():
         if isinstance(node, ast.Call) and _RUNS.search(dotted(node.func)):
             words = " ".join(
                 str(c.value)

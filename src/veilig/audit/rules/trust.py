@@ -28,7 +28,7 @@ def _optional(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not _VERIFIES.search(function.body):
             continue
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if (
                 isinstance(node, ast.If)
                 and _absent(node.test, function)
@@ -79,7 +79,7 @@ def _polling(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "while True" not in function.body or "sleep(" not in function.body:
             continue
-        for node in ast.walk(function.node):
+        for node in function.nodes:
             if not isinstance(node, ast.While) or not isinstance(node.test, ast.Constant):
                 continue
             text = ast.unparse(node)
