@@ -25,9 +25,10 @@ type Scan = Callable[[Texts, ScanConfig], Report]
 type Spread = Callable[[Sequence[Texts], ScanConfig], Iterable[Report]]
 
 # Finds too much rather than too little (an import in a text joins two programs that could stand apart).
-_FROM = re.compile(r"\bfrom[ \t]+(\.*[ \t]*[\w.]*)[ \t]+import[ \t]*(?:\\\s*)?(\([^)]*\)|[^\n;#()]*)")
+# They begin with plain letters, not with \b: the search for those is ten times as fast.
+_FROM = re.compile(r"from[ \t]+(\.*[ \t]*[\w.]*)[ \t]+import[ \t]*(?:\\\s*)?(\([^)]*\)|[^\n;#()]*)")
 _IMPORT = re.compile(
-    r"\bimport[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+(?:[ \t]+as[ \t]+\w+)?)*)"
+    r"import[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+(?:[ \t]+as[ \t]+\w+)?)*)"
 )
 
 
