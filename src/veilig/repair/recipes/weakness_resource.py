@@ -18,6 +18,8 @@ _ITEMS = "1_000"
 _DEPTH_MAX = 200  # Python's own recursion limit is 1000, and one level may take several frames
 _TEXT_CHARS = 5  # length of the texts on which a simplified pattern is compared with the old one
 _LETTERS_MAX = 6
+_REPEATS_MAX = 8  # with more of them even five characters can take long
+_PATTERN_CHARS_MAX = 200
 
 
 def limit_of(site: Site, pattern: str) -> str:
@@ -87,6 +89,8 @@ def simpler_pattern(site: Site) -> list[Proposal]:
 def _simpler(pattern: str) -> Iterator[str]:
     """Patterns with one or two repeats less that are not catastrophic and match the same short texts."""
     places = [m.start() for m in re.finditer(r"(?<!\\)[+*]", pattern)]
+    if len(places) > _REPEATS_MAX or len(pattern) > _PATTERN_CHARS_MAX:
+        return
     for count in (1, 2, 3):
         for chosen in itertools.combinations(places, count):
             new = "".join(c for i, c in enumerate(pattern) if i not in chosen)
