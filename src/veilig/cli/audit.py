@@ -60,6 +60,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         "as in `git diff main | veilig audit . --diff -`",
     )
     parser.add_argument(
+        "--history",
+        metavar="FILE",
+        help="also look for secrets in what was ever committed; - reads standard input, as in "
+        "`git log -p -U0 --no-ext-diff | veilig audit . --history -`",
+    )
+    parser.add_argument(
         "--patch",
         metavar="FILE",
         help="audit what this unified diff would add to the folder (as a model or a person wrote it): new "
@@ -108,7 +114,15 @@ def run(given: argparse.Namespace) -> int:
     from veilig.audit.sarif_import import read_sarif
     from veilig.audit.vex import read_openvex
     from veilig.cli.audit_rules import check_rules, rules_text
-    from veilig.cli.audit_scope import baseline_text, believed, joined, narrowed, read_input
+    from veilig.cli.audit_scope import (
+        baseline_text,
+        believed,
+        committed,
+        joined,
+        narrowed,
+        read_input,
+        with_past,
+    )
     from veilig.cli.audit_settings import (
         Settings,
         operator_excludes,
@@ -140,6 +154,7 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError("--import needs one folder", why="the paths of the other tool belong to one tree")
     narrowed([], baseline, diff)  # what cannot be read is said before the minutes of reading code
     patch = _patch(given.patch, len(folders)) if given.patch else ""
+    past = committed(given.history, given.pattern, len(folders)) if given.history else []
     setting = Setting(given.policy, hide=frozenset(given.hide_wall))
     roots: list[Root] = []
     progress = _progress(given.format or "text", bool(given.output))
@@ -153,6 +168,8 @@ def run(given: argparse.Namespace) -> int:
             return EXIT_INTERRUPTED
         found = without_excluded(_root(path, ended), excluded, "the policy")
         roots.append(without_excluded(found, said.exclude, "pyproject.toml"))
+    if past:
+        roots = [with_past(roots[0], past)]
     if others:
         roots = [joined(roots[0], others, folders[0])]
     if given.write_baseline:

@@ -1,5 +1,6 @@
 """Which findings does the reader want: all, those that are new, or those on changed lines?"""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from veilig.audit.baseline import Baseline, Known, added_lines, baseline_of, gon
 from veilig.audit.dependencies_edges import Reach
 from veilig.audit.finding import Finding, Notice, Report
 from veilig.audit.sarif_import import with_imported
+from veilig.audit.secrets import in_history
 from veilig.audit.vex import Statement, judge
 from veilig.cli.audit_report import Root
 from veilig.core.errors import UsageError
@@ -108,6 +110,28 @@ def joined(root: Root, others: Sequence[Finding], folder: Path) -> Root:
         for f in others
     ]
     return replace(root, report=with_imported(root.report, moved))
+
+
+def committed(file: str, pattern: bool, folders: int) -> list[Finding]:
+    """The secrets in a `git log -p`. Raises UsageError for a text that holds no commit."""
+    if folders != 1:
+        raise UsageError("--history needs one folder", why="a history belongs to one repository")
+    text = read_input(file, "the history")
+    if not re.search(r"^commit [0-9a-f]{7,64}", text, re.MULTILINE):
+        raise UsageError(
+            f"{file!r} is no history",
+            why="it holds no line `commit ...`",
+            fix="make it with `git log -p -U0 --no-color --no-ext-diff --no-textconv`",
+        )
+    return in_history(text, pattern=pattern)
+
+
+def with_past(root: Root, past: Sequence[Finding]) -> Root:
+    """The root with what lies in the history, also where a file still shows it: both must be dealt with."""
+    here = "" if root.path in (".", "./") else f"{PurePosixPath(root.path).as_posix()}/"
+    fresh = tuple(replace(f, path=f"{here}{f.path}") for f in past)
+    report = replace(root.report, findings=(*root.report.findings, *fresh))
+    return replace(root, report=report)
 
 
 def _pin_known(pin: dict[str, Any]) -> Known:
