@@ -168,9 +168,9 @@ class Desk:
     async def red(self, only: tuple[str, ...] = ()) -> tuple[set[str], bool]:
         """The tests that do not pass now, in a fresh process, and whether the run came to its end."""
         outcome = await self.tests.run(RunTests(tests=only, timeout_s=120), permit())
-        return set(cast(dict[str, str], outcome.data.get("nonpassing", {}))), bool(
-            outcome.data.get("complete")
-        )
+        ended = cast(dict[str, str], outcome.data.get("nonpassing", {}))
+        red = {name for name, how in ended.items() if how in {"failed", "error"}}
+        return red, bool(outcome.data.get("complete"))
 
     async def python(self, *argv: str, timeout_s: float = 60) -> CommandResult:
         """Run the project's interpreter in the copy, behind the wall."""

@@ -2,14 +2,17 @@
 
 import ast
 import heapq
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
+from textwrap import dedent
 
-from veilig.repair.edit import Edit, EditError, apply
+from veilig.repair.edit import Edit, EditError, apply, parse
 from veilig.repair.families import FAMILIES, Draft, Family, Hints, Site
 from veilig.repair.locate import Line
-from veilig.repair.source import Source, Unit, normal
+from veilig.repair.source import Source, Unit
 
 TITLE_CHARS_MAX = 110
 AROUND_CHARS = 12
@@ -57,7 +60,7 @@ def generate(
     for place in _places(files, ranked):
         for family in FAMILIES:
             heapq.heappush(heap, (place.cost + family.cost - 0.9, next(order), place, family, None, None))
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, int]] = set()
     while heap:
         cost, _, place, family, draft, node = heapq.heappop(heap)
         assert place is not None
@@ -112,7 +115,9 @@ def _source(path: str, text: str | None) -> Source | None:
     if text is None:
         return None
     try:
-        return Source(path, text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Source(path, text)
     except (SyntaxError, ValueError, RecursionError):
         return None
 
@@ -156,7 +161,7 @@ def _annotation(source: Source, node: ast.AST) -> bool:
 
 
 def _candidate(
-    place: _Place, family: Family, draft: Draft, cost: float, node: ast.AST, seen: set[tuple[str, str]]
+    place: _Place, family: Family, draft: Draft, cost: float, node: ast.AST, seen: set[tuple[str, int]]
 ) -> Candidate | None:
     source = place.source
     edits = tuple(Edit(source.path, start, end, text) for start, end, text in sorted(draft.changes))
@@ -170,23 +175,59 @@ def _candidate(
     if unit is not None:
         new = after[unit.start : unit.end + len(after) - len(source.text)]
         old = source.text[unit.start : unit.end]
-        key = (f"{source.path}:{unit.start}", normal(new))
+        key = (f"{source.path}:{unit.start}", hash(new))
+        number = source.lines.position(unit.start)[0]
     else:
-        new, old, key = after, source.text, (source.path, after)
-    if new == old or key in seen or not _parses(new, unit):
+        new, old, key, number = after, source.text, (source.path, hash(after)), 1
+    if new == old or key in seen or not _fits(place, edits, new, unit):
         return None
     seen.add(key)
     first = min(edit.start for edit in edits)
     line = source.lines.position(first)[0]
-    title = f"{family.says}: {describe(source.text, after, line)}"
+    title = f"{family.says}: {describe(old, new, line - number + 1)}"
     return Candidate(source.path, edits, family.name, round(cost, 3), title, line, unit)
+
+
+def _fits(place: _Place, edits: tuple[Edit, ...], new: str, unit: Unit | None) -> bool:
+    """True when the edited function parses; only the smallest piece that decides it is read."""
+    source, (first, last) = place.source, (edits[0], edits[-1])
+    between = first is last and first.start == first.end and first.replacement.endswith("\n")
+    if between and (first.start == 0 or source.text[first.start - 1] == "\n"):
+        return _block(first.replacement)  # whole lines
+    start, end, tail = _header(source, place.statement)
+    if start <= first.start and last.end <= end:
+        own = [Edit(one.path, one.start - start, one.end - start, one.replacement) for one in edits]
+        text = apply(source.text[start:end], own)
+        if "\n" not in text:
+            return _parses((text[2:] if text.startswith("elif") else text) + tail, None)
+    return _parses(new, unit)
+
+
+def _header(source: Source, statement: ast.stmt) -> tuple[int, int, str]:
+    """The span of a statement without its blocks, and what makes it whole again."""
+    start, end = source.span(statement)
+    if not hasattr(statement, "body"):
+        return start, end, ""
+    if isinstance(statement, ast.If | ast.While | ast.For | ast.With):
+        line_end = source.lines.line_end(statement.lineno)
+        text = source.text[start:line_end].rstrip()
+        if text.endswith(":") and statement.body[0].lineno > statement.lineno:
+            return start, start + len(text), " pass"
+    return start, start, ""
+
+
+@lru_cache(4096)
+def _block(text: str) -> bool:
+    return _parses(dedent(text), None)
 
 
 def _parses(text: str, unit: Unit | None) -> bool:
     if unit is not None and unit.indent:
         text = "if 1:\n" + text
     try:
-        ast.parse(text.removeprefix("\ufeff"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a doubtful escape of the project's is said once, by its tests
+            parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

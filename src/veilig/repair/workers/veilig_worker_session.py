@@ -29,7 +29,11 @@ BATCH_MAX = 60
 FIRST_PASS, SECOND_PASS = 20.0, 40.0  # times the slowest passing test, as measured on real mutants
 AGAIN_LEAST_S, AGAIN_SHARE = 3.0, 0.5  # for candidates that ran out of time, and as a share of the first pass
 AFTER_FIRST_S = 10.0  # how long to look for a simpler patch once one is found, at most
-AFTER_LEAST_S, AFTER_SHARE = 0.5, 0.5  # and else as a share of what finding the first one took
+AFTER_LEAST, AFTER_LEAST_S, AFTER_SHARE = (
+    400,
+    0.5,
+    0.5,
+)  # candidates, seconds, and else as a share of what finding the first one took
 EXAMPLES_S, SETTLE_S = 5.0, 5.0
 PROBE_ITEMS, PROBE_S = 40, 8.0  # tests whose calls are recorded; wall seconds for comparing the patches
 
@@ -57,6 +61,7 @@ class Search:
         self.hits: list[int] = []
         self.examples: set[str] | None = None  # docstrings whose examples hold before any edit
         self.found_s = 0.0
+        self.found_at = 0
         self.started_s = time.monotonic()
         self.progress_s = self.started_s
         self.pass_end_s = deadline_s
@@ -234,7 +239,7 @@ class Search:
         self.found += 1
         self.hits.append(number)
         if self.best is None:
-            self.best, self.found_s = (cost, number), time.monotonic()
+            self.best, self.found_s, self.found_at = (cost, number), time.monotonic(), self.tried
         self.tell(
             {"event": "plausible", "candidate": number, "cost": cost, "path": "fast", "tried": self.tried}
         )
@@ -272,13 +277,17 @@ class Search:
         return (
             cost > self.best[0] + float(self.limits.get("cost_band", 0.0))
             or self.found >= int(self.limits.get("plausible_max", 10))
-            or now_s - self.found_s > self._patience_s()
+            or self._tired(now_s - self.found_s)
         )
 
-    def _patience_s(self) -> float:
-        """An easy patch has its rivals close by; after a long search a second look may take longer."""
+    def _tired(self, since_s: float) -> bool:
+        """An easy patch has its rivals close by; after a long search a second look may take longer.
+
+        Candidates are counted too, so that a busy machine does not cut the look short.
+        """
         most_s = float(self.limits.get("after_first_s", AFTER_FIRST_S))
-        return min(most_s, max(AFTER_LEAST_S, AFTER_SHARE * (self.found_s - self.started_s)))
+        least_s = max(AFTER_LEAST_S, AFTER_SHARE * (self.found_s - self.started_s))
+        return since_s > most_s or (since_s > least_s and self.tried - self.found_at >= AFTER_LEAST)
 
     def _probe(self) -> None:
         """When several patches pass: what each answers to neighbours of the calls that the tests make."""
