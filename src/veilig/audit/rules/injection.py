@@ -4,7 +4,7 @@ import re
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import deep_taints
-from veilig.audit.engine.value import Const, Value
+from veilig.audit.engine.value import Const, OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
     argument_named,
@@ -37,7 +37,11 @@ def shell_argv(frame: Frame, site: CallSite) -> bool:
     return (
         (text_of(first) in SHELLS or not isinstance(first, Const))
         and text_of(second) in ("-c", "/c", "/C", "-lc", "bash", "sh", "-ec")
-    ) or (first is not None and is_dynamic(first) and bool(first.taints))
+    ) or (
+        first is not None
+        and is_dynamic(first)
+        and any(taint.origin.kind is not OriginKind.PARAMETER for taint in first.taints)
+    )
 
 
 def imports_ldap(frame: Frame, site: CallSite) -> bool:

@@ -57,6 +57,13 @@ def _falls_through(sketch: Sketch) -> Marks:
                     yield from _passes(statement, block[index + 1 :])
 
 
+# Done as far as it goes: whoever calls these does not depend on it.
+_TIDIES = re.compile(
+    r"(?i)^_*(rm|remove|delete|clean|clear|unlink|close|sweep|touch|log|notify|kill|stop|forget|discard|try|maybe|"
+    r"prune|tidy|reap|warm|print|report|record|ping|emit|flush)"
+)
+
+
 def _blocks(function: FunctionSketch) -> Iterator[list[ast.stmt]]:
     yield function.node.body
     for node in function.own:
@@ -142,7 +149,7 @@ def _sends(sketch: Sketch) -> Marks:
         return
     made = r"\b(\w+)\s*(?::[^=\n]+)?=\s*(?:ssl\.\w+|socket\.(?:socket|create_connection))\("
     for function in sketch.functions:
-        if ".send(" not in function.body or "SOCK_DGRAM" in function.body:
+        if ".send(" not in function.body or re.search(r"SOCK_(DGRAM|SEQPACKET)", function.body):
             continue
         names = set(re.findall(made, function.body))
         names |= set(re.findall(r"socket\.(?:socket|create_connection)\([^\n]*\) as (\w+)", function.body))
@@ -164,6 +171,8 @@ def _unread_answers(sketch: Sketch) -> Marks:
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
                 continue
             found = sketch.program.functions.get(call.func.id, [])
+            if _TIDIES.search(call.func.id):
+                continue
             if len(found) == 1 and found[0] is not function.node and _answers_errors(found[0]):
                 yield node, Confidence.POSSIBLE
 

@@ -35,7 +35,7 @@ def _too_mighty(sketch: Sketch) -> Marks:
     if not sketch.program.has(r"(?i)docker|podman|nerdctl|container"):
         return
     for node in sketch.nodes:
-        if isinstance(node, ast.List | ast.Tuple) and any(
+        if isinstance(node, ast.List) and any(
             isinstance(item, ast.Constant) and item.value in ("--privileged", "--cap-add=ALL", "--pid=host")
             for item in node.elts
         ):

@@ -37,16 +37,26 @@ def _optional(sketch: Sketch) -> Marks:
                 value = node.body[-1].value
                 if isinstance(value, ast.Constant) and value.value is True:
                     yield node, Confidence.CERTAIN
-                elif isinstance(value, ast.Call | ast.Compare) and not _VERIFIES.search(ast.unparse(value)):
+                elif (
+                    isinstance(value, ast.Call | ast.Compare)
+                    and _from_request(node.test, function)
+                    and not _VERIFIES.search(ast.unparse(value))
+                ):
                     yield node, Confidence.POSSIBLE  # something weaker stands in for the signature
+
+
+def _from_request(test: ast.expr, function: FunctionSketch) -> bool:
+    """`if not given`, where `given` was read from a header or cookie of the request."""
+    if not isinstance(test, ast.UnaryOp) or not isinstance(test.operand, ast.Name):
+        return False
+    return re.search(rf"\b{test.operand.id} = .*\b(headers|META|cookies)\b", function.body) is not None
 
 
 def _absent(test: ast.expr, function: FunctionSketch) -> bool:
     """Whether the test asks for a missing argument of the function."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return isinstance(test.operand, ast.Name) and (
-            test.operand.id in function.parameters
-            or re.search(rf"\b{test.operand.id} = .*(headers|META|cookies)\b.*", function.body) is not None
+            test.operand.id in function.parameters or _from_request(test, function)
         )
     if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is | ast.Eq):
         other = test.comparators[0]
