@@ -78,7 +78,9 @@ def _delete(site: Site) -> Iterator[Draft]:
         return
     start, end = site.source.lines_span(node)
     if len(site.source.block(node)) > 1:
-        yield Draft(((start, end, ""),), 0.0 if isinstance(node, SIMPLE) else 0.6)
+        # A check that is taken away makes any test pass that trips over it.
+        refusing = isinstance(node, ast.Raise | ast.Assert)
+        yield Draft(((start, end, ""),), 1.5 if refusing else 0.0 if isinstance(node, SIMPLE) else 0.6)
     else:
         yield Draft(((start, end, f"{site.source.indent_of(node)}pass\n"),), 0.6)
 
