@@ -29,6 +29,12 @@ def test_a_lock_file_that_is_nested_too_deeply_is_not_assessed_and_the_rest_is(n
     chains(files)
 
 
+def test_a_yarn_lock_without_a_version_does_not_try_every_way_to_read_it():
+    entry = '"a@^1":\n' + '    resolved "x"\n' * 2_000
+    found = read_dependencies({"yarn.lock": entry, "requirements.txt": "a" + "==1 " + " " * 5_000 + "x\n"})
+    assert [r.name for r in found.pinned] == ["a"]
+
+
 @given(
     st.lists(st.integers(0, 3), min_size=1, max_size=4),
     st.lists(

@@ -236,7 +236,7 @@ def _package_lock(path: str, text: str, found: Found) -> None:
 
 
 _YARN = re.compile(
-    r'^"?(?P<name>@?[^@"\s]+)@[^\n]*:\n(?:[ \t]+[^\n]*\n)*?[ \t]+version:? "?(?P<version>[^"\s]+)',
+    r'^"?(?P<name>@?[^@"\s]+)@[^\n]*:\n(?:[ \t][^\n]*\n)*?[ \t]+version:? "?(?P<version>[^"\s]+)',
     re.MULTILINE,
 )
 

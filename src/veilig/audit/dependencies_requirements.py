@@ -9,7 +9,7 @@ from posixpath import normpath
 from veilig.audit.dependencies_types import Found, Requirement, canonical, is_requirements_file
 
 _NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?P<extras>\[[^\]]*\])?\s*")
-_SPEC = re.compile(r"\(?\s*(?P<spec>(?:(?:===|~=|==|!=|<=|>=|<|>)\s*[^\s,;)#\\]+\s*,?\s*)+)\)?")
+_SPEC = re.compile(r"\(?\s*(?P<spec>(?:(?:===|~=|==|!=|<=|>=|<|>)\s*[^\s,;)#\\]+\s*(?:,\s*)?)+)\)?")
 _PIN = re.compile(r"===?\s*(?P<version>[^\s,;)*]+)$")
 _INCLUDE = re.compile(r"\s*(?:-r|--requirement|-c|--constraint)[\s=]*(?P<target>\S+)")
 

@@ -38,7 +38,8 @@ _WORKFLOW = re.compile(r"(^|/)\.github/workflows/[^/]+\.ya?ml$|(^|/)action\.ya?m
 _MANIFEST = (re.compile(r"^apiVersion:", re.MULTILINE), re.compile(r"^kind:", re.MULTILINE))
 _SHEBANG = re.compile(r"^#!\s*/\S*?(?:/env\s+(?:-\S+\s+)*)?(?:/)?(?:ba|da|k|z)?sh\b")
 _DOCKERFILE = re.compile(
-    r"^(Dockerfile|Containerfile)([.-].*)?$|\.(dockerfile|containerfile)$", re.IGNORECASE
+    r"^(Dockerfile|Containerfile)([.-].*)?(?<!\.py)(?<!\.js)(?<!\.ts)(?<!\.md)(?<!\.tf)(?<!\.sh)(?<!\.txt)$"
+    r"|\.(dockerfile|containerfile)$"
 )
 
 
