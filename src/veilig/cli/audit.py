@@ -40,38 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="write the report there instead of printing it; repeated: one form each, by suffix "
         "(.txt .json .sarif .md .html .openvex.json .cdx.json)",
     )
-    parser.add_argument("--baseline", metavar="FILE", help="leave out what this file says was known before")
-    parser.add_argument("--write-baseline", metavar="FILE", help="write what is found now as such a file")
-    parser.add_argument(
-        "--vex", action="append", default=[], metavar="FILE", help="believe these OpenVEX statements on pins"
-    )
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="merge another tool's SARIF; what both found is one finding",
-    )
-    parser.add_argument(
-        "--diff",
-        metavar="FILE",
-        help="only what lies on lines that this unified diff adds; - reads it from standard input, "
-        "as in `git diff main | veilig audit . --diff -`",
-    )
-    parser.add_argument(
-        "--history",
-        metavar="FILE",
-        help="also look for secrets in what was ever committed; - reads standard input, as in "
-        "`git log -p -U0 --no-ext-diff | veilig audit . --history -`",
-    )
-    parser.add_argument(
-        "--patch",
-        metavar="FILE",
-        help="audit what this unified diff would add to the folder (as a model or a person wrote it): new "
-        "weaknesses and secrets, packages that nothing knows, look-alike names, new capabilities; - reads "
-        "standard input",
-    )
+    _scope_options(parser)
     parser.add_argument(
         "--pattern", action="store_true", help="also what only looks like a weakness (more false alarms)"
     )
@@ -105,6 +74,42 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     parser.add_argument("--hide-wall", action="append", default=[], metavar="NAME", help=argparse.SUPPRESS)
+
+
+def _scope_options(parser: argparse.ArgumentParser) -> None:
+    """Which findings are wanted, and what is taken in beside the folder."""
+    parser.add_argument("--baseline", metavar="FILE", help="leave out what this file says was known before")
+    parser.add_argument("--write-baseline", metavar="FILE", help="write what is found now as such a file")
+    parser.add_argument(
+        "--vex", action="append", default=[], metavar="FILE", help="believe these OpenVEX statements on pins"
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="merge another tool's SARIF; what both found is one finding",
+    )
+    parser.add_argument(
+        "--diff",
+        metavar="FILE",
+        help="only what lies on lines that this unified diff adds; - reads it from standard input, "
+        "as in `git diff main | veilig audit . --diff -`",
+    )
+    parser.add_argument(
+        "--history",
+        metavar="FILE",
+        help="also look for secrets in what was ever committed; - reads standard input, as in "
+        "`git log -p -U0 --no-ext-diff | veilig audit . --history -`",
+    )
+    parser.add_argument(
+        "--patch",
+        metavar="FILE",
+        help="audit what this unified diff would add to the folder (as a model or a person wrote it): new "
+        "weaknesses and secrets, packages that nothing knows, look-alike names, new capabilities; - reads "
+        "standard input",
+    )
 
 
 def run(given: argparse.Namespace) -> int:
