@@ -38,14 +38,15 @@ def _optional(sketch: Sketch) -> Marks:
                 if isinstance(value, ast.Constant) and value.value is True:
                     yield node, Confidence.CERTAIN
                 elif (
-                    _says_yes_or_no(value)
+                    value is not None
+                    and _says_yes_or_no(value)
                     and _from_request(node.test, function)
                     and not _VERIFIES.search(ast.unparse(value))
                 ):
                     yield node, Confidence.POSSIBLE  # something weaker stands in for the signature
 
 
-def _says_yes_or_no(value: ast.expr | None) -> bool:
+def _says_yes_or_no(value: ast.expr) -> bool:
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
         return re.match(r"startswith|endswith|is_|has_|issub|issuper", value.func.attr) is not None
     return isinstance(value, ast.Compare)
