@@ -26,7 +26,7 @@ from veilig.providers.sandbox.wall import Wall
 TOP = Path(__file__).parents[2]
 SHOP = TOP / "examples" / "shop"
 ADVISORIES = TOP / "data" / "advisories" / "pypi-advisories.jsonl.gz"
-KINDS = ["dependency", "syntax", "test", "weakness", "weakness", "weakness"]  # what its README plants
+KINDS = ["dependency", "syntax", "test", *["weakness"] * 4]  # what its README plants
 KILLED_AT = (9, 33, 71)  # events of the session after which the process dies: early, half-way, in the proofs
 WAIT_S = 120.0
 

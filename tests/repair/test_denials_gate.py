@@ -133,15 +133,11 @@ UNTOUCHED = {path: text for path, text in FILES.items() if path != "veilig.yaml"
 
 
 # The guard lays the tests it knows over the state after the edit, so a deleted test file looks unchanged.
-HOLES = frozenset({"a test file is deleted"})
-HOLE = pytest.mark.xfail(
-    strict=True, reason="providers/guarding.py: leave the edited path out of the known tests"
-)
 
 
 @pytest.mark.parametrize(
     ("rule", "wanted"),
-    [pytest.param(*case, id=name, marks=HOLE if name in HOLES else ()) for name, case in ATTEMPTS.items()],
+    [pytest.param(*case, id=name) for name, case in ATTEMPTS.items()],
 )
 async def test_a_planner_that_cheats_is_refused_and_the_copy_stays(
     tmp_path: Path, rule: str, wanted: Action

@@ -44,7 +44,7 @@ class RepairGuard:
             before = {} if first is None else {action.path: self._seal(first)}
         except VeiligError as error:
             return Opinion("repair", Verdict.DENY, f"the edit cannot be judged: {error}")
-        tests = self._test_files()
+        tests = {path: text for path, text in self._test_files().items() if path != action.path}
         denials = judge_patch({**tests, **before}, {**tests, **after})
         if not denials:
             return None

@@ -38,22 +38,26 @@ _WORKFLOW = re.compile(r"(^|/)\.github/workflows/[^/]+\.ya?ml$|(^|/)action\.ya?m
 _MANIFEST = (re.compile(r"^apiVersion:", re.MULTILINE), re.compile(r"^kind:", re.MULTILINE))
 _SHEBANG = re.compile(r"^#!\s*/\S*?(?:/env\s+(?:-\S+\s+)*)?(?:/)?(?:ba|da|k|z)?sh\b")
 _DOCKERFILE = re.compile(
-    r"^(Dockerfile|Containerfile)([.-].*)?(?<!\.py)(?<!\.js)(?<!\.ts)(?<!\.md)(?<!\.tf)(?<!\.sh)(?<!\.txt)$"
+    r"(?i)^(Dockerfile|Containerfile)([.-].*)?(?<!\.py)(?<!\.js)(?<!\.ts)(?<!\.md)(?<!\.tf)(?<!\.sh)(?<!\.txt)$"
     r"|\.(dockerfile|containerfile)$"
 )
 
 
+def is_dockerfile(path: str) -> bool:
+    """Whether a file with this name is read by `docker build`: Dockerfile, Dockerfile.dev, web.dockerfile."""
+    return _DOCKERFILE.search(PurePosixPath(path).name) is not None
+
+
 def may_be_script(path: str) -> bool:
     """Whether the name alone makes the file worth reading for this package."""
-    name = PurePosixPath(path).name
     suffix = PurePosixPath(path).suffix.lower()
-    return suffix in SUFFIXES or suffix in YAML or _DOCKERFILE.search(name) is not None
+    return suffix in SUFFIXES or suffix in YAML or is_dockerfile(path)
 
 
 def language_of(path: str, text: str) -> Language | None:
     """The language of a file; None when no rule of this package is about it."""
     pure = PurePosixPath(path)
-    if _DOCKERFILE.search(pure.name):
+    if is_dockerfile(path):
         return Language.DOCKERFILE
     suffix = pure.suffix.lower()
     if suffix in YAML:

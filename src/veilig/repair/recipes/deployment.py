@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
+from veilig.audit.languages.language import is_dockerfile
 from veilig.repair.edit import Edit
 from veilig.repair.recipes.deployment_words import misspelt
 from veilig.repair.recipes.nearest import nearest
@@ -48,7 +49,7 @@ def _known(there: Collection[str], base: str) -> set[str]:
 
 def _copies(files: Mapping[str, str], there: Collection[str]) -> Iterator[Proposal]:
     for path, text in files.items():
-        if not PurePosixPath(path).name.lower().startswith("dockerfile"):
+        if not is_dockerfile(path):
             continue
         known = _known(there, str(PurePosixPath(path).parent))
         for match in _COPY.finditer(text):
@@ -102,7 +103,7 @@ def _programs(files: Mapping[str, str], there: Collection[str]) -> Iterator[Prop
     names = {PurePosixPath(path).name for path in scripts}
     for path, text in files.items():
         base = PurePosixPath(path).name
-        if not (base.endswith(".service") or base.lower().startswith("dockerfile") or base == "Procfile"):
+        if not (base.endswith(".service") or is_dockerfile(path) or base == "Procfile"):
             continue
         pattern = re.compile(r"^(?:Exec\w+=|CMD|ENTRYPOINT|\w+:)[^\n]*$", re.MULTILINE)
         for row in pattern.finditer(text):

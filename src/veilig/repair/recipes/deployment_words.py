@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
+from veilig.audit.languages.language import is_dockerfile
 from veilig.repair.recipes.nearest import nearest
 
 type Word = tuple[str, int, str, str]  # path, offset, the word as written, the word that exists
@@ -52,7 +53,7 @@ def misspelt(files: Mapping[str, str]) -> Iterator[Word]:
     """Every word that its format does not know and that is a typing slip away from one it knows."""
     for path, text in files.items():
         name = PurePosixPath(path).name
-        if name.lower().startswith(("dockerfile", "containerfile")):
+        if is_dockerfile(path):
             yield from _dockerfile(path, text)
         elif name.endswith(_UNITS):
             yield from _unit(path, text)
