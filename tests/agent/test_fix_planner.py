@@ -54,11 +54,13 @@ def problem(name: str, kind: str = "weakness", *, proposals: int = 1, path: str 
     }  # fmt: skip
 
 
-def report(passed: int = 5, failing: tuple[str, ...] = (), *, complete: bool = True) -> dict[str, JSON]:
+def report(
+    passed: int = 5, failing: tuple[str, ...] = (), *, complete: bool = True, wall_s: float = 1.0
+) -> dict[str, JSON]:
     groups: list[JSON] = [cast(JSON, {**problem(t, "test"), "proposals": []}) for t in failing]
     return {
         "total": passed + len(failing), "passed": passed, "nonpassing": dict.fromkeys(failing, "failed"),
-        "complete": complete, "problem": "" if complete else "killed", "wall_s": 1.0, "exit_code": 0,
+        "complete": complete, "problem": "" if complete else "killed", "wall_s": wall_s, "exit_code": 0,
         "groups": groups,
     }  # fmt: skip
 
@@ -111,7 +113,11 @@ PROBLEMS = st.builds(
     path=st.sampled_from(["a.py", "b.py"]),
 )
 REPORTS = st.builds(
-    report, st.integers(0, 6), st.sampled_from([(), ("t1",), ("t1", "t2")]), complete=st.booleans()
+    report,
+    st.integers(0, 6),
+    st.sampled_from([(), ("t1",), ("t1", "t2")]),
+    complete=st.booleans(),
+    wall_s=st.sampled_from([1.0, 9.0, 60.0]),
 )
 TROUBLE = st.sampled_from([Status.FAILED, Status.REFUSED, Status.IN_DOUBT])
 
@@ -307,7 +313,34 @@ def test_a_finding_that_an_undo_brought_back_does_not_speak_against_the_next_fix
     ids=["a new file is deleted", "a replaced file is patched back", "a deleted file is written again"],
 )
 def test_every_kind_of_change_can_be_taken_back(change: Action, undo: dict[str, JSON]) -> None:
-    from veilig.agent.fix import undo_of
+    from veilig.agent.fix_state import undo_of
 
     outcome = Outcome(True, data={"after": SHA, "undo": [[0, 1, "old"]]})
     assert undo_of(change, outcome) == undo
+
+
+@pytest.mark.parametrize(("wall_s", "whole"), [(1.0, 5), (9.0, 3)])
+def test_a_slow_suite_is_run_only_for_an_edit_whose_own_test_passes(wall_s: float, whole: int) -> None:
+    copy = Copy()
+
+    def answer(action: Action) -> Outcome:
+        match action:
+            case PatchFile():
+                return copy.perform(action)
+            case RunTests():
+                good = "good" in copy.tags
+                return Outcome(True, data=report(5 + good, () if good else ("t1",), wall_s=wall_s))
+            case ProposePatch():
+                return Outcome(
+                    True, data={"proposals": [proposal("bad1"), proposal("bad2"), proposal("good")]}
+                )
+            case _:
+                return Outcome(True, "diff", data={"problems": [], "base": []})
+
+    finish, proposed = run(FixPlanner(FixOptions("/s")), answer)
+    assert problems_of(finish)["t1"]["status"] == FIXED
+    runs = [a for a in proposed if isinstance(a, RunTests)]
+    assert (
+        sum(not a.tests for a in runs) == whole
+    )  # baseline, the edits that are judged by it, the last proof
+    assert {a.tests for a in runs if a.tests} == ({("t1",)} if wall_s > 3 else set())

@@ -73,7 +73,7 @@ async def desk(tmp_path: Path) -> Desk:
 
 
 def undone(action: Action, outcome: Outcome) -> Action:
-    from veilig.agent.fix import undo_of
+    from veilig.agent.fix_state import undo_of
 
     return from_json(undo_of(action, outcome))
 

@@ -25,23 +25,22 @@ from veilig.agent.fix_state import (
     problem_of,
     regressions,
     seconds,
+    undo_of,
 )
 from veilig.core.action import (
     Action,
-    DeleteFile,
     OpenWorkspace,
-    PatchFile,
     ProposePatch,
     ScanCode,
     SearchPatch,
-    WriteFile,
 )
-from veilig.core.action_json import JSON, from_json, to_json
+from veilig.core.action_json import JSON, from_json
 from veilig.core.canonical import canonical_text
 from veilig.core.provider import Outcome, Status, Step
 
 EARLY = ("syntax", "config")  # what keeps the tests from running at all
 TRIES_MAX = 8  # proposals per problem: the eighth best is a guess
+QUICK_TESTS_S = 3.0  # a suite that takes longer is run for a repair only when its own tests pass
 SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
 PROBLEMS_MAX = 300  # an hour's work; what is beyond is said, and found again by the next session
 SEARCH_SHARE = 0.5  # of the time left, for one search
@@ -83,6 +82,7 @@ class FixPlanner(History):
             "probe": self._after_probe,
             "search": self._after_search,
             "rescan": self._after_rescan,
+            "pretest": self._after_pretest,
             "retest": self._after_retest,
             "undo": self._after_undo,
             "proof": self._after_proof,
@@ -184,6 +184,13 @@ class FixPlanner(History):
             return self._give_up(now, f"the edit brings a new finding: {new['title']}")
         trial.seen = seen(found)
         problem.proof.append("gone on re-scan")
+        return self._prove(now)
+
+    def _after_pretest(self, now: State, outcome: Outcome) -> Step:
+        still = [t for t in self._current(now).tests if t in outcomes(dict(outcome.data))]
+        if still or not outcome.ok:
+            return self._give_up(now, f"{still[0]} still fails" if still else outcome.detail)
+        self._trial(now).pretested = True
         return self._prove(now)
 
     def _after_retest(self, now: State, outcome: Outcome) -> Step:
@@ -297,6 +304,10 @@ class FixPlanner(History):
         if not now.late:
             return self._accept(now)  # the tests could not run yet; the baseline comes after
         runnable = number(now.tests, "total") or self._options.test_command
+        slow = seconds(now.baseline) > QUICK_TESTS_S and not self._options.test_command
+        if problem.kind == "test" and problem.tests and slow and not trial.pretested:
+            now.stage = "pretest"
+            return self._step(now, self._tests(tests=tuple(problem.tests)))
         if problem.kind in ("test", "import") or (runnable and seconds(now.baseline) <= SLOW_TESTS_S):
             now.stage = "retest"
             return self._step(now, self._tests())
@@ -384,15 +395,3 @@ class FixPlanner(History):
     @staticmethod
     def _paths(trial: Trial) -> list[str]:
         return sorted({str(u["path"]) for u in trial.undo})
-
-
-def undo_of(action: Action, outcome: Outcome) -> Json:
-    """The action that takes a change of the copy back, as JSON; its `edits` are none when nothing changed."""
-    after, undo = str(outcome.data["after"]), cast(list[list[JSON]], outcome.data["undo"])
-    if isinstance(action, DeleteFile):
-        return to_json(WriteFile(action.path, "".join(str(text) for _, _, text in undo)))
-    if isinstance(action, WriteFile) and not action.before:
-        return to_json(DeleteFile(action.path, after))
-    if isinstance(action, PatchFile | WriteFile):
-        return {"kind": "file.patch", "path": action.path, "before": after, "edits": cast(JSON, undo)}
-    raise AssertionError(f"{action.kind} is no change of the copy")

@@ -87,9 +87,9 @@ class Proof:
             return self._finish(now, ok=False, summary=f"the diff was not brought back: {outcome.detail}")
         return self._finish(now)
 
-    def _tests(self, *, trace: bool = False) -> RunTests:
+    def _tests(self, *, trace: bool = False, tests: tuple[str, ...] = ()) -> RunTests:
         timeout_s = max(60.0, min(1800.0, self._options.budget_s * 2))
-        return RunTests(self._options.test_command, trace=trace, timeout_s=timeout_s)
+        return RunTests(self._options.test_command, tests, trace=trace, timeout_s=timeout_s)
 
     def _finish(self, now: State, *, ok: bool = True, summary: str = "") -> Step:
         for problem in now.problems:

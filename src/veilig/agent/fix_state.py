@@ -3,7 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from veilig.core.action_json import JSON
+from veilig.core.action import Action, DeleteFile, PatchFile, WriteFile
+from veilig.core.action_json import JSON, to_json
+from veilig.core.provider import Outcome
 
 STATE_VERSION = 1
 
@@ -88,6 +90,7 @@ class Trial:
     todo: list[Json]
     undo: list[Json] = field(default_factory=list[Json])
     rescanned: bool = False
+    pretested: bool = False  # its own failing tests pass; the others are not known yet
     seen: list[list[str]] = field(default_factory=list[list[str]])  # the findings of that re-scan
     failed: str = ""  # why it is being undone
 
@@ -182,3 +185,15 @@ def problem_of(item: Json) -> Problem:
     """The problem a scan or a test run reported; fields that are unknown here are left out."""
     known = {k: v for k, v in item.items() if k in Problem.__dataclass_fields__}
     return Problem(**cast(dict[str, Any], known))
+
+
+def undo_of(action: Action, outcome: Outcome) -> Json:
+    """The action that takes a change of the copy back, as JSON; its `edits` are none when nothing changed."""
+    after, undo = str(outcome.data["after"]), cast(list[list[JSON]], outcome.data["undo"])
+    if isinstance(action, DeleteFile):
+        return to_json(WriteFile(action.path, "".join(str(text) for _, _, text in undo)))
+    if isinstance(action, WriteFile) and not action.before:
+        return to_json(DeleteFile(action.path, after))
+    if isinstance(action, PatchFile | WriteFile):
+        return {"kind": "file.patch", "path": action.path, "before": after, "edits": cast(JSON, undo)}
+    raise AssertionError(f"{action.kind} is no change of the copy")
