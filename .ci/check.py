@@ -18,7 +18,7 @@ BIN = ROOT / ".venv" / "bin"
 NEEDED = {"bwrap": ("bubblewrap",), "git": ("git",), "setpriv": ("util-linux",)}
 # The container wall is one rung of the ladder: without it its tests skip, and say so.
 CONTAINER = {"podman": ("podman", "runc", "uidmap", "slirp4netns", "fuse-overlayfs")}
-CODE = ("src", "tests", ".ci", "docs/generate.py")
+CODE = ("src", "tests", "bench", ".ci", "docs/generate.py")
 
 
 @dataclass(frozen=True, slots=True)
