@@ -32,6 +32,24 @@ TWINS: dict[str, tuple[str, int, bool]] = {
         89,
         True,
     ),
+    "salt of the account": (
+        (
+            "import hashlib\ndef check(user, password):\n    raw = password.encode()\n"
+            "    digest = hashlib.pbkdf2_hmac('sha256', raw, user.salt.encode(), 600_000)\n"
+            "    return digest\n"
+        ),
+        760,
+        False,
+    ),
+    "address as salt": (
+        (
+            "import hashlib\ndef check(user, password):\n    raw = password.encode()\n"
+            "    digest = hashlib.pbkdf2_hmac('sha256', raw, user.email.encode(), 600_000)\n"
+            "    return digest\n"
+        ),
+        760,
+        True,
+    ),
     "django orm safe": (
         "from app.models import T\ndef v(request):\n    return T.objects.filter(n=request.GET.get('q',''))\n",
         89,

@@ -1,5 +1,6 @@
 """Rules for how ciphers and generators are fed: vectors, salts, padding, seeds, lengths, literal keys."""
 
+import ast
 import re
 
 from veilig.audit.engine.arithmetic import FIXED
@@ -57,9 +58,16 @@ def _name_as_salt(frame: Frame, site: CallSite) -> bool:
     position = {"hashlib.pbkdf2_hmac": 2}.get(site.qual, 99)
     value = site.arg(position, "salt")
     label = re.compile(r"(?i)\b(user_?name|user|login|email|e_?mail|name|account)\b")
-    return value is not None and any(
-        label.search(taint.origin.label) is not None for taint in deep_taints(frame.state, value)
-    )
+    if value is None or "salt" in text_of(value).lower() or "salt" in _written(site, position):
+        return False
+    return any(label.search(taint.origin.label) is not None for taint in deep_taints(frame.state, value))
+
+
+def _written(site: CallSite, position: int) -> str:
+    """The salt as it stands in the call, in lower case: `user.salt` is no user name."""
+    named = [keyword.value for keyword in site.node.keywords if keyword.arg == "salt"]
+    given = named or list(site.node.args[position : position + 1])
+    return ast.unparse(given[0]).lower() if given else ""
 
 
 def _few_rounds(frame: Frame, site: CallSite) -> bool:
