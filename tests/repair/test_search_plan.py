@@ -115,6 +115,17 @@ def test_a_patch_that_copies_the_expected_value_comes_after_one_that_does_not() 
     assert chosen.best.title == "n"
 
 
+@pytest.mark.parametrize(("family", "asked"), [("expr_to_const", True), ("const_str", False)])
+def test_a_computed_value_that_gives_way_to_the_expected_one_needs_a_decision(
+    family: str, asked: bool
+) -> None:
+    edits = (Edit("m.py", 27, 32, "'Ann, hello'"),)
+    candidate = Candidate("m.py", edits, family, 1.0, "t", 2, None)
+    chosen = choose([candidate], Evidence(1, 3, frozenset({"Ann, hello"})))
+    assert chosen is not None
+    assert (chosen.decision != "", chosen.confidence is Confidence.LOW) == (asked, asked)
+
+
 def test_nothing_plausible_is_no_choice() -> None:
     assert choose([], Evidence(1)) is None
 

@@ -20,8 +20,11 @@ CRASHES = frozenset(
     | {"!RecursionError", "!ZeroDivisionError", "!MemoryError", "!StopIteration", "!AssertionError"}
 )
 COPIED_COST = 0.8
+TELLING_CHARS = 4  # shorter constants (0, -1, "", None) are what people write themselves
 RIVAL_BAND = 0.8  # a patch this much dearer, and different, is a rival
 RIVALS_MAX = 3
+
+_WORDS = frozenset({"True", "False", "None"})
 
 type Answers = tuple[str, ...]
 
@@ -99,6 +102,9 @@ def choose(plausible: Sequence[Candidate], evidence: Evidence) -> Choice | None:
     decision = ""
     if level is Confidence.LOW and rivals >= 2 and 2 * agree <= len(ordered):
         decision = f"the tests pass with {rivals + 1} different behaviours; say which is meant with a test"
+    if _parroted(best.candidate, evidence.literals):
+        level = Confidence.LOW
+        decision = "it answers with the very value that the test expects; say whether it always does"
     others = tuple(one.candidate for one in ordered[1:])
     return Choice(best.candidate, others, level, ", ".join(reasons), decision)
 
@@ -158,6 +164,13 @@ def _rivals(best: _Rated, ordered: Sequence[_Rated]) -> int:
 
 def _size(one: Candidate) -> int:
     return sum(len(edit.replacement) + edit.end - edit.start for edit in one.edits)
+
+
+def _parroted(one: Candidate, literals: frozenset[str]) -> bool:
+    """Whether a computed value gives way to an expected one that no slip of the hand would have lost."""
+    texts = [edit.replacement.removeprefix("return ").strip("'\"") for edit in one.edits]
+    telling = any(text in literals - _WORDS and len(text) >= TELLING_CHARS for text in texts)
+    return telling and one.family in {"return_val", "expr_to_const"}
 
 
 def _copied(one: Candidate, literals: frozenset[str]) -> float:
