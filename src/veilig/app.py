@@ -81,6 +81,13 @@ async def run_audit(options: AuditOptions, setting: Setting, watcher: Watcher) -
     return await _start(audit_job(options), setting, watcher, None)
 
 
+def changes_since(folder: Path, revision: str, shown: str) -> str:
+    """The diff from a revision to the folder as it is; `shown` is put before its paths."""
+    from veilig.providers.since import added_since
+
+    return added_since(folder, revision, shown)
+
+
 async def resume(session: str, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
     """Go on with a session that a crash, a question or a budget stopped. Raises SessionError."""
     view = find_session(find_home(setting.environment), session, setting)

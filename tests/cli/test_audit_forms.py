@@ -1,6 +1,7 @@
 """`veilig audit` in several forms, with a baseline, on a diff, and with advisories that were synced."""
 
 import json
+import subprocess
 
 from terminal import Terminal
 
@@ -62,6 +63,32 @@ def test_a_diff_narrows_the_report_to_its_lines(veilig: Terminal) -> None:
     hit = veilig("audit", "weak", "--diff", "-", stdin=f"{head}@@ -8 +8,2 @@\n def index():\n+    return 1\n")
     assert hit.code == 1
     assert veilig("audit", "weak", "--diff", "-", stdin="no diff").code == 2
+
+
+def test_since_a_revision_only_new_lines_count_committed_or_not(veilig: Terminal) -> None:
+    folder = veilig.project("grown", app=WEAK)
+    who = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", *who, "-C", str(folder), *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    assert veilig("audit", "grown", "--since", "HEAD").code == 0
+    (folder / "new.py").write_text(WEAK)
+    said = veilig("audit", "grown", "--since", "HEAD", "--format", "json")
+    found = said.json["roots"][0]["report"]["findings"]
+    assert (said.code, {f["path"] for f in found}) == (1, {"grown/new.py"})
+    (folder / ".gitignore").write_text("new.py\n")
+    assert veilig("audit", "grown", "--since", "HEAD").code == 0
+    git("add", "-f", "new.py")
+    git("commit", "-q", "-m", "second")
+    assert veilig("audit", "grown", "--since", "HEAD~1").code == 1
+    unknown = veilig("audit", "grown", "--since", "--output=x")
+    assert unknown.code == 2
+    wrong = veilig("audit", "grown", "--since", "v9")
+    assert (wrong.code, "names no commit" in wrong.err) == (2, True)
 
 
 def test_a_secret_in_a_file_is_named_without_its_value(veilig: Terminal) -> None:

@@ -92,6 +92,11 @@ def _scope_options(parser: argparse.ArgumentParser) -> None:
         help="merge another tool's SARIF; what both found is one finding",
     )
     parser.add_argument(
+        "--since",
+        metavar="REV",
+        help="only what lies on lines that are new since this commit, branch or tag, committed or not",
+    )
+    parser.add_argument(
         "--diff",
         metavar="FILE",
         help="only what lies on lines that this unified diff adds; - reads it from standard input, "
@@ -123,6 +128,7 @@ def run(given: argparse.Namespace) -> int:
         baseline_text,
         believed,
         committed,
+        diff_of,
         joined,
         narrowed,
         read_input,
@@ -142,9 +148,7 @@ def run(given: argparse.Namespace) -> int:
         return check_rules(given.rules)
     if given.rules:
         check_rules(given.rules, quiet=True)  # those of a project are checked behind the wall
-    if not given.paths:
-        raise UsageError("nothing to audit", why="no folder is given", fix="give one: `veilig audit .`")
-    folders = [_folder(path) for path in given.paths]
+    folders = _folders(given.paths)
     own = [Settings() if given.no_config else read_settings(folder) for folder in folders]
     given = settled(given, own)
     rules = rules_text(given.rules)
@@ -152,7 +156,7 @@ def run(given: argparse.Namespace) -> int:
     for file in (*forms, *([given.write_baseline] if given.write_baseline else [])):
         _need_writable(file)
     baseline = read_input(given.baseline, "the baseline") if given.baseline else None
-    diff = read_input(given.diff, "the diff") if given.diff else None
+    diff = diff_of(given, folders)
     claims = [claim for file in given.vex for claim in read_openvex(read_input(file, "the VEX file"), file)]
     others = [f for file in given.imports for f in read_sarif(read_input(file, "the SARIF file"), file)]
     if others and len(folders) != 1:
@@ -207,6 +211,12 @@ def _patch(file: str, folders: int) -> str:
             f"{file!r} adds no line", why="it is empty or only removes", fix="use `git diff -U3`"
         )
     return text
+
+
+def _folders(paths: Sequence[str]) -> list[Path]:
+    if not paths:
+        raise UsageError("nothing to audit", why="no folder is given", fix="`veilig audit .` (see --help)")
+    return [_folder(path) for path in paths]
 
 
 def _folder(path: str) -> Path:

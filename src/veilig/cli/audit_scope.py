@@ -1,5 +1,6 @@
 """Which findings does the reader want: all, those that are new, or those on changed lines?"""
 
+import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,19 @@ def read_input(name: str, what: str) -> str:
         raise UsageError(f"cannot read {what} {name!r}", why=error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{what} {name!r} is not UTF-8 text", why=str(error)) from error
+
+
+def diff_of(given: argparse.Namespace, folders: Sequence[Path]) -> str | None:
+    """What --diff or --since narrows the report to, as one diff; None for everything."""
+    from veilig.app import changes_since
+
+    if given.since is None:
+        return read_input(given.diff, "the diff") if given.diff else None
+    if given.diff:
+        raise UsageError("--since and --diff exclude each other", why="both say which lines are new")
+    pairs = zip(given.paths, folders, strict=True)
+    places = [(folder, PurePosixPath(path).as_posix()) for path, folder in pairs]
+    return "".join(changes_since(f, given.since, "" if at == "." else f"{at}/") for f, at in places)
 
 
 def narrowed(roots: Sequence[Root], baseline: str | None, diff: str | None) -> list[Root]:

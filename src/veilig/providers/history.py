@@ -67,11 +67,11 @@ class HistoryProvider:
     def _read(self, permit: Permit) -> Outcome:
         source = self._workspace.source
         nothing: dict[str, JSON] = {"levels": [], "before": {}, "changed": {}}
-        inside = _git(source, "rev-parse", "--show-prefix")
+        inside = git_text(source, "rev-parse", "--show-prefix")
         if inside is None:
             return Outcome(True, "no git history", data=nothing)
         prefix = inside.strip()
-        log = _git(
+        log = git_text(
             source, "log", f"-{COMMITS_MAX}", "--first-parent", "--no-show-signature", "--format=%H %s"
         )
         commits = [line.partition(" ")[::2] for line in (log or "").splitlines()]
@@ -106,14 +106,14 @@ class HistoryProvider:
 
         Blobs are hashed here: git's own comparison with a work tree may run filters the repository names.
         """
-        told = _git(
+        told = git_text(
             source, "diff-tree", "-r", "--relative", "--no-ext-diff", "--name-only", "-z", oldest, "HEAD"
         )
         found = {path for path in (told or "").split("\0") if path}
-        for entry in (_git(source, "ls-tree", "-r", "-z", "HEAD") or "").split("\0"):
+        for entry in (git_text(source, "ls-tree", "-r", "-z", "HEAD") or "").split("\0"):
             head, _, path = entry.partition("\t")
             text = self._present(path) if path.endswith(SUFFIXES) else None
-            if text is not None and _blob(text.encode(), head.split()[-1]) != head.split()[-1]:
+            if text is not None and blob_id(text.encode(), head.split()[-1]) != head.split()[-1]:
                 found.add(path)
         return sorted(path for path in found if takes_part(path))
 
@@ -129,13 +129,13 @@ def _texts(source: Path, commit: str, prefix: str, paths: list[str]) -> dict[str
     """The texts that these files had in a commit."""
     found: dict[str, str] = {}
     for path in paths:
-        text = _git(source, "cat-file", "blob", f"{commit}:{prefix}{path}")
+        text = git_text(source, "cat-file", "blob", f"{commit}:{prefix}{path}")
         if text is not None and len(text) <= SOURCE_FILE_BYTES_MAX:
             found[path] = text
     return found
 
 
-def _blob(data: bytes, like: str) -> str:
+def blob_id(data: bytes, like: str) -> str:
     """The id git gives to a file of these bytes, in the hash that the id `like` is made with."""
     kind = "sha256" if len(like) == 64 else "sha1"
     return hashlib.new(kind, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
@@ -148,7 +148,7 @@ def _level(level: Level, now: dict[str, str]) -> JSON:
     return {"commit": level.commit, "by": level.by, "edits": edits}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git_text(folder: Path, *arguments: str) -> str | None:
     """What git plumbing says, None when it refuses or its answer is no UTF-8 text."""
     safe = [word for item in (*_SAFE, f"safe.directory={folder}") for word in ("-c", item)]
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
