@@ -59,6 +59,8 @@ async def open_box(request: pytest.FixtureRequest, area: Path) -> AsyncIterator[
         places.append(Place(box, workspace, outside))
         return places[-1]
 
+    ours = Path("/proc/self/cgroup").read_text()
     yield build
     for place in places:
         await place.box.close()
+    assert Path("/proc/self/cgroup").read_text() == ours, "the wall drew its own maker into the box's bounds"

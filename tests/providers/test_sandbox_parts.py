@@ -15,6 +15,7 @@ from veilig.providers.sandbox import (
     Bounds,
     Feature,
     Mounts,
+    cgroup,
     own,
     preflight,
     seccomp,
@@ -231,3 +232,12 @@ async def test_the_preflight_says_of_every_rung_what_it_holds_and_lacks() -> Non
         if probe.wall is not None:
             assert probe.wall.enforces | {feature for feature, _ in probe.wall.missing} == frozenset(Feature)
             assert all(reason for _, reason in probe.wall.missing)
+
+
+def test_no_process_is_not_us_when_a_group_is_joined(tmp_path: Path) -> None:
+    group = cgroup.Group(tmp_path, tmp_path, 1)
+    with pytest.raises(ProcessLookupError):  # the kernel would read a zero as whoever writes it
+        group.join(0)
+    assert list(tmp_path.iterdir()) == []
+    group.join(4711)
+    assert (tmp_path / "cgroup.procs").read_text() == "4711"

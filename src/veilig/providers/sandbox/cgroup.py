@@ -65,7 +65,12 @@ class Group:
                 path.write_text(str(memory_bytes if path is limit else swap_value))
 
     def join(self, pid: int) -> None:
-        """Put a process, and with it all its future children, into the group. Raises OSError."""
+        """Put a process, and with it all its future children, into the group. Raises OSError.
+
+        Zero is refused: the kernel would read it as "whoever writes this", which is us.
+        """
+        if pid <= 0:
+            raise ProcessLookupError(f"process {pid} cannot be put into a control group")
         for directory in self._directories:
             (directory / "cgroup.procs").write_text(str(pid))
 

@@ -93,6 +93,8 @@ async def _stand(
     control.mkdir()
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     starter.finish.append(server.close)
+    # On the listener, so that even what is said before we accept carries the process id of who said it.
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     server.bind(str(control / "socket"))
     server.listen(1)
     server.setblocking(False)
