@@ -116,6 +116,7 @@ class FixPlanner(History):
             now.notes.append(f"no tests were run: {outcome.detail}")
         now.tests = now.baseline = {k: v for k, v in report.items() if k != "groups"}
         now.problems += [problem_of(group) for group in cast(list[Json], report.get("groups", []))]
+        now.proven = outcome.ok
         return self._work(now)
 
     def _after_refresh(self, now: State, outcome: Outcome) -> Step:
@@ -161,7 +162,7 @@ class FixPlanner(History):
         return self._work(now)
 
     def _after_change(self, now: State, action: Action, outcome: Outcome) -> Step:
-        trial = self._trial(now)
+        trial, now.proven = self._trial(now), False
         if not outcome.ok:
             if "after" in outcome.data:  # written, and then not what was meant: it is taken back too
                 trial.undo.append(undo_of(action, outcome))
@@ -204,7 +205,7 @@ class FixPlanner(History):
         worse = regressions(now.tests, report)
         if worse:
             return self._give_up(now, f"it breaks something: {worse[0]}")
-        now.tests = report
+        now.tests, now.proven = report, True
         if problem.kind == "test":
             problem.proof.append("the failing test passes")
         if number(report, "total"):
@@ -355,8 +356,7 @@ class FixPlanner(History):
         if not now.late:
             now.stage = "baseline"
             return self._step(now, self._tests(trace=True))
-        now.stage = "proof"
-        return self._step(now, self._tests())
+        return self._prove_all(now)
 
     def _restart(self, now: State, outcome: Outcome) -> Step:
         """Nobody can tell what became of a step: make the copy anew; nothing outside of it was touched."""

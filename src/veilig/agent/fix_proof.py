@@ -26,9 +26,20 @@ class Proof:
     def __init__(self, options: FixOptions) -> None:
         self._options = options
 
+    def _prove_all(self, now: State) -> Step:
+        """Every test in a fresh process, unless exactly that was the last thing done to the copy."""
+        if now.proven:
+            return self._judge(now, now.tests, "")
+        now.stage = "proof"
+        return self._step(now, self._tests())
+
     def _after_proof(self, now: State, outcome: Outcome) -> Step:
-        now.final = {k: v for k, v in outcome.data.items() if k != "groups"}
-        worse = regressions(now.baseline, now.final) if outcome.ok else [outcome.detail]
+        report = {k: v for k, v in outcome.data.items() if k != "groups"}
+        return self._judge(now, report, "" if outcome.ok else outcome.detail)
+
+    def _judge(self, now: State, report: Json, failed: str) -> Step:
+        now.final = report
+        worse = [failed] if failed else regressions(now.baseline, report)
         if worse and now.baseline.get("complete"):
             now.unproven = f"the final test run is worse than the first: {worse[0]}"
             now.notes.append(now.unproven)

@@ -117,6 +117,7 @@ class State:
     files_changed: int = 0
     applied: str = ""
     used_s: float = 0.0
+    proven: bool = False  # `tests` is a run of every test, and nothing was changed since
     probes: int = 0  # test runs of older states, over all problems
     restarts: int = 0  # how often a step in doubt made us begin again
     unproven: str = ""  # why the whole may not be brought back

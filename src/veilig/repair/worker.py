@@ -125,7 +125,10 @@ def installed(python: Path) -> dict[str, Distribution]:
     for one in distributions(path=[str(folder) for folder in site_packages(python)]):
         known = Distribution(one.metadata["Name"] or "", one.version)
         listed = (one.read_text("top_level.txt") or "").split()
-        names = listed or {f.parts[0].removesuffix(".py") for f in one.files or () if f.suffix == ".py"}
+        record = one.read_text("RECORD")  # `one.files` asks the file system about each: only as a last resort
+        rows = record.splitlines() if record is not None else list(map(str, one.files or ()))
+        paths = [row.split(",")[0] for row in rows]
+        names = listed or {path.split("/")[0].removesuffix(".py") for path in paths if path.endswith(".py")}
         found.update(dict.fromkeys(names, known))
     return found
 
