@@ -1,4 +1,4 @@
-"""What can this system do to the world? This page is the whole list.
+"""What can this system do to the world? `Action`, at the foot of this page, is the whole list.
 
 An Action is a typed, frozen value that asks for one look or one change. It names concrete
 targets, never patterns, and no free shell string reaches a service, database or cloud
@@ -12,6 +12,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from veilig.core import action_checks as check
+from veilig.core.action_world import (
+    AskModel,
+    ChangeDatabase,
+    ChangeSecurityGroup,
+    DescribeSecurityGroup,
+    RestartService,
+    ScaleDown,
+    ScaleUp,
+    StopService,
+)
 from veilig.core.effect import (
     EXECUTE,
     READ,
@@ -22,13 +32,26 @@ from veilig.core.effect import (
     InWall,
     OfSource,
     OnFile,
-    OnTarget,
     OnTree,
     Scope,
 )
 from veilig.core.errors import InvalidAction
 
-__all__ = ["ACTIONS", "KINDS", "Action", "Effect", "Scope"]
+__all__ = [
+    "ACTIONS",
+    "KINDS",
+    "Action",
+    "AskModel",
+    "ChangeDatabase",
+    "ChangeSecurityGroup",
+    "DescribeSecurityGroup",
+    "Effect",
+    "RestartService",
+    "ScaleDown",
+    "ScaleUp",
+    "Scope",
+    "StopService",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,105 +292,6 @@ class SearchPatch(InWall):
     kind: Literal["repair.search"] = "repair.search"
     effects: ClassVar[Effects] = EXECUTE
     target: ClassVar[str] = "tests"
-
-
-# --- services, containers, security groups, databases, models -----------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RestartService(OnTarget):
-    """Restart one service; `incarnation` (pid and start time, or an id) fences a stale proposal."""
-
-    service: str
-    incarnation: str = ""
-    kind: Literal["service.restart"] = "service.restart"
-    effects: ClassVar[Effects] = WRITE
-
-
-@dataclass(frozen=True, slots=True)
-class StopService(OnTarget):
-    """Stop one service: its capacity is lost until somebody starts it."""
-
-    service: str
-    incarnation: str = ""
-    kind: Literal["service.stop"] = "service.stop"
-    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DESTRUCTIVE})
-
-
-@dataclass(frozen=True, slots=True)
-class ScaleUp(OnTarget):
-    """Grow one container group from `current` to `replicas` in total: same image, same arguments."""
-
-    group: str
-    current: int
-    replicas: int
-    kind: Literal["container.scale_up"] = "container.scale_up"
-    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.SPEND})
-
-    def __post_init__(self) -> None:
-        check.need_name(self.group, self.kind)
-        check.need_growth(self.group, self.current, self.replicas)
-
-
-@dataclass(frozen=True, slots=True)
-class ScaleDown(OnTarget):
-    """Shrink one container group from `current` to `replicas` in total."""
-
-    group: str
-    current: int
-    replicas: int
-    kind: Literal["container.scale_down"] = "container.scale_down"
-    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DESTRUCTIVE})
-
-    def __post_init__(self) -> None:
-        check.need_name(self.group, self.kind)
-        check.need_shrink(self.group, self.current, self.replicas)
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeSecurityGroup(OnTarget):
-    """Read one security group."""
-
-    group: str
-    kind: Literal["security_group.describe"] = "security_group.describe"
-    effects: ClassVar[Effects] = READ
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeSecurityGroup(OnTarget):
-    """Authorise or revoke one rule of a security group."""
-
-    group: str
-    verb: Literal["authorize", "revoke"]
-    rule: str
-    kind: Literal["security_group.change"] = "security_group.change"
-    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.SECURITY})
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeDatabase(OnTarget):
-    """One typed change of a database: never a statement from a planner."""
-
-    database: str
-    verb: Literal["terminate_backend", "restart", "vacuum", "free_space", "rollback_migration"]
-    argument: str = ""
-    kind: Literal["database.change"] = "database.change"
-    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DATABASE, Effect.DESTRUCTIVE})
-
-
-@dataclass(frozen=True, slots=True)
-class AskModel(OnTarget):
-    """Send a prompt to one model. The prompt's secrets are handles; `tokens_max` bounds the answer."""
-
-    model: str
-    prompt: str
-    tokens_max: int
-    kind: Literal["model.ask"] = "model.ask"
-    effects: ClassVar[Effects] = frozenset({Effect.NETWORK, Effect.SPEND})
-
-    def __post_init__(self) -> None:
-        check.need_name(self.model, self.kind)
-        check.need_size(self.prompt, self.kind)
 
 
 type Action = (

@@ -1,0 +1,116 @@
+"""Which acts reach beyond the machine's files: services, containers, security groups, databases, models?
+
+They belong to the list of core/action.py, which is the page to read first.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from veilig.core import action_checks as check
+from veilig.core.effect import READ, WRITE, Effect, Effects, OnTarget
+from veilig.core.errors import InvalidAction
+
+
+@dataclass(frozen=True, slots=True)
+class RestartService(OnTarget):
+    """Restart one service; `incarnation` (pid and start time, or an id) fences a stale proposal."""
+
+    service: str
+    incarnation: str = ""
+    kind: Literal["service.restart"] = "service.restart"
+    effects: ClassVar[Effects] = WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class StopService(OnTarget):
+    """Stop one service: its capacity is lost until somebody starts it."""
+
+    service: str
+    incarnation: str = ""
+    kind: Literal["service.stop"] = "service.stop"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DESTRUCTIVE})
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleUp(OnTarget):
+    """Grow one container group from `current` to `replicas` in total: same image, same arguments."""
+
+    group: str
+    current: int
+    replicas: int
+    kind: Literal["container.scale_up"] = "container.scale_up"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.SPEND})
+
+    def __post_init__(self) -> None:
+        check.need_name(self.group, self.kind)
+        check.need_growth(self.group, self.current, self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDown(OnTarget):
+    """Shrink one container group from `current` to `replicas` in total."""
+
+    group: str
+    current: int
+    replicas: int
+    kind: Literal["container.scale_down"] = "container.scale_down"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DESTRUCTIVE})
+
+    def __post_init__(self) -> None:
+        check.need_name(self.group, self.kind)
+        check.need_shrink(self.group, self.current, self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeSecurityGroup(OnTarget):
+    """Read one security group."""
+
+    group: str
+    kind: Literal["security_group.describe"] = "security_group.describe"
+    effects: ClassVar[Effects] = READ
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSecurityGroup(OnTarget):
+    """Authorise or revoke one rule of a security group."""
+
+    group: str
+    verb: Literal["authorize", "revoke"]
+    rule: str
+    kind: Literal["security_group.change"] = "security_group.change"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.SECURITY})
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeDatabase(OnTarget):
+    """One typed change of a database: never a statement from a planner."""
+
+    database: str
+    verb: Literal["terminate_backend", "restart", "vacuum", "free_space", "rollback_migration"]
+    argument: str = ""
+    kind: Literal["database.change"] = "database.change"
+    effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DATABASE, Effect.DESTRUCTIVE})
+
+
+@dataclass(frozen=True, slots=True)
+class AskModel(OnTarget):
+    """Let one model go on with a conversation. Its secrets are handles; `tokens_max` bounds the answer.
+
+    model: `vendor:name`. prompt: the new messages, a JSON list of core/message.py's. base: the thread that
+    they go on from, as an earlier answer named it; empty: from the beginning. tools: a JSON list of what the
+    model may call; empty with a base: as before.
+    """
+
+    model: str
+    prompt: str
+    tokens_max: int
+    base: str = ""
+    tools: str = ""
+    kind: Literal["model.ask"] = "model.ask"
+    effects: ClassVar[Effects] = frozenset({Effect.NETWORK, Effect.SPEND})
+
+    def __post_init__(self) -> None:
+        check.need_name(self.model, self.kind)
+        check.need_size(self.prompt + self.tools, self.kind)
+        if self.tokens_max < 1:
+            raise InvalidAction(f"{self.kind}: {self.tokens_max} tokens are no answer")
