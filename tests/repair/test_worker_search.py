@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from veilig.repair import search, workers
@@ -25,12 +26,13 @@ class T(unittest.TestCase):
 
 
 def ask(
-    folder: Path, runner: Runner, target: str, keep: list[str]
+    folder: Path, runner: Runner, target: str, keep: list[str], files: Mapping[str, str] | None = None
 ) -> tuple[list[search.News], tuple[Candidate, ...]]:
     root = folder / "project"
     root.mkdir()
     (root / "m.py").write_text(SIGN)
-    (root / "test_m.py").write_text(TESTS)
+    for name, text in (files or {"test_m.py": TESTS}).items():
+        (root / name).write_text(text)
     one = next(search.plan(generate({"m.py": SIGN}, [Line("m.py", 4, 1.0, "")]), 10))
     command = TestCommand(runner, sys.executable, (), (".",), "")
     failing = [Test(target, Outcome.FAILED, 0.1, 0.1, Failure("AssertionError", ""))]
@@ -79,3 +81,40 @@ def test_a_failing_test_that_is_not_there_ends_the_search_with_its_reason(tmp_pa
 def test_a_test_that_passes_here_is_not_repaired(tmp_path: Path) -> None:
     told, _ = ask(tmp_path, Runner.PYTEST, "test_m.py::T::test_b", [])
     assert "pass in this session" in told[-1].fields["reason"]
+
+
+WATCHING = """\
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    setattr(item, "rep_" + report.when, report)
+    return report
+
+
+@pytest.fixture
+def watched(request):
+    yield
+    assert not request.node.rep_call.failed
+"""
+WATCHED = """\
+from m import sign
+
+
+def test_a(tmp_path, watched):
+    assert sign(0) == 1
+
+
+def test_b(tmp_path, watched):
+    assert sign(-3) == 0
+"""
+
+
+def test_fixtures_that_look_at_the_phases_before_them_do_not_fail_a_test(tmp_path: Path) -> None:
+    """`tmp_path`, and a recipe of pytest's manual, read the reports of set-up and call at their end."""
+    files = {"test_m.py": WATCHED, "conftest.py": WATCHING}
+    told, _ = ask(tmp_path, Runner.PYTEST, "test_m.py::test_a", ["test_m.py::test_b"], files)
+    assert told[0].fields["keep"] == 1
+    assert any(item.kind is search.Told.PLAUSIBLE for item in told)

@@ -73,6 +73,7 @@ def _run_pytest(item: Any, following: Any) -> str:
     item.__dict__.pop("_excinfo", None)
     item.veilig_subtest_failed = False
     outcome = _phase(item, item.ihook.pytest_runtest_setup, {})
+    _report(item, "setup", outcome)
     if outcome == "passed":
         outcome = _phase(item, item.ihook.pytest_runtest_call, {})
         # A unittest case keeps its exceptions instead of raising them.
@@ -81,6 +82,7 @@ def _run_pytest(item: Any, following: Any) -> str:
             outcome = _outcome(kept[0].value)
         if outcome == "passed" and item.veilig_subtest_failed:
             outcome = "failed"
+        _report(item, "call", outcome)
     ended = _phase(item, item.ihook.pytest_runtest_teardown, {"nextitem": following})
     if has_request:
         item._request = False
@@ -88,6 +90,27 @@ def _run_pytest(item: Any, following: Any) -> str:
     if outcome == "passed" and ended != "passed":
         outcome = ended
     return _expected(item, outcome)
+
+
+def _report(item: Any, when: Any, outcome: str) -> None:
+    """What fixtures may read at their end: `tmp_path` and others look at how the phases before went.
+
+    A phase that did not pass gets no report, for its text is what costs; the test has failed anyway.
+    """
+    if outcome != "passed":
+        return
+    from _pytest.runner import CallInfo
+
+    try:
+        item.ihook.pytest_runtest_makereport(item=item, call=CallInfo.from_call(_nothing, when))
+    except OutOfTime:
+        raise
+    except BaseException:
+        return  # a plugin's own trouble: its fixtures will say so
+
+
+def _nothing() -> None:
+    return None
 
 
 def _phase(item: Any, hook: Any, arguments: dict[str, Any]) -> str:
