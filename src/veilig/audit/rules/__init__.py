@@ -2,10 +2,12 @@
 
 from veilig.audit.rules import (
     access,
+    binding,
     browser,
     credentials,
     crypto,
     custody,
+    defaults,
     exposure,
     failures,
     injection,
@@ -53,5 +55,7 @@ RULES: tuple[Rule, ...] = (
     *siblings.RULES,
     *custody.RULES,
     *rights.RULES,
+    *defaults.RULES,
+    *binding.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

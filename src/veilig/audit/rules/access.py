@@ -14,7 +14,7 @@ from veilig.audit.rules.sketch import FunctionSketch, Sketch
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
-_GUARD_DECORATOR = re.compile(
+GUARD_DECORATOR = re.compile(
     r"(?i)(login|auth|permission|admin|role|require|protected|jwt|token|owner|staff|superuser|"
     r"user_passes|scope|access|"
     r"secure|verified|member|policy|guard|roles|private)"
@@ -59,7 +59,7 @@ def guarded(function: FunctionSketch) -> bool:
     """Whether anything in the function or on it asks who is there."""
     for name in function.decorators:
         last = name.rpartition(".")[2]
-        if _GUARD_DECORATOR.search(last) and not last.startswith("route"):
+        if GUARD_DECORATOR.search(last) and not last.startswith("route"):
             return True
     if _GUARD_TEXT.search(function.body) is not None:
         return True
@@ -74,7 +74,7 @@ def guarded(function: FunctionSketch) -> bool:
     return (
         re.search(r"(?i)required|auth|permission|protected|secure|admin|passes", f"{inherited}") is not None
         or re.search(r"(?i)permission_classes|decorators|login_url|authentication", fields) is not None
-        or any(_GUARD_DECORATOR.search(dotted(item)) for item in owner.decorator_list)
+        or any(GUARD_DECORATOR.search(dotted(item)) for item in owner.decorator_list)
         or any(
             isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
             and item.name in ("dispatch", "prepare", "initial", "get_queryset")
