@@ -8,6 +8,7 @@ from veilig.audit.rules import (
     crypto,
     custody,
     defaults,
+    derived,
     exposure,
     failures,
     injection,
@@ -18,6 +19,7 @@ from veilig.audit.rules import (
     objects,
     outcomes,
     passwords,
+    processes,
     races,
     resources,
     rights,
@@ -57,5 +59,7 @@ RULES: tuple[Rule, ...] = (
     *rights.RULES,
     *defaults.RULES,
     *binding.RULES,
+    *derived.RULES,
+    *processes.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

@@ -28,6 +28,7 @@ _SQL_OR = re.compile(
     r"(?is)\bwhere\b.{0,40}?\b(id|uuid|slug|number)\s*=\s*\S+\s+or\s+\w*\.?(owner|user|author|customer|tenant|"
     r"account|member|org|created_by)\w*\s*="
 )
+_ASKS_DATABASE = re.compile(r"^(execute|executemany|fetch\w*|text|raw|query|select\w*|scalar\w*)$")
 _REFUSES = re.compile(r"(?i)abort\(|raise |forbidden|40[13]|denied|redirect\(|unauthori[sz]ed|return false")
 _LEVEL = re.compile(
     r"(?i)^(min_|required_|needed_|need_)?(role|roles|level|rank|permission|perm|scope|tier|right)s?$"
@@ -93,8 +94,9 @@ def _either_number_or_owner(sketch: Sketch) -> Marks:
             sides = [node.left, node.right]
         elif isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] == "or_":
             sides = node.args
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _SQL_OR.search(node.value):
-            yield node, Confidence.POSSIBLE
+        if isinstance(node, ast.Call) and _ASKS_DATABASE.search(dotted(node.func).rpartition(".")[2]):
+            if any(_SQL_OR.search(text) for text in constants(node)):
+                yield node, Confidence.POSSIBLE
         if len(sides) == 2:
             left, right = (_asked(side) for side in sides)
             for one, two in ((left, right), (right, left)):
@@ -164,12 +166,12 @@ def _level_not_compared(sketch: Sketch) -> Marks:
             continue
         named = set(levels)
         for node in function.nodes:
-            if isinstance(node, ast.Assign) and named & set(words_in(list(ast.walk(node.value)))):
+            if isinstance(node, ast.Assign) and named & _names(list(ast.walk(node.value))):
                 named.update(t.id for t in node.targets if isinstance(t, ast.Name))
-        tests = [test for test in tests_in(function) if not _pair_of_strangers(test)]
+        tests = list(tests_in(function))
         compared = any(_beside(test, named, function) for test in tests)
         handed = any(
-            named & set(words_in(list(ast.walk(argument))))
+            named & _names(list(ast.walk(argument)))
             for wrapped in inner
             for call in ast.walk(wrapped)
             if isinstance(call, ast.Call)
@@ -180,8 +182,8 @@ def _level_not_compared(sketch: Sketch) -> Marks:
             yield function.node, Confidence.POSSIBLE
 
 
-def _pair_of_strangers(test: ast.expr) -> bool:
-    return isinstance(test, ast.Constant)
+def _names(nodes: list[ast.AST]) -> set[str]:
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 def _beside(test: ast.expr, named: set[str], function: FunctionSketch) -> bool:
@@ -190,7 +192,7 @@ def _beside(test: ast.expr, named: set[str], function: FunctionSketch) -> bool:
         if not isinstance(node, ast.Compare):
             continue
         sides = [node.left, *node.comparators]
-        with_role = [s for s in sides if named & set(words_in(backwards(function, s)))]
+        with_role = [s for s in sides if named & _names(backwards(function, s))]
         others = [s for s in sides if s not in with_role and not isinstance(s, ast.Constant)]
         if with_role and (others or len(with_role) > 1):
             return True
