@@ -174,3 +174,16 @@ def test_a_damaged_result_is_refused() -> None:
 
 def test_outcomes_have_the_names_the_worker_writes() -> None:
     assert {str(one) for one in Outcome} == {"passed", "failed", "error", "skipped", "xfailed", "xpassed"}
+
+
+def test_a_session_that_breaks_inside_a_test_is_no_pass_and_the_rest_still_runs(tmp_path: Path) -> None:
+    conftest = """
+        def pytest_runtest_logstart(nodeid, location):
+            if "broken" in nodeid:
+                raise MemoryError("in pytest itself")
+        """
+    tests = "def test_a(): pass\ndef test_broken(): pass\ndef test_b(): pass\ndef test_c(): assert 0\n"
+    report = run(tmp_path, {"conftest.py": conftest, "test_x.py": tests})
+    found = outcomes(report)
+    assert found == {"test_a": "passed", "test_broken": "failed", "test_b": "passed", "test_c": "failed"}
+    assert report.complete

@@ -29,13 +29,15 @@ from veilig_worker_project import (
 
 TEST_WALL_S = 60.0  # a single test that takes longer counts as hanging
 WALL_S = 600.0
+INTERNAL_ERROR = 3  # pytest's exit code when it broke itself
 RESTARTS_MAX = 5  # a test that kills its process is left out and the rest runs on; five such tests are enough
 
 
 class Report:
     """What the children said so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: list[str] | None) -> None:
+        self.wanted = set(wanted) if wanted is not None else None
         self.tests: dict[str, dict[str, Any]] = {}
         self.collected: list[str] = []
         self.collect_errors: list[dict[str, Any]] = []
@@ -61,8 +63,14 @@ class Report:
         elif kind == "problem":
             self.problem = str(record["text"])
         elif kind == "end":
-            self.finished = True
             self.exit_code = int(record["exit"])
+            # After an error of its own pytest leaves the rest out; when nothing ran, no second start helps.
+            self.finished = self.exit_code != INTERNAL_ERROR or not self.tests or not self.left()
+
+    def left(self) -> list[str]:
+        """The collected tests that nothing is known of yet."""
+        wanted = self.collected if self.wanted is None else [x for x in self.collected if x in self.wanted]
+        return [one for one in wanted if one not in self.tests]
 
     def died(self, end: End, wall_s: float) -> None:
         """The child ended before its tests did: charge the test that ran, or the session."""
@@ -104,7 +112,7 @@ def main() -> int:
     enter_project(task)
     descriptor, output = tempfile.mkstemp(prefix="veilig-output-")
     os.close(descriptor)
-    report = Report()
+    report = Report(task.get("tests"))
     started_s = time.monotonic()
     deadline_s = started_s + float(task.get("wall_s", WALL_S))
     restarts = _run_until_done(run, task, report, output, deadline_s)
@@ -143,8 +151,9 @@ def _run_until_done(run: Any, task: dict[str, Any], report: Report, output: str,
         end = watch(work, report.take, deadline_s=deadline_s, silence_s=silence_s)
         if report.finished:
             return restart
-        report.died(end, wall_s)
-        left = [one for one in report.collected if one not in report.tests]
+        if report.exit_code != INTERNAL_ERROR:
+            report.died(end, wall_s)
+        left, report.exit_code = report.left(), None
         if not left or end.stopped == "deadline" or report.problem:
             # Everything ran except the end of the session: what is known is known, and it is said.
             return restart

@@ -58,7 +58,7 @@ class Reporter:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: Any) -> Any:
         self.tell({"kind": "start", "id": item.nodeid})
-        self.current = {"id": item.nodeid, "outcome": "passed", "phase": "call", "failure": None}
+        self.current = {"id": item.nodeid, "outcome": "", "phase": "setup", "failure": None}
         self.current["file"] = relative(str(item.path), self.root)
         before = signal.signal(signal.SIGALRM, self._too_long)
         started_s, cpu_s = time.monotonic(), time.process_time()
@@ -75,6 +75,8 @@ class Reporter:
             self.current["duration_s"] = round(time.monotonic() - started_s, 6)
             if self.trace is not None:
                 self.current["lines"] = self.trace.end()
+        if not self.current["outcome"]:  # pytest itself broke in the middle: that is no pass
+            self.current.update(outcome="failed", failure=_plain("the session broke inside this test"))
         self._learn(float(self.current["duration_s"]))
         self.tell({"kind": "test", **self.current})
 
@@ -94,6 +96,8 @@ class Reporter:
         wrapped = yield
         report: Any = wrapped.get_result()
         if report.outcome == "passed" and not hasattr(report, "wasxfail"):
+            if report.when == "call" and not self.current["outcome"]:
+                self.current.update(outcome="passed", phase="call")
             return
         if report.outcome == "failed" and not self.current.get("failure"):
             self.current["outcome"] = "failed" if report.when == "call" else "error"
@@ -107,7 +111,7 @@ class Reporter:
             self.current["reason"] = str(getattr(report, "wasxfail", "") or report.longrepr)[
                 -MESSAGE_CHARS_MAX:
             ]
-        elif self.current["outcome"] == "passed" and report.when == "call":
+        elif not self.current["outcome"] and report.when == "call":
             self.current["outcome"] = "xpassed"
 
     def pytest_exception_interact(self, node: Any, call: Any, report: Any) -> None:
