@@ -15,10 +15,10 @@ from veilig.core.action_json import from_json
 from veilig.core.provider import Outcome, Permit
 from veilig.providers.box import Box
 from veilig.providers.changes import ready_changes
-from veilig.providers.files import Workspace
 from veilig.providers.sandbox.wall import CommandResult
 from veilig.providers.searching import Searcher
 from veilig.providers.testing import Tests
+from veilig.providers.workspace import Workspace
 from veilig.repair import propose, search
 from veilig.repair.candidates import Candidate
 from veilig.repair.edit import Edit, apply
@@ -26,7 +26,7 @@ from veilig.repair.locate import Line, is_test_path, nearest
 from veilig.repair.source import Source, Unit
 
 GROUPS_MAX = 3
-RECIPES_MAX = 8
+RECIPES_MAX = 6  # as in agent/fix.py
 
 
 @dataclass
@@ -96,7 +96,8 @@ class Desk:
             with contextlib.suppress(UnicodeDecodeError):
                 files[path.relative_to(root).as_posix()] = path.read_text(encoding="utf-8")
         red = set(cast(dict[str, str], report.data.get("nonpassing", {})))
-        for one in propose.for_failure(files, group["failure"], {})[:RECIPES_MAX]:
+        told = {**group["failure"], "lines": group["lines"]}
+        for one in propose.for_failure(files, told, {})[:RECIPES_MAX]:
             if one.decision or any(is_test_path(edit.path) for edit in one.edits) or one.removed:
                 continue
             paths = {edit.path for edit in one.edits}

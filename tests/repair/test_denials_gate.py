@@ -21,9 +21,10 @@ from veilig.core.provider import Finish, Outcome, Status, Step
 from veilig.core.redact import Redactor
 from veilig.core.session import Budget, Session
 from veilig.law import find_laws
-from veilig.providers.files import FilesProvider, Workspace
+from veilig.providers.files import FilesProvider
 from veilig.providers.guarding import RepairGuard
 from veilig.providers.tree import sha256
+from veilig.providers.workspace import Workspace
 
 FILES = {
     "shop.py": (

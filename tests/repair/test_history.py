@@ -12,8 +12,8 @@ from veilig.core.action_json import digest
 from veilig.core.clock import SystemClock
 from veilig.core.provider import Permit
 from veilig.providers.copying import copy_tree
-from veilig.providers.files import Workspace
 from veilig.providers.history import HistoryProvider
+from veilig.providers.workspace import Workspace
 from veilig.repair.edit import apply
 from veilig.repair.history import State, changed_lines, levels, raised, takes_part
 

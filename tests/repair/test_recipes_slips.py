@@ -184,3 +184,13 @@ def test_a_file_that_hides_the_standard_library_is_a_question_to_a_person() -> N
     assert isinstance(first, Proposal)
     assert first.removed == ("colorsys.py",)
     assert first.decision.startswith("under which name")
+
+
+def test_a_slip_in_a_function_that_the_failing_test_does_not_run_is_not_offered() -> None:
+    files = {"app.py": "def f(s):\n    s.strip()\n    return s\n\n\ndef g(s):\n    s.lower()\n    return s\n"}
+    files["tests/test_app.py"] = TEST
+    failure = Failure("AssertionError", "", "tests/test_app.py", 1, (Frame("tests/test_app.py", 1, "test"),))
+    offered = catalog.propose(Context(files, failure, suspects={"app.py": frozenset({7, 8})}))
+    assert [item.line for item in offered if isinstance(item, Proposal)] == [7]
+    everything = catalog.propose(Context(files, failure))
+    assert {item.line for item in everything if isinstance(item, Proposal)} == {2, 7}

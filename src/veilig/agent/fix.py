@@ -40,6 +40,7 @@ from veilig.core.provider import Outcome, Status, Step
 
 EARLY = ("syntax", "config")  # what keeps the tests from running at all
 TRIES_MAX = 8  # proposals per problem: the eighth best is a guess
+RECIPES_MAX = 6  # known repairs of one failure: each is a test run that the search would like to have
 QUICK_TESTS_S = 3.0  # a suite that takes longer is run for a repair only when its own tests pass
 SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
 PROBLEMS_MAX = 300  # an hour's work; what is beyond is said, and found again by the next session
@@ -139,7 +140,7 @@ class FixPlanner(History):
         problem = self._current(now)
         problem.asked = True
         if outcome.ok:
-            problem.proposals = cast(list[Json], outcome.data.get("proposals", []))
+            problem.proposals = cast(list[Json], outcome.data.get("proposals", []))[:RECIPES_MAX]
         else:
             now.notes.append(f"{problem.title}: no repairs could be proposed: {outcome.detail}")
         return self._work(now)
@@ -155,7 +156,7 @@ class FixPlanner(History):
 
     def _after_search(self, now: State, outcome: Outcome) -> Step:
         problem = self._current(now)
-        problem.searched = True
+        problem.searched, problem.tried = True, 0
         problem.proposals = cast(list[Json], outcome.data.get("proposals", []))
         tried = number(dict(outcome.data), "tried")
         problem.why = f"{tried} edits were tried and none was right" if outcome.ok else outcome.detail
@@ -246,7 +247,8 @@ class FixPlanner(History):
         now.trial = Trial(index, {}, [])
         if problem.kind in ("test", "import") and not problem.asked:
             now.stage = "propose"
-            return self._step(now, ProposePatch(canonical_text(cast(JSON, problem.failure))))
+            told = {**problem.failure, "lines": problem.lines}
+            return self._step(now, ProposePatch(canonical_text(cast(JSON, told))))
         if (step := self._read_history(now, index)) is not None:
             return step
         if (probe := self._look_back(now, index)) is not None:

@@ -48,7 +48,10 @@ def for_failure(
     installed: Mapping[str, Distribution],
     exports: Mapping[str, frozenset[str]] | None = None,
 ) -> list[Proposal]:
-    """Edits for one failing test or import, best first; `exports`: names of modules outside the project."""
+    """Edits for one failing test or import, best first; `exports`: names of modules outside the project.
+
+    failure: as `providers/testing.py` describes it, with the group's suspected `lines` when they are known.
+    """
     frames = tuple(Frame(str(p), int(n), str(f), str(t)) for p, n, f, t in failure.get("frames", []))
     told = Failure(
         exception=str(failure.get("exception", "")),
@@ -58,11 +61,15 @@ def for_failure(
         frames=frames,
         text=str(failure.get("text", "")),
     )
+    suspects: dict[str, set[int]] = {}
+    for path, line, *_ in failure.get("lines", []):
+        suspects.setdefault(str(path), set()).add(int(line))
     context = Context(
         files,
         told,
         installed,
         python_version=sys.version_info[:2],
         exports=exports or {},
+        suspects={path: frozenset(lines) for path, lines in suspects.items()},
     )
     return [o for o in catalog.propose(context) if isinstance(o, Proposal)]

@@ -97,6 +97,10 @@ def _no_exports() -> Mapping[str, frozenset[str]]:
     return MappingProxyType({})
 
 
+def _no_lines() -> Mapping[str, frozenset[int]]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The project's text files, one failure, and what is installed where the project runs.
@@ -105,6 +109,7 @@ class Context:
     installed: import name -> distribution, from the metadata of the project's own environment.
     exports: module name -> public names, where they are known from the outside (optional).
     paths: every file of the project, those that were not read included (optional).
+    suspects: path -> lines that the failing tests run, the most suspicious ones; empty when not known.
     """
 
     files: Mapping[str, str]
@@ -113,6 +118,7 @@ class Context:
     python_version: tuple[int, int] = (sys.version_info.major, sys.version_info.minor)
     exports: Mapping[str, frozenset[str]] = field(default_factory=_no_exports)
     paths: frozenset[str] = frozenset()
+    suspects: Mapping[str, frozenset[int]] = field(default_factory=_no_lines)
 
 
 @dataclass(frozen=True, slots=True)

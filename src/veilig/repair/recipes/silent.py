@@ -33,8 +33,21 @@ def propose(context: Context) -> list[Proposal]:
         drafts = [*_slips(site), *awaits(site, context)]
         for title, edits, cost in drafts:
             line = site.lines.position(edits[0].start)[0]
+            if not _runs(site, line, context):
+                continue
             found.append(Proposal(RECIPE, title, path, edits, cost, Needs.TESTS, Confidence.MEDIUM, line))
     return sorted(found, key=lambda item: item.cost)
+
+
+def _runs(site: Site, line: int, context: Context) -> bool:
+    """Whether the failing tests run the function around the line, as far as that is known."""
+    around = [n for n in ast.walk(site.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    holding = [n for n in around if n.lineno <= line <= (n.end_lineno or n.lineno)]
+    if not context.suspects or not holding:
+        return True
+    inner = max(holding, key=lambda n: n.lineno)
+    run = context.suspects.get(site.path, frozenset())
+    return any(inner.lineno <= number <= (inner.end_lineno or inner.lineno) for number in run)
 
 
 def _named(context: Context) -> list[str]:
@@ -225,6 +238,6 @@ def _shallow(site: Site, node: ast.Call) -> Iterator[Draft]:
         held = site.text(node.args[0])
     elif isinstance(node.func, ast.Attribute) and node.func.attr == "copy" and not node.args:
         held = site.text(node.func.value)
-    if held.isidentifier():
+    if held.isidentifier() and held != "self":
         more = import_edit(site.path, site.lines, site.tree, "copy")
         yield f"copies what {held} holds", (site.put(node, f"copy.deepcopy({held})"), *more), 2.2
