@@ -25,9 +25,9 @@ from veilig.core.provider import Found, Outcome, Permit, Provider, must_fit
 from veilig.core.redact import Redactor
 from veilig.providers.box import Box, Terms
 from veilig.providers.copying import copy_tree
-from veilig.providers.files import Workspace
 from veilig.providers.sandbox.wall import Bounds
 from veilig.providers.work import WorkProvider
+from veilig.providers.workspace import Workspace
 
 AGENT = Actor("agent:bench", ActorKind.AGENT)
 TRUE = shutil.which("true") or "/bin/true"

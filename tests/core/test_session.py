@@ -78,7 +78,7 @@ async def test_a_session_runs_to_its_end_and_its_fold_tells_what_it_was(world: W
     assert (seen.kind, seen.source, seen.options, seen.steps) == ("script", "/src", {"a": 1}, 3)
     assert (seen.ended, seen.summary, seen.state) == ("done", "3 restarted", {"done": 2})
     assert seen.last is not None
-    assert seen.last.outcome == Outcome(True, "svc-2 restarted")
+    assert seen.last.outcome == Outcome(True, "svc-2 restarted", ref=seen.last.ref)
 
 
 async def test_a_person_cannot_drive_a_session(world: World) -> None:

@@ -32,9 +32,10 @@ from veilig.core.policy_model import Decision, Finding
 from veilig.core.provider import Found, Outcome, Permit, Verdict
 from veilig.core.redact import Redactor
 from veilig.providers.copying import copy_tree
-from veilig.providers.files import FilesProvider, Workspace
+from veilig.providers.files import FilesProvider
 from veilig.providers.testing import project_files
 from veilig.providers.tree import Tree, sha256
+from veilig.providers.workspace import Workspace
 
 SECRET = "correct-horse-" + "battery-staple-7"
 

@@ -7,9 +7,9 @@ import pytest
 from veilig.core.action import PatchFile, TextEdit
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.provider import Opinion
-from veilig.providers.files import Workspace
 from veilig.providers.guarding import RepairGuard
 from veilig.providers.tree import sha256
+from veilig.providers.workspace import Workspace
 
 AGENT = Actor("agent:fix", ActorKind.AGENT)
 CODE = (

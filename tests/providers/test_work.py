@@ -18,9 +18,9 @@ from veilig.core.provider import Found, Outcome, Permit, Status
 from veilig.core.redact import Redactor
 from veilig.providers.box import Box, Terms
 from veilig.providers.copying import copy_tree
-from veilig.providers.files import Workspace
 from veilig.providers.sandbox.wall import Bounds, Wall
 from veilig.providers.work import WorkProvider
+from veilig.providers.workspace import Workspace
 
 SECRET = "correct-horse-" + "battery-staple-7"
 PYTHON = sys.executable

@@ -9,13 +9,19 @@ from typing import Any
 from veilig.agent.audit_plan import AuditOptions, AuditPlanner
 from veilig.agent.fix import FixPlanner
 from veilig.agent.fix_state import FixOptions
+from veilig.agent.run import RunPlanner
+from veilig.agent.run_state import RunOptions
 from veilig.core.canonical import JSON
 from veilig.core.provider import Planner
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One kind of work on one folder: what is recorded of it, and who plans it."""
+    """One kind of work on one folder: what is recorded of it, and who plans it.
+
+    free: it runs commands and asks models as it sees fit, so its copy is watched; else it only repairs, and a
+    guard sees that tests stay what they are.
+    """
 
     kind: str
     source: Path
@@ -23,6 +29,7 @@ class Job:
     planner: Planner
     python: str | None = None  # the interpreter, where the project's own is never needed
     keeps_copy: bool = True
+    free: bool = False
 
 
 def fix_job(options: FixOptions) -> Job:
@@ -36,7 +43,13 @@ def audit_job(options: AuditOptions) -> Job:
     return Job("audit", Path(options.source), options.to_json(), planner, sys.executable, keeps_copy=False)
 
 
+def run_job(options: RunOptions) -> Job:
+    """Let a model work on a task."""
+    return Job("run", Path(options.source), options.to_json(), RunPlanner(options), free=True)
+
+
 JOBS: Mapping[str, Callable[[dict[str, Any]], Job]] = {
     "fix": lambda options: fix_job(FixOptions.from_json(options)),
+    "run": lambda options: run_job(RunOptions.from_json(options)),
     "audit": lambda options: audit_job(AuditOptions.from_json(options)),
 }

@@ -25,6 +25,9 @@ ACTION_BYTES_MAX = 8 << 20  # twice the largest action the system takes
 # KIND TARGET... of the short form -> the JSON fields it stands for
 _SHORT: Mapping[str, tuple[str, ...]] = {
     "file.read": ("path",),
+    "file.view": ("path",),
+    "output.read": ("ref",),
+    "workspace.restore": ("tree",),
     "workspace.open": ("source",),
     "history.read": ("source",),
     "workspace.diff": (),

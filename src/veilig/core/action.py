@@ -63,6 +63,14 @@ class ReadFile(OnFile):
 
 
 @dataclass(frozen=True, slots=True)
+class ViewImage(OnFile):
+    """Let a model see one picture of the workspace (PNG, JPEG, GIF or WebP)."""
+
+    kind: Literal["file.view"] = "file.view"
+    effects: ClassVar[Effects] = READ
+
+
+@dataclass(frozen=True, slots=True)
 class WriteFile(OnFile):
     """Create or replace one file. `before`: SHA-256 of what is replaced, "" when it must not exist yet."""
 
@@ -149,6 +157,32 @@ class ReadDiff(InCopy):
     kind: Literal["workspace.diff"] = "workspace.diff"
     effects: ClassVar[Effects] = READ
     target: ClassVar[str] = "."
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTree(InCopy):
+    """Bring the copy back to the state `tree` that an earlier act of this session left behind."""
+
+    tree: str
+    kind: Literal["workspace.restore"] = "workspace.restore"
+    effects: ClassVar[Effects] = WRITE
+
+    @property
+    def target(self) -> str:
+        return self.tree
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOutput(InCopy):
+    """Read again what the act `ref` of this session said, which a model was shown the ends of only."""
+
+    ref: str
+    kind: Literal["output.read"] = "output.read"
+    effects: ClassVar[Effects] = READ
+
+    @property
+    def target(self) -> str:
+        return self.ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +330,9 @@ class SearchPatch(InWall):
 
 type Action = (
     ReadFile
+    | ViewImage
+    | ReadOutput
+    | RestoreTree
     | ReadDiff
     | WriteFile
     | PatchFile

@@ -54,7 +54,8 @@ def apply(old: Object, changed: Object) -> Object:
 
 
 def _same(a: JSON, b: JSON) -> bool:
-    return a == b and repr(a) == repr(b)  # True is not 1, at any depth
+    # What a planner did not touch is the same object; True is not 1, at any depth.
+    return a is b or (a == b and repr(a) == repr(b))
 
 
 def _deeper(old: JSON, new: JSON) -> Object | None:

@@ -291,6 +291,7 @@ class Gate:
             self._redactor.seal(outcome.detail),
             outcome.status,
             data if isinstance(data, dict) else {},
+            case.ref,
         )
 
     def _must_still_hold(self, begun: _Begun) -> None:

@@ -19,9 +19,12 @@ from veilig.core.action import (
     PatchFile,
     ReadFile,
     ReadHistory,
+    ReadOutput,
+    RestoreTree,
     RunCommand,
     RunTests,
     ScanCode,
+    ViewImage,
     WriteFile,
 )
 from veilig.core.actor import Actor
@@ -173,7 +176,7 @@ def _path(case: Case, path: str, *, write: bool) -> bool:
 
 def _read_file(case: Case) -> None:
     action = case.action
-    if isinstance(action, ReadFile) and _path(case, action.path, write=False):
+    if isinstance(action, ReadFile | ViewImage) and _path(case, action.path, write=False):
         rule = _first(case.policy.agent.read, match.clean_path(action.path))
         case.grant(Verdict.ALLOW, rule.rule if rule else "", f"reads {action.path!r} in the copy")
 
@@ -191,6 +194,12 @@ def _look(case: Case) -> None:
     paths = action.paths if isinstance(action, ScanCode) else ()
     if all(_path(case, path, write=False) for path in paths):
         case.grant(Verdict.ALLOW, "reading the copy", "reads only what the copy holds, inside the wall")
+
+
+def _own_past(case: Case) -> None:
+    """What this session said or made before: nothing that it was not allowed then."""
+    if isinstance(case.action, ReadOutput | RestoreTree):
+        case.grant(Verdict.ALLOW, "the session's own past", "in the copy, and of this session only")
 
 
 def _same_root(case: Case, root: str) -> bool:
@@ -320,6 +329,9 @@ def _ask_model(case: Case) -> None:
 
 JUDGES: Mapping[str, Judge] = {
     "file.read": _read_file,
+    "file.view": _read_file,
+    "output.read": _own_past,
+    "workspace.restore": _own_past,
     "file.write": _change_file,
     "file.patch": _change_file,
     "file.delete": _change_file,

@@ -27,12 +27,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an action: text for the planner (secrets are handles) and typed facts."""
+    """What came of an action: text for the planner (secrets are handles) and typed facts.
+
+    ref: the act's own name in the ledger, which the gate gives.
+    """
 
     ok: bool
     detail: str = ""
     status: Status = Status.DONE
     data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    ref: str = ""
 
 
 class Found(StrEnum):
@@ -144,11 +148,15 @@ class Approver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The planner is done (or stuck): how, in one line, and the result as data."""
+    """The planner is done (or stuck): how, in one line, and the result as data.
+
+    resumable: what stopped it may pass (a model that does not answer); `veilig resume` goes on then.
+    """
 
     ok: bool
     summary: str
     data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

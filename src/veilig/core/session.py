@@ -143,7 +143,7 @@ def outcome_of(name: str, body: dict[str, Any]) -> Outcome:
     if name in ("action.verified", "action.failed"):
         ok = name == "action.verified"
         status = Status(body.get("status", Status.DONE if ok else Status.FAILED))
-        return Outcome(ok, body["detail"], status, body["data"])
+        return Outcome(ok, body["detail"], status, body["data"], str(body.get("ref", "")))
     if name == "action.doubted":
         return doubted(Found(body["found"]), body["detail"])
     if name == "action.held":
@@ -252,7 +252,8 @@ class Session:
                     why = f"stuck: {action.kind} was refused {repeats} times ({outcome.detail})"
                     return await self._end("stuck", Finish(False, why, step.state))
             step = self._planner.next(step.state, action, outcome)
-        return await self._end("done" if step.propose.ok else "failed", step.propose)
+        failed = "stopped" if step.propose.resumable else "failed"
+        return await self._end("done" if step.propose.ok else failed, step.propose)
 
     def _over(self, steps: int, used_before_s: float, tokens: int, cost_usd: float) -> str:
         """Which budget is used up, in one line; empty when none is."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from veilig.core.errors import ProviderError
-from veilig.providers.files import Workspace
 from veilig.providers.sandbox.ladder import stand
 from veilig.providers.sandbox.sandbox import Sandbox
 from veilig.providers.sandbox.toolchain import covering, toolchain_mounts
 from veilig.providers.sandbox.wall import Bounds, CommandResult, Feature, Mounts, OnOutput, Wall
 from veilig.providers.sandbox.workspace import own
+from veilig.providers.workspace import Workspace
 
 ANSWER_BYTES = 24 << 20  # a worker answers on its output; what people see of a command is cut in the ledger
 

@@ -1,8 +1,7 @@
 """Who touches files? Reads and edits of the session's copy, the copy itself, and the diff back."""
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
@@ -13,6 +12,8 @@ from veilig.core.action import (
     PatchFile,
     ReadDiff,
     ReadFile,
+    RestoreTree,
+    ViewImage,
     WriteFile,
 )
 from veilig.core.action_json import JSON, digest
@@ -21,55 +22,37 @@ from veilig.core.errors import ProviderError, UsageError
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
 from veilig.providers.copying import copy_tree, text_files
 from veilig.providers.sandbox.wall import PROTECTED_PATHS
-from veilig.providers.tree import Tree, sha256
+from veilig.providers.tree import sha256
+from veilig.providers.watching import Watched
+from veilig.providers.workspace import Workspace
 from veilig.repair.edit import Edit, apply, edits_between, unified
 
-type FileAction = ReadFile | WriteFile | PatchFile | DeleteFile | OpenWorkspace | ReadDiff
-
-
-class Workspace:
-    """Where a session's copy lies, whose it is, and which files it changed since it was made.
-
-    folder: the session's own folder; the copy is `folder/work`, the originals of changed files
-    are `folder/originals.json` (path -> text or null), written before each first change.
-    """
-
-    def __init__(self, folder: Path, source: Path, owner: tuple[int, int] | None = None) -> None:
-        self.folder = folder
-        self.source = source
-        self.tree = Tree(folder / "work", owner)
-        self._log = folder / "originals.json"
-        self._originals: dict[str, str | None] | None = None
-
-    def originals(self) -> Mapping[str, str | None]:
-        """Path -> the text before the session's first change, None for files it made."""
-        if self._originals is None:
-            self._originals = json.loads(self._log.read_text()) if self._log.exists() else {}
-        return self._originals or {}
-
-    def keep(self, path: str, text: str | None) -> None:
-        """Remember the first original of `path`, durable before the change."""
-        known = dict(self.originals())
-        if path in known:
-            return
-        known[path] = text
-        fresh = self._log.with_suffix(".new")
-        fresh.write_text(json.dumps(known))
-        fresh.chmod(0o600)
-        fresh.replace(self._log)
-        self._originals = known
-
-    def forget(self) -> None:
-        """The copy is fresh: nothing has changed in it."""
-        self._log.unlink(missing_ok=True)
-        self._originals = None
+type FileAction = (
+    ReadFile | ViewImage | WriteFile | PatchFile | DeleteFile | OpenWorkspace | ReadDiff | RestoreTree
+)
+IMAGE_BYTES_MAX = 5 << 20  # what the vendors take
+_IMAGES = {
+    b"\x89PNG": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+}
 
 
 class FilesProvider:
     """Performs the file and workspace kinds: planners see handles for secrets, files get the secrets back."""
 
     kinds = frozenset(
-        {"file.read", "file.write", "file.patch", "file.delete", "workspace.open", "workspace.diff"}
+        {
+            "file.read",
+            "file.view",
+            "file.write",
+            "file.patch",
+            "file.delete",
+            "workspace.open",
+            "workspace.diff",
+            "workspace.restore",
+        }
     )
 
     def __init__(
@@ -78,8 +61,10 @@ class FilesProvider:
         clock: Clock,
         in_copy: Callable[[str], bool],
         learn: Callable[[str, str], object],
+        watched: Watched | None = None,
     ) -> None:
         self._workspace = workspace
+        self._watched = watched
         self._clock = clock
         self._in_copy = in_copy
         self._learn = learn
@@ -122,8 +107,8 @@ class FilesProvider:
     async def inspect(self, action: Action) -> Found:
         """A change is done when the file holds what it makes, not done while what it replaces stands."""
         match action:
-            case ReadFile() | ReadDiff():
-                return Found.NOT_DONE
+            case ReadFile() | ViewImage() | ReadDiff() | RestoreTree():
+                return Found.NOT_DONE  # bringing back what is back already harms nothing
             case WriteFile():
                 text = await asyncio.to_thread(self._workspace.tree.read, action.path)
                 if text == action.content:
@@ -155,6 +140,12 @@ class FilesProvider:
                 if text is None:
                     return Outcome(False, f"{action.path}: no such file", Status.FAILED)
                 return Outcome(True, text, data={"sha256": sha256(text)})
+            case ViewImage():
+                return self._view(action.path)
+            case RestoreTree():
+                if self._watched is None:
+                    raise ProviderError("this session keeps no states of its copy")
+                return Outcome(True, "brought back", data=self._watched.restore(action.tree))
             case WriteFile():
                 return self._change(action.path, action.before, action.content, permit)
             case PatchFile():
@@ -216,7 +207,13 @@ class FilesProvider:
             "after": "" if after is None else sha256(shown),
             "undo": undo,
         }
+        if self._watched is not None:
+            data["tree"] = self._watched.seen()["tree"]
         return Outcome(True, f"{path} changed", data=data)
+
+    def _view(self, path: str) -> Outcome:
+        media = image_media(self._workspace.tree.read_bytes(path, IMAGE_BYTES_MAX), path)
+        return Outcome(True, f"{path} ({media}) is shown to you", data={"media": media})
 
     def _open(self, action: OpenWorkspace) -> Outcome:
         source = Path(action.source)
@@ -231,14 +228,28 @@ class FilesProvider:
         self.learn()
         skipped: list[JSON] = [[path, reason] for path, reason in copied.skipped]
         data: dict[str, JSON] = {"files": copied.files, "size_bytes": copied.size_bytes, "skipped": skipped}
+        if self._watched is not None:
+            data["tree"] = self._watched.begin()
         return Outcome(True, f"copied {copied.files} files", data=data)
 
     def _diff(self, permit: Permit) -> Outcome:
         before: dict[str, str] = {}
         after: dict[str, str] = {}
         base: list[JSON] = []
-        for path, original in sorted(self._workspace.originals().items()):
-            now = self._see(path, permit)
+        originals = self._workspace.originals()
+        left_out: list[JSON] = []
+        ignored: frozenset[str] = frozenset()
+        if self._watched is not None:
+            left_out += self._watched.left_out()
+            ignored = self._watched.ignored(path for path, text in originals.items() if text is None)
+        for path, original in sorted(originals.items()):
+            if path in ignored:
+                continue
+            try:
+                now = self._see(path, permit)
+            except ProviderError as error:
+                left_out.append(f"{path} ({error.why or error.what})")
+                continue
             was = None if original is None else permit.seal(original)
             if now == was:
                 continue
@@ -247,12 +258,27 @@ class FilesProvider:
             if now is not None:
                 after[path] = now
             base.append([path, "" if was is None else sha256(was)])
-        diff = unified(before, after)
-        return Outcome(True, diff, data={"base": base, "files": len(base)})
+        data: dict[str, JSON] = {"base": base, "files": len(base)}
+        if left_out:
+            data["left_out"] = left_out
+        return Outcome(True, unified(before, after), data=data)
+
+
+def image_media(data: bytes | None, path: str) -> str:
+    """The media type of a picture. Raises ProviderError when it is none that a model takes."""
+    if data is None:
+        raise ProviderError(f"{path}: no such file")
+    media = next((name for magic, name in _IMAGES.items() if data.startswith(magic)), "")
+    if not media:
+        raise ProviderError(f"{path} is no picture", why="known are PNG, JPEG, GIF and WebP")
+    return media
 
 
 def _ours(action: Action) -> FileAction:
-    if isinstance(action, ReadFile | WriteFile | PatchFile | DeleteFile | OpenWorkspace | ReadDiff):
+    if isinstance(
+        action,
+        ReadFile | ViewImage | WriteFile | PatchFile | DeleteFile | OpenWorkspace | ReadDiff | RestoreTree,
+    ):
         return action
     raise ProviderError(
         f"the files provider does not perform {action.kind}", why="the gate was wired wrongly"

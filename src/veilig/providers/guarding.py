@@ -9,7 +9,7 @@ from veilig.core.action import Action, DeleteFile, PatchFile, WriteFile
 from veilig.core.actor import Actor
 from veilig.core.errors import ProviderError, VeiligError
 from veilig.core.provider import Opinion, Verdict
-from veilig.providers.files import Workspace
+from veilig.providers.workspace import Workspace
 from veilig.repair.denials import judge_patch
 from veilig.repair.denials_paths import is_test_path
 from veilig.repair.edit import Edit, apply

@@ -13,8 +13,8 @@ from veilig.core.clock import Clock
 from veilig.core.errors import ProviderError, UsageError
 from veilig.core.limits import SOURCE_FILE_BYTES_MAX
 from veilig.core.provider import Found, Outcome, Permit, must_fit
-from veilig.providers.files import Workspace
 from veilig.providers.tree import sha256
+from veilig.providers.workspace import Workspace
 from veilig.repair.history import Level, State, changed_lines, levels, lines_taken_back, takes_part
 
 GIT_TIMEOUT_S = 30.0

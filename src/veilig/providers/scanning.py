@@ -16,8 +16,8 @@ from veilig.core.action_json import JSON
 from veilig.core.provider import Outcome, Permit, Status
 from veilig.providers.box import Box
 from veilig.providers.changes import edits_from_json, ready_changes
-from veilig.providers.files import Workspace
 from veilig.providers.testing import told
+from veilig.providers.workspace import Workspace
 
 MODULE = "veilig.repair.worker"
 JOBS_MAX = 8  # more processes than that wait for one another's memory

@@ -14,8 +14,8 @@ from veilig.core.limits import SOURCE_FILE_BYTES_MAX
 from veilig.core.provider import Outcome, Permit, Status
 from veilig.providers.ahead import Ahead
 from veilig.providers.changes import ready_changes
-from veilig.providers.files import Workspace
 from veilig.providers.testing import Tests
+from veilig.providers.workspace import Workspace
 from veilig.repair import search
 from veilig.repair.candidates import Candidate, generate
 from veilig.repair.choose import Evidence, choose

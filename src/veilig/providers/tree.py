@@ -36,20 +36,36 @@ class Tree:
 
     def read(self, path: str) -> str | None:
         """The text of one file, or None when there is none."""
+        data = self.read_bytes(path)
+        if data is None:
+            return None
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ProviderError(
+                f"{path}: not UTF-8 text", why=str(error), fix="it is left as it is"
+            ) from error
+
+    def read_bytes(self, path: str, most: int = SOURCE_FILE_BYTES_MAX) -> bytes | None:
+        """The bytes of one file, or None when there is none."""
         with self._folder(path, create=False) as (folder, name):
             if folder is None:
                 return None
-            return self._read_in(folder, name, path)
+            return self._read_in(folder, name, path, most)
 
     def write(self, path: str, text: str) -> None:
         """Create or replace the file in one step; its mode is kept."""
+        self.put(path, text.encode("utf-8"))
+
+    def put(self, path: str, data: bytes, mode: int | None = None) -> None:
+        """The same with bytes, and with a mode when one is given."""
         with self._folder(path, create=True) as (folder, name):
             if folder is None:
                 raise ProviderError(f"{path}: its folder cannot be made")
-            mode, owner = self._standing(folder, name, path)
+            standing, owner = self._standing(folder, name, path)
             fresh = f".veilig-{os.urandom(8).hex()}"
             try:
-                self._write_in(folder, fresh, text, mode, owner)
+                self._write_in(folder, fresh, data, standing if mode is None else mode, owner)
                 os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
             except OSError as error:
                 with contextlib.suppress(OSError):
@@ -66,7 +82,7 @@ class Tree:
             except OSError as error:
                 raise _cannot("remove", path, error) from error
 
-    def _read_in(self, folder: int, name: str, path: str) -> str | None:
+    def _read_in(self, folder: int, name: str, path: str, most: int) -> bytes | None:
         try:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:
@@ -79,24 +95,16 @@ class Tree:
                 raise ProviderError(
                     f"{path}: not a regular file", why="devices, pipes and folders are not read"
                 )
-            if info.st_size > SOURCE_FILE_BYTES_MAX:
-                raise ProviderError(
-                    f"{path}: {info.st_size} bytes", why=f"more than {SOURCE_FILE_BYTES_MAX} are not edited"
-                )
-            data = file.read(SOURCE_FILE_BYTES_MAX + 1)
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ProviderError(
-                f"{path}: not UTF-8 text", why=str(error), fix="it is left as it is"
-            ) from error
+            if info.st_size > most:
+                raise ProviderError(f"{path}: {info.st_size} bytes", why=f"more than {most} are not edited")
+            return file.read(most + 1)
 
     @staticmethod
-    def _write_in(folder: int, name: str, text: str, mode: int, owner: tuple[int, int] | None) -> None:
+    def _write_in(folder: int, name: str, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, mode, dir_fd=folder)
         with os.fdopen(fd, "wb") as file:
-            file.write(text.encode("utf-8"))
+            file.write(data)
             file.flush()
             if owner:
                 os.fchown(file.fileno(), *owner)

@@ -1,6 +1,7 @@
 """Who runs things behind the wall? Commands, tests, the audit, and the search for a patch."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from veilig.core.action import Action, ProposePatch, RunCommand, RunTests, ScanCode, SearchPatch
@@ -9,11 +10,12 @@ from veilig.core.clock import Clock
 from veilig.core.errors import ProviderError
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
 from veilig.providers.box import Box
-from veilig.providers.files import Workspace
 from veilig.providers.sandbox.wall import Reason
 from veilig.providers.scanning import Scanner
 from veilig.providers.searching import Searcher
 from veilig.providers.testing import Tests, emitting, told
+from veilig.providers.watching import Watched
+from veilig.providers.workspace import Workspace
 
 
 class WorkProvider:
@@ -23,7 +25,15 @@ class WorkProvider:
     nothing, what ran project code is in doubt.
     """
 
-    def __init__(self, workspace: Workspace, box: Box, clock: Clock, advisories: Path | None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        box: Box,
+        clock: Clock,
+        advisories: Path | None,
+        watched: Watched | None = None,
+    ) -> None:
+        self._watched = watched
         self._clock = clock
         self._box = box
         tests = Tests(box)
@@ -37,9 +47,12 @@ class WorkProvider:
         must_fit(permit, digest(action), self._clock.boottime_s())
         match action:
             case RunCommand():
-                return await self._run(action, permit)
+                outcome = await self._run(action, permit)
+                if self._watched is None:
+                    return outcome
+                return replace(outcome, data={**outcome.data, **await asyncio.to_thread(self._watched.seen)})
             case RunTests():
-                return await self._tests.run(action, permit)
+                return await self._run_tests(action, permit)
             case ScanCode():
                 return await self._scanner.scan(action, permit)
             case ProposePatch():
@@ -93,6 +106,15 @@ class WorkProvider:
             else f"exit code {done.exit_code}, signal {done.signal}"
         )
         return Outcome(False, f"{text}\n{why}" if text else why, Status.FAILED, data)
+
+    async def _run_tests(self, action: RunTests, permit: Permit) -> Outcome:
+        if self._watched is None:
+            return await self._tests.run(action, permit)
+        before = str((await asyncio.to_thread(self._watched.seen))["tree"])
+        try:
+            return await self._tests.run(action, permit)
+        finally:
+            await asyncio.to_thread(self._watched.tidy, before)
 
     async def close(self) -> None:
         """Take the box down."""

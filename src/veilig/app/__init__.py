@@ -1,0 +1,26 @@
+"""What can the terminal, a page or an evaluation ask for? Sessions, votes and walls, wired below."""
+
+from veilig.app.people import grant, ledger_now, revoke, vote
+from veilig.app.sessions import changes_since, find_session, resume, run_audit, run_fix, run_task
+from veilig.app.walls import walls
+from veilig.app.wiring import Ended, Setting, Watcher, find_advisories, operator_policy, terms
+
+__all__ = [
+    "Ended",
+    "Setting",
+    "Watcher",
+    "changes_since",
+    "find_advisories",
+    "find_session",
+    "grant",
+    "ledger_now",
+    "operator_policy",
+    "resume",
+    "revoke",
+    "run_audit",
+    "run_fix",
+    "run_task",
+    "terms",
+    "vote",
+    "walls",
+]

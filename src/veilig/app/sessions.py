@@ -1,0 +1,71 @@
+"""How is a session started, resumed and found? One function for each kind of work."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from veilig.agent.audit_plan import AuditOptions
+from veilig.agent.fix_state import FixOptions
+from veilig.agent.job import JOBS, Job, audit_job, fix_job, run_job
+from veilig.agent.run_state import RunOptions
+from veilig.app.wiring import Ended, Setting, Watcher, Wired, operator_policy
+from veilig.core.errors import SessionError
+from veilig.core.provider import Approver
+from veilig.core.session import View, fold
+from veilig.home import Home, find_home
+
+
+async def run_fix(
+    options: FixOptions, setting: Setting, watcher: Watcher, approver: Approver | None
+) -> Ended:
+    """Start a fix session and see it to its end (or to a question)."""
+    return await _start(fix_job(options), setting, watcher, approver)
+
+
+async def run_audit(options: AuditOptions, setting: Setting, watcher: Watcher) -> Ended:
+    """Read one folder behind the wall and report. Its copy goes at the end, whatever happens."""
+    return await _start(audit_job(options), setting, watcher, None)
+
+
+async def run_task(
+    options: RunOptions, setting: Setting, watcher: Watcher, approver: Approver | None
+) -> Ended:
+    """Let a model work on a task, and check what it made."""
+    return await _start(run_job(options), setting, watcher, approver)
+
+
+def changes_since(folder: Path, revision: str, shown: str) -> str:
+    """The diff from a revision to the folder as it is; `shown` is put before its paths."""
+    from veilig.providers.since import added_since
+
+    return added_since(folder, revision, shown)
+
+
+async def resume(session: str, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
+    """Go on with a session that a crash, a question or a budget stopped. Raises SessionError."""
+    view = find_session(find_home(setting.environment), session, setting)
+    if view.kind not in JOBS:
+        raise SessionError(
+            f"session {view.id!r} is of kind {view.kind!r}", why=f"this veilig resumes {', '.join(JOBS)}"
+        )
+    job = JOBS[view.kind](dict[str, Any](view.options))
+    return await Wired(view.id, job, setting, watcher, approver).go(resume=True)
+
+
+def find_session(home: Home, prefix: str, setting: Setting | None = None) -> View:
+    """The one session whose id starts with `prefix`. Raises SessionError for none or several."""
+    policy = operator_policy(home, setting) if setting else None
+    with home.open_ledger(policy, create=False) as ledger:
+        started = {e.session for e in ledger.events(names=("session.started",))}
+        found = sorted(s for s in started if prefix and s.startswith(prefix))
+        if prefix in found:
+            found = [prefix]
+        if len(found) != 1:
+            known = "no" if not found else "more than one"
+            raise SessionError(f"{known} session starts with {prefix!r}", fix="see `veilig sessions`")
+        return fold(found[0], ledger.events(session=found[0]))
+
+
+async def _start(job: Job, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
+    session = f"{job.kind}-{os.urandom(4).hex()}"
+    return await Wired(session, job, setting, watcher, approver).go(resume=False)
