@@ -21,6 +21,7 @@ from veilig.audit.engine.value import (
 _FLASK_NUMBER = re.compile(r"<(?:int|float|uuid)(?:\([^)]*\))?:(\w+)>")
 
 _ROUTED = re.compile(r"\.(route|get|post|put|patch|delete)$")
+_INJECTED = re.compile(r"(\w+) = Annotated\[.*(?:Depends|Security)")
 _VARIABLE = re.compile(r"[<{*(]|/:")
 
 IDENTIFIERS = frozenset({"pk", "id"})
@@ -136,8 +137,11 @@ def _depends(info: FunctionInfo, parameter: ast.arg) -> bool:
         return re.search(r"\b(Depends|Security)\(", ast.unparse(annotation)) is not None
     if not isinstance(annotation, ast.Name):
         return False
-    start = f"{annotation.id} = Annotated["
-    return any(line.startswith(start) and re.search(r"Depends|Security", line) for line in info.module.lines)
+    module = info.module
+    if module.injected is None:
+        found = map(_INJECTED.match, module.lines)
+        module.injected = frozenset(match[1] for match in found if match)
+    return annotation.id in module.injected
 
 
 def _filled_by_request(frame: Frame, info: FunctionInfo, parameter: ast.arg) -> Value | None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+from veilig.audit.engine.walk import FIELDS, own_nodes, walk
 
-SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +33,7 @@ class ModuleInfo:
     imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list[ast.Import | ast.ImportFrom])
     has_yield: bool = True
     has_outer_names: bool = True
+    injected: frozenset[str] | None = None  # names of annotations that a dependency fills; found when asked
 
     def text(self, line: int) -> str:
         """The source line, 1-based, without its margin."""
@@ -135,19 +136,9 @@ def function_info(
     )
     qualname = f"{prefix}.{name}" if prefix else name
     outside = module.has_outer_names and any(
-        isinstance(item, ast.Global | ast.Nonlocal) for item in ast.walk(node)
+        isinstance(item, ast.Global | ast.Nonlocal) for item in walk(node)
     )
     return FunctionInfo(module, node, name, qualname, owner, generator, decorators, writes_outside=outside)
-
-
-def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node inside, without those of nested functions and classes."""
-    stack = list(ast.iter_child_nodes(node))
-    while stack:
-        item = stack.pop()
-        yield item
-        if not isinstance(item, SCOPES):
-            stack.extend(ast.iter_child_nodes(item))
 
 
 def class_info(module: ModuleInfo, node: ast.ClassDef, prefix: str = "") -> ClassInfo:
@@ -250,11 +241,13 @@ def _survey(module: ModuleInfo) -> None:
                 for item in node.body:
                     if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
                         owners[item] = node
-        for name in node._fields:
+        for name in FIELDS[kind]:
             child = getattr(node, name, None)
-            if isinstance(child, list):
-                stack.extend(item for item in child if isinstance(item, ast.AST))  # type: ignore[reportUnknownVariableType]
-            elif isinstance(child, ast.AST) and not isinstance(child, ast.expr_context | ast.operator):
+            if child is None:
+                continue
+            if child.__class__ is list:
+                stack.extend([item for item in child if item is not None])
+            else:
                 stack.append(child)
 
 

@@ -3,18 +3,21 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import Sketch, last_name
 from veilig.audit.rules.slices import Definitions, definitions, module_definitions
-from veilig.audit.rules.unset import Resolve, when_unset
+from veilig.audit.rules.unset import UNKNOWN, Resolve, when_unset
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
+type Setting = tuple[str, str, ast.expr, ast.AST, object]  # owner or callee, name, value, where, unset
 type Judge = Callable[[str, str, ast.expr, object], bool]
 
 _ASKED = re.compile(r"environ|getenv|\.get\(|\benv\b|\bconfig\(|default=")
+_MAY_ASK = re.compile(r"environ|getenv|get\s*\(|env|config|default")
 _RUNS = re.compile(r"(^|\.)(run|run_simple|Flask|FastAPI|Starlette|Sanic|Application|Dash|Quart|run_server)$")
 _DEBUG = re.compile(r"(?i)^(use_)?(debug|debugger|evalex)$")
 _VERIFY = re.compile(
@@ -26,8 +29,18 @@ _SECURE = re.compile(r"(?i)^((session|csrf|remember|auth\w*)_cookie_)?secure$")
 _SECRET = re.compile(r"(?i)(^|_)(token|secret|api_?key|key|password|passwd|pass|psk)$")
 
 
-def _settings(sketch: Sketch) -> Iterator[tuple[str, str, ast.expr, ast.AST, Resolve]]:
-    """(owner or callee, name, value, where, names) of every keyword, field and setting that is computed."""
+def _settings(sketch: Sketch) -> list[Setting]:
+    """Every keyword, field and setting with what it is when nobody sets it; worked out once for all rules."""
+    known = sketch.shared.get("settings")
+    if not isinstance(known, list):
+        found = ((o, n, v, w, when_unset(v, names)) for o, n, v, w, names in _computed(sketch))
+        known = sketch.shared["settings"] = [
+            item for item in found if item[4] is not UNKNOWN or item[1] == "check_hostname"
+        ]
+    return cast("list[Setting]", known)
+
+
+def _computed(sketch: Sketch) -> Iterator[tuple[str, str, ast.expr, ast.AST, Resolve]]:
     if not _ASKED.search(sketch.text):
         return
     outer = module_definitions(sketch.module)
@@ -68,8 +81,7 @@ def _named(node: ast.AST) -> Iterator[tuple[str, str, ast.expr]]:
 
 def _off_unless_set(judge: Judge) -> Callable[[Sketch], Marks]:
     def shape(sketch: Sketch) -> Marks:
-        for owner, name, value, node, resolve in _settings(sketch):
-            known = when_unset(value, resolve)
+        for owner, name, value, node, known in _settings(sketch):
             if judge(owner, name, value, known):
                 yield node, Confidence.POSSIBLE
 
@@ -118,9 +130,7 @@ def _tls(sketch: Sketch) -> Marks:
 
 def _empty_secret(sketch: Sketch) -> Marks:
     """A token that is empty when nobody sets it, compared with what a stranger sends."""
-    if not re.search(r"compare_digest|==|!=", sketch.program_text):
-        return
-    for node in sketch.nodes:
+    for node in sketch.nodes if _MAY_ASK.search(sketch.text) else ():
         if not isinstance(node, ast.Assign) or not _ASKED.search(ast.unparse(node.value)):
             continue
         name = last_name(node.targets[0])

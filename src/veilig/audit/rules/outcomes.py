@@ -4,7 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from veilig.audit.engine.source import dotted, own_nodes
+from veilig.audit.engine.source import dotted
+from veilig.audit.engine.walk import own_nodes
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import FunctionSketch, Sketch

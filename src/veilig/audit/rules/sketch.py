@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from veilig.audit.engine.source import ModuleInfo, Program, dotted, own_nodes
+from veilig.audit.engine.source import ModuleInfo, Program, dotted
+from veilig.audit.engine.walk import own_nodes, walk
 
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -50,7 +51,7 @@ class FunctionSketch:
     def nodes(self) -> list[ast.AST]:
         """Every node of the function, nested functions included; walked once."""
         if not self.walked:
-            self.walked = list(ast.walk(self.node))
+            self.walked = walk(self.node)
         return self.walked
 
     @property
@@ -77,12 +78,13 @@ class Sketch:
     program: Program
     walked: list[ast.AST] = field(default_factory=list[ast.AST])
     functions: list[FunctionSketch] = field(default_factory=list[FunctionSketch])
+    shared: dict[str, object] = field(default_factory=dict[str, object])  # what several rules work out once
 
     @property
     def nodes(self) -> list[ast.AST]:
         """Every node of the module; walked once."""
         if not self.walked:
-            self.walked = list(ast.walk(self.module.tree))
+            self.walked = walk(self.module.tree)
         return self.walked
 
     def bases_of(self, owner: ast.ClassDef) -> list[str]:
@@ -102,7 +104,7 @@ class Sketch:
     def everywhere(self) -> Iterator[ast.AST]:
         """Every node of every module of the program."""
         for module in self.program.modules:
-            yield from ast.walk(module.tree)
+            yield from walk(module.tree)
 
     @property
     def program_text(self) -> str:
@@ -140,7 +142,7 @@ def sketch(module: ModuleInfo, program: Program | None = None) -> Sketch:
 
 def constants(node: ast.AST) -> Iterator[str]:
     """Every literal text inside."""
-    for item in ast.walk(node):
+    for item in walk(node):
         if isinstance(item, ast.Constant) and isinstance(item.value, str):
             yield item.value
 
@@ -159,7 +161,7 @@ def names_in(function: FunctionSketch, value: ast.AST, rounds: int = 3) -> set[s
     for _ in range(rounds):
         names: set[str] = set()
         for item in fresh:
-            for part in ast.walk(item):
+            for part in walk(item):
                 if isinstance(part, ast.Name | ast.Attribute | ast.Subscript):
                     name = last_name(part)
                     if name:
