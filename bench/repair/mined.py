@@ -5,7 +5,7 @@
 CASES comes from mine.py. The first patch of a case is fixed when it is the commit's own program, or when the
 whole suite of the commit (files that the search never saw) passes and the function answers as the commit's
 own to at least 90 % of the calls made or nearly made by those tests. Otherwise it is overfit. A patch that
-`veilig fix` would only propose is counted apart.
+`veilig fix` would only propose is counted apart, as asked:fixed or asked:overfit.
 """
 
 import argparse
@@ -27,12 +27,13 @@ AGREE = 0.9  # of the calls near those of the tests; the commit's own fix is one
 
 
 async def attempt(case: dict[str, Any], python: Path, budget_s: float) -> tuple[str, str, str]:
-    """(word, confidence, text): fixed, plausible, unfixed or proposed; then what was done."""
+    """(word, confidence, text): fixed, overfit or unfixed, the former two after `asked:` when proposed."""
     folder = Path(tempfile.mkdtemp(prefix="veilig-mined-"))
     try:
         fixed = case_tree(Path(case["checkout"]), case["commit"], case["path"], case["tests"], folder)
         async with Desk(folder, python) as desk:
             titles: list[str] = []
+            decisions: list[Any] = []
             level, first, red = "-", {}, set(case["failing"])
             until_s = time.monotonic() + budget_s
             # One patch per cause, as `veilig fix` works; each search starts from the patched copy.
@@ -42,7 +43,9 @@ async def attempt(case: dict[str, Any], python: Path, budget_s: float) -> tuple[
                     return "unfixed", level, f"{found.tried} edits tried {found.problem} {titles}"
                 first = found.proposals[0]
                 level = str(first["confidence"])
-                titles.append(str(first["title"]))
+                told = f"{first['title']} [{first['recipe']} {first['cost']}: {first.get('why', '')}]"
+                titles.append(told)
+                decisions.append(first.get("decision"))
                 desk.patch(first)
                 left, complete = await desk.red()
                 if not complete or len(left) >= len(red) + case["unrelated"]:
@@ -51,12 +54,11 @@ async def attempt(case: dict[str, Any], python: Path, budget_s: float) -> tuple[
             if red.intersection(case["failing"]):
                 return "unfixed", level, f"partly: {titles}"
             text = Path(desk.space.tree.root, case["path"]).read_text(encoding="utf-8")
-        if first.get("decision"):
-            return "proposed", level, "; ".join(titles)
+        asked = "asked:" if any(decisions) else ""
         if same(text, fixed):
-            return "fixed", level, f"as the commit: {'; '.join(titles)}"
+            return f"{asked}fixed", level, f"as the commit: {'; '.join(titles)}"
         word, near = await hidden(case, python, text)
-        return word, level, f"{near}{'; '.join(titles)}"
+        return asked + word, level, f"{near}{'; '.join(titles)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -115,10 +117,10 @@ def main() -> None:
         word, level, text = asyncio.run(attempt(case, options.python.absolute(), options.budget))
         times.append(time.monotonic() - began_s)
         counts[word] = counts.get(word, 0) + 1
-        if word in {"fixed", "overfit"}:
-            levels.setdefault(level, []).append(word == "fixed")
+        if word != "unfixed":
+            levels.setdefault(level, []).append(word.endswith("fixed"))
         name = Path(case["checkout"]).name
-        print(f"{name:16} {case['commit'][:8]} {word:9} {level:7} {times[-1]:6.1f}  {text}", flush=True)
+        print(f"{name:16} {case['commit'][:8]} {word:13} {level:7} {times[-1]:6.1f}  {text}", flush=True)
         print(f"{'':26}{case['subject'][:90]}", flush=True)
     print(", ".join(f"{number} {word}" for word, number in sorted(counts.items())), end="; ")
     print(f"median {statistics.median(times):.0f} s per case" if times else "no cases")

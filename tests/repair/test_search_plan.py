@@ -233,3 +233,20 @@ def test_what_the_failing_tests_write_is_a_hint_and_other_tests_are_not() -> Non
     assert {"case when", "case", "when"} <= set(words)
     assert "other" not in words
     assert search.hints(failing, {"tests/test_m.py": "def ("}).words == ()
+
+
+@pytest.mark.parametrize(
+    ("exception", "message", "of_none", "of_type"),
+    [
+        ("AttributeError", "'NoneType' object has no attribute 'split'", True, True),
+        ("TypeError", "unsupported operand type(s) for +: 'PosixPath' and 'str'", False, True),
+        ("AssertionError", "assert 'must be' == 'NoneType'", False, False),
+        ("TypeError", "f() takes 1 positional argument but 2 were given", False, False),
+    ],
+)
+def test_a_failure_that_names_a_type_leans_to_conversions_and_guards(
+    exception: str, message: str, *, of_none: bool, of_type: bool
+) -> None:
+    test = Test("t", Outcome.FAILED, 0.1, 0.1, Failure(exception, message))
+    hints = search.hints([test])
+    assert (hints.of_none, hints.of_type) == (of_none, of_type)

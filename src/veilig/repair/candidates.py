@@ -22,6 +22,15 @@ RANK_COST_MAX = 2.0
 # A wrong name or a missing conversion is often wrong in several places of one function.
 EVERYWHERE = frozenset({"wrap_call", "var_sub", "attr_sub", "callee", "or_default", "subscript_get"})
 EVERYWHERE_COST, EVERYWHERE_MAX = 0.7, 6
+# What a failure that names a type says: the value is the right one and wants a conversion or a guard.
+OF_TYPE = {"wrap_call": -0.8, "var_sub": 0.5, "expr_to_var": 0.4, "expr_to_const": 0.4}
+OF_NONE = {
+    "or_default": -0.6,
+    "guard_insert": -0.5,
+    "cond_extend": -0.3,
+    "var_sub": 0.3,
+    "expr_to_const": 0.3,
+}
 HEADER_COST, CONSTANT_COST = 0.8, 1.0  # these lines run at import, so no spectrum can accuse them
 
 
@@ -56,10 +65,12 @@ def generate(
     """
     hints = hints or Hints()
     order = count()
+    costs = _costs(hints)
     heap: list[tuple[float, int, _Place | None, Family | None, Draft | None, ast.AST | None]] = []
     for place in _places(files, ranked):
         for family in FAMILIES:
-            heapq.heappush(heap, (place.cost + family.cost - 0.9, next(order), place, family, None, None))
+            least = place.cost + costs[family.name] - 0.9
+            heapq.heappush(heap, (least, next(order), place, family, None, None))
     seen: set[tuple[str, int]] = set()
     while heap:
         cost, _, place, family, draft, node = heapq.heappop(heap)
@@ -71,8 +82,14 @@ def generate(
                 yield candidate
             continue
         for found, on in _drafts(place, family, hints):
-            total = place.cost + family.cost + found.cost
+            total = place.cost + costs[family.name] + found.cost
             heapq.heappush(heap, (max(total, cost), next(order), place, family, found, on))
+
+
+def _costs(hints: Hints) -> dict[str, float]:
+    """What each family costs after this failure."""
+    leaning = OF_NONE if hints.of_none else OF_TYPE if hints.of_type else {}
+    return {family.name: family.cost + leaning.get(family.name, 0.0) for family in FAMILIES}
 
 
 def _places(files: Mapping[str, str], ranked: Sequence[Line]) -> Iterator[_Place]:

@@ -100,7 +100,7 @@ def choose(plausible: Sequence[Candidate], evidence: Evidence) -> Choice | None:
         reasons.append(f"{rivals} other kinds of behaviour pass too")
     level = Confidence.HIGH if points >= 4 else Confidence.MEDIUM if points >= 1 else Confidence.LOW
     decision = ""
-    if level is Confidence.LOW and rivals >= 2 and 2 * agree <= len(ordered):
+    if level is Confidence.LOW and rivals:
         decision = f"the tests pass with {rivals + 1} different behaviours; say which is meant with a test"
     if _parroted(best.candidate, evidence.literals):
         level = Confidence.LOW

@@ -23,6 +23,10 @@ PLAUSIBLE_MAX = 16
 CPU_MIN_S, CPU_MAX_S = 0.02, 0.5
 KEEP_MAX = 5000  # tests that must stay green inside the search; the proof runs all of them
 LITERALS_MAX = 12
+WRONG_TYPE = ("TypeError", "AttributeError")
+TYPE_NAMED = re.compile(
+    r"object has no attribute|not supported|unsupported operand|concatenate|must be|expected"
+)
 WORDS_MAX, WORD_CHARS_MAX = 40, 20
 
 
@@ -149,10 +153,12 @@ def hints(failing: Sequence[Test], texts: Mapping[str, str] | None = None) -> Hi
     strings: dict[str, None] = {}
     integers: dict[int, None] = {}
     names: dict[str, None] = {}
+    messages: list[str] = []
     for test in failing:
         for failure in [*([test.failure] if test.failure else []), *test.causes]:
             exceptions[failure.exception] = None
             text = failure.message
+            messages.append(f"{failure.exception}: {text.partition('\n')[0]}")
             strings.update(dict.fromkeys(one[1] for one in re.findall(r"(['\"])([^'\"\n]{1,40})\1", text)))
             integers.update(
                 dict.fromkeys(int(one) for one in re.findall(r"(?<![\w.])-?\d{1,9}(?![\w.])", text))
@@ -167,6 +173,8 @@ def hints(failing: Sequence[Test], texts: Mapping[str, str] | None = None) -> Hi
         tuple(integers)[:LITERALS_MAX],
         tuple(one for one in names if one.isidentifier()),
         _words(failing, texts or {}),
+        any("NoneType" in one and one.startswith(WRONG_TYPE) for one in messages),
+        any(one.startswith(WRONG_TYPE) and TYPE_NAMED.search(one) for one in messages),
     )
 
 

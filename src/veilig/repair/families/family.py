@@ -19,6 +19,8 @@ class Hints:
     integers: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     words: tuple[str, ...] = ()  # what the failing tests themselves write as text
+    of_none: bool = False  # something is None that should not be, as the failure says
+    of_type: bool = False  # something is of another type than the code expects, as the failure says
 
 
 @dataclass(frozen=True, slots=True)
