@@ -46,6 +46,9 @@ TEXT_OPERATORS = (ast.Add, ast.Mod, ast.Mult, ast.Div, ast.BitOr)
 FIXED = "<literal>"  # a literal repeated: nobody knows how long, everybody knows what
 
 
+FORMULA = ("", "=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
+
+
 def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
     """The value of `left op right`."""
     one, two = constant(left), constant(right)
@@ -69,6 +72,8 @@ def binary(frame: Frame, op: ast.operator, left: Value, right: Value) -> Value:
         if isinstance(one, str):
             inner = right.prefix if isinstance(right, Opaque) else ""
             prefix = (one + inner)[:PREFIX_CHARS_MAX]
+            if one[:1] not in FORMULA:
+                taints = cleaned(taints, ("csv",))
         elif isinstance(left, Opaque):
             prefix = left.prefix
     elif isinstance(op, ast.Div) and isinstance(left, Opaque):

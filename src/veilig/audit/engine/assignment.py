@@ -14,6 +14,7 @@ from veilig.audit.engine.value import (
     Ref,
     Seq,
     Value,
+    apply_facts,
     merge_taints,
     with_taints,
 )
@@ -81,6 +82,7 @@ def _unpack(frame: Frame, targets: list[ast.expr], value: Value, node: ast.AST) 
 
 def _set_item(frame: Frame, thing: Value, key: Value, value: Value, node: ast.AST) -> None:
     known = constant(key)
+    value = apply_facts(value, frame.state.facts)
     if isinstance(thing, Opaque) and thing.qual and isinstance(node, ast.expr):
         call = ast.copy_location(ast.Call(func=node, args=[], keywords=[]), node)
         site = CallSite(call, f"{thing.qual}.__setitem__", "__setitem__", thing, [key, value], {})

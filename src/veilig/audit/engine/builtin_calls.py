@@ -148,12 +148,34 @@ def _setattr(frame: Frame, site: CallSite) -> Value | None:
     return NONE
 
 
+def _harmless_nodes(frame: Frame, kinds: Value) -> bool:
+    """An allow-list of kinds of syntax with which nobody reaches an attribute or imports anything."""
+    held = frame.state.get(kinds) if isinstance(kinds, Ref) else None
+    if not isinstance(held, Seq) or held.rest is not None or len(held.items) < 2:
+        return False
+    names = [item.qual if isinstance(item, Opaque) else "" for item in held.items]
+    mighty = (
+        "Attribute",
+        "Subscript",
+        "Lambda",
+        "GeneratorExp",
+        "ListComp",
+        "JoinedStr",
+        "Import",
+        "AST",
+        "expr",
+    )
+    return all(name.startswith("ast.") and name.removeprefix("ast.") not in mighty for name in names)
+
+
 def _isinstance(frame: Frame, site: CallSite) -> Value | None:
     if len(site.args) != 2:
         return UNKNOWN
     kind = site.args[1]
     harmless = isinstance(kind, Opaque) and kind.qual in NUMERIC
     taints = deep_taints(frame.state, site.args[0])
+    if _harmless_nodes(frame, kind):
+        return verdict(facts_about(frame, taints, frozenset({"code"})), NO_FACTS)
     if isinstance(kind, Opaque) and kind.qual == "str":  # text, so no query operator hides in it
         return verdict(facts_about(frame, taints, frozenset({"nosql"})), NO_FACTS)
     return verdict(facts_about(frame, taints, NUMBER), NO_FACTS) if harmless else UNKNOWN

@@ -144,7 +144,7 @@ def call(frame: Frame, callee: Value, site: CallSite) -> Value:
     """The call by kind of callee."""
     match callee:
         case Func():
-            return frame.engine.invoke(frame, callee, site.args, site.kwargs, site.node)
+            return frame.engine.invoke(frame, callee, _spread(callee, site), site.kwargs, site.node)
         case Class():
             return construct(frame, callee, site)
         case Partial():
@@ -176,6 +176,15 @@ def call(frame: Frame, callee: Value, site: CallSite) -> Value:
             return UNKNOWN
 
 
+def _spread(callee: Func, site: CallSite) -> list[Value]:
+    """The arguments; what came in through a last * of unknown length may be any of those that are left."""
+    if not site.splat or not site.node.args or not isinstance(site.node.args[-1], ast.Starred):
+        return site.args
+    spec = callee.info.node.args
+    room = len(spec.posonlyargs) + len(spec.args) - (callee.bound is not None) - len(site.args)
+    return [*site.args, *(site.args[-1:] * max(room, 0))]
+
+
 def _call_object(frame: Frame, ref: Ref, site: CallSite) -> Value:
     held = frame.state.get(ref)
     if isinstance(held, Instance):
@@ -197,6 +206,8 @@ def _call_opaque(frame: Frame, callee: Opaque, site: CallSite) -> Value:
     if callee.qual in ("map", "filter") and site.args:
         return _mapped(frame, callee.qual, site)
     _run_callbacks(frame, site)
+    if site.name == "as_manager" and isinstance(site.receiver, Class):  # Django: a manager with these methods
+        return instance_of(frame, site.receiver, {})
     guessed = _only_method(frame, callee, site)
     if guessed is not None:
         return guessed

@@ -7,7 +7,7 @@ from veilig.audit.engine.arithmetic import binary, is_literal, tell_repeat
 from veilig.audit.engine.attributes import attribute
 from veilig.audit.engine.frame import Frame, opaque
 from veilig.audit.engine.guards import facts_of, verdict
-from veilig.audit.engine.origins import part_of
+from veilig.audit.engine.origins import FIRST, RESOLVED, SECOND, part_of
 from veilig.audit.engine.source import function_info
 from veilig.audit.engine.state import (
     MISSING,
@@ -90,8 +90,10 @@ def item(frame: Frame, thing: Value, key: Value) -> Value:
         return UNKNOWN
     if isinstance(thing, Opaque):
         part = known if known is not MISSING else None
-        grants = frozenset[str]()
+        grants = {0: FIRST, 1: SECOND}.get(part, frozenset[str]()) if type(part) is int else frozenset[str]()
         qual = f"{thing.qual}[]" if thing.qual else ""
+        if thing.qual.startswith(RESOLVED):  # an address looked up: what is known of it is known of the name
+            return opaque(RESOLVED, thing.taints)
         sources = frame.engine.knowledge.source_names
         if isinstance(known, str) and qual in sources:
             return opaque(qual, frame.source_part(thing.qual, known, sources[qual]))
@@ -153,6 +155,10 @@ def _slice(frame: Frame, thing: Value, node: ast.Slice) -> Value:
     taints = deep_taints(frame.state, thing)
     if bounds == [1, -1, None]:  # the inside of something in quotes or brackets
         return opaque("", part_of(frame, taints, "[1:-1]", INSIDE))
+    if bounds in ([None, 1, None], [0, 1, None]):
+        return opaque("", part_of(frame, taints, "[:1]", FIRST))
+    if bounds == [1, 2, None]:
+        return opaque("", part_of(frame, taints, "[1:2]", SECOND))
     return opaque("", part_of(frame, taints, None))
 
 

@@ -1,5 +1,8 @@
 """What comes back from code that is not in the project, as far as the knowledge tables say?"""
 
+import re
+from typing import cast
+
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.guards import verdict
 from veilig.audit.engine.knowledge import Knowledge
@@ -12,6 +15,7 @@ from veilig.audit.engine.value import (
     NO_FACTS,
     Facts,
     Opaque,
+    OriginKind,
     Ref,
     Seq,
     Taints,
@@ -27,11 +31,20 @@ PARTS = frozenset({"get", "getlist", "getall", "get_all", "getone", "pop", "getf
 PIECES = frozenset(
     {"split", "rsplit", "splitlines", "partition", "rpartition", "group", "groups", "splitext", "groupdict"}
 )
+NO_KINDS: frozenset[str] = frozenset()
+HOST = frozenset({"url", "redirect"})
 SUFFIX_SAFE = frozenset({"path"})
 # Keyed tags over a message: the tag itself is harmless text, and still says which message it belongs to.
 AUTHENTICATORS = frozenset({"hmac.new", "hmac.digest"})
 COMPARISONS = frozenset({"hmac.compare_digest", "secrets.compare_digest"})
 SIGNED = frozenset({EVERY_KIND, "size"})
+# A record or rows of an object-relational mapper: Model.objects.filter, User.query.filter_by().first.
+_LOADED = re.compile(
+    r"(\.objects\.(get|filter|all|exclude|order_by|values|values_list|first|last|iterator)|"
+    r"\.query(\.\w+\(\))*\.(get|get_or_404|first|first_or_404|all|one|one_or_none)|"
+    r"\.(scalar_one|scalar_one_or_none|scalars|get_or_404|first_or_404))$"
+)
+_HOST_END = re.compile(r"\.[\w-]+\.?\w")
 MATCHERS = frozenset({"match", "fullmatch", "search"})
 
 
@@ -52,6 +65,8 @@ def call_outside(frame: Frame, callee: Opaque, site: CallSite, *, tell: bool) ->
         if value is not None:
             return value
     kind = knowledge.source_calls.get(qual) or knowledge.source_calls.get(method)
+    if kind is None and method and "request" not in qual and _LOADED.search(qual):
+        kind = OriginKind.STORED
     if kind is not None:
         key = constant(site.args[0]) if site.args else ""
         if isinstance(key, str) and site.receiver is not None:
@@ -153,6 +168,12 @@ def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site
     held = frame.state.get(site.args[0]) if site.args and isinstance(site.args[0], Ref) else None
     if isinstance(held, Seq):
         first = tuple(constant(item) for item in held.items)
+    if method == ".endswith" and _ends_a_host(first):
+        # Of a host the end says whose it is, when it begins with a dot; of anything else it says nothing.
+        hosts = tuple(
+            taint for taint in taints if "url" in frame.engine.grants.get(taint.origin.uid, (0, NO_KINDS))[1]
+        )
+        return verdict(facts_about(frame, hosts, HOST), NO_FACTS)
     if method == ".endswith":
         kinds = frozenset({f"closes-{first}"}) if first in ("'", '"') else frozenset[str]()
     if method == ".startswith":
@@ -160,6 +181,13 @@ def _test(frame: Frame, method: str, kinds: frozenset[str], taints: Taints, site
     if any(frame.engine.grants.get(taint.origin.uid, (0, None))[1] is EACH for taint in taints):
         kinds = TEXT_KINDS if EVERY_KIND in kinds else kinds
     return verdict(facts_about(frame, taints, kinds), NO_FACTS)
+
+
+def _ends_a_host(literal: object) -> bool:
+    ends: tuple[object, ...] = (literal,)
+    if isinstance(literal, tuple):
+        ends = cast("tuple[object, ...]", literal)
+    return bool(ends) and all(isinstance(end, str) and _HOST_END.match(end) for end in ends)
 
 
 def _starts(frame: Frame, taints: Taints, literal: object) -> Value:
@@ -177,7 +205,7 @@ def _starts(frame: Frame, taints: Taints, literal: object) -> Value:
             elif literal == "/":
                 kinds.add("rooted")
         held.update(facts_about(frame, (taint,), frozenset(kinds)))
-        if literal == "//":
+        if literal == "//" or (isinstance(literal, tuple) and "//" in literal):
             failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-double"}))}
         elif literal in ("http", "http:", "https:", "http://", "https://"):
             failed = {**failed, **facts_about(frame, (taint,), frozenset({"not-scheme"}))}

@@ -2,10 +2,19 @@
 
 import ast
 
-from veilig.audit.engine.arithmetic import is_literal
+from veilig.audit.engine.arithmetic import FORMULA, is_literal
 from veilig.audit.engine.frame import Frame, opaque
 from veilig.audit.engine.state import constant, deep_taints
-from veilig.audit.engine.value import LITERALS, UNKNOWN, Const, Opaque, Value, cleaned, merge_taints
+from veilig.audit.engine.value import (
+    LITERALS,
+    UNKNOWN,
+    Const,
+    Opaque,
+    Value,
+    apply_facts,
+    cleaned,
+    merge_taints,
+)
 
 NUMBER_FORMATS = frozenset("dbcoxXeEfFgGn%")
 
@@ -29,11 +38,14 @@ def evaluate_fstring(frame: Frame, node: ast.expr) -> Value:
             if isinstance(value, Opaque) and value.prefix:
                 prefix += value.prefix
         known = None
+        value = apply_facts(value, frame.state.facts)
         taints = merge_taints(taints, deep_taints(frame.state, value))
     if known is not None:
         return Const(known)
     if fixed:
         return opaque(LITERALS, (), prefix)
+    if prefix and prefix[0] not in FORMULA:
+        taints = cleaned(taints, ("csv",))
     return opaque("", frame.move(taints, node, "put into a string"), prefix)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from veilig.audit.engine.frame import Frame, opaque
-from veilig.audit.engine.origins import TEXT_KINDS, facts_about
+from veilig.audit.engine.origins import TEXT_KINDS, facts_about, first_characters
 from veilig.audit.engine.probes import denied_by
 from veilig.audit.engine.state import MISSING, constant, deep_taints
 from veilig.audit.engine.value import (
@@ -173,7 +173,9 @@ def _equal(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
     if _asks_an_operator(two, one):
         return verdict(facts_about(frame, _sent(two), EVERYTHING), NO_FACTS, negate=negate)
     if attacked(one) != attacked(two):
-        return verdict(facts_about(frame, one or two, EVERYTHING), NO_FACTS, negate=negate)
+        literal = constant(right if one else left)
+        unlike = first_characters(frame, one or two, literal if isinstance(literal, str) else "")
+        return verdict(facts_about(frame, one or two, EVERYTHING), unlike, negate=negate)
     if one and two:
         names = f"{getattr(left, 'qual', '')} {getattr(right, 'qual', '')}"
         if "basename()" in names or "secure_filename()" in names or ".name" in names:
@@ -198,6 +200,16 @@ def _single_characters(frame: Frame, container: Value) -> bool:
     )
 
 
+def _letters(frame: Frame, container: Value) -> str:
+    """The characters a text or a list of texts is made of."""
+    known = constant(container)
+    if isinstance(known, str):
+        return known
+    thing = frame.state.get(container) if isinstance(container, Ref) else None
+    items = [constant(item) for item in thing.items] if isinstance(thing, Seq) else []
+    return "".join(item for item in items if isinstance(item, str))
+
+
 def _contained(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
     one, two = deep_taints(frame.state, left), deep_taints(frame.state, right)
     if attacked(two) and isinstance(right, Opaque) and right.qual.endswith(".parents"):
@@ -206,7 +218,8 @@ def _contained(frame: Frame, left: Value, right: Value, negate: bool) -> Value:
         one, two = _sent(one), ()
     if attacked(one) and not attacked(two):
         kinds = TEXT_KINDS if _single_characters(frame, right) else EVERYTHING
-        return verdict(facts_about(frame, one, kinds), NO_FACTS, negate=negate)
+        unlike = first_characters(frame, one, _letters(frame, right))
+        return verdict(facts_about(frame, one, kinds), unlike, negate=negate)
     if attacked(two) and not attacked(one):
         literal = constant(left)
         absent = facts_about(frame, two, denied_by(literal))

@@ -17,6 +17,7 @@ from veilig.audit.engine.value import (
     Ref,
     Seq,
     Value,
+    apply_facts,
     merge_taints,
 )
 
@@ -38,6 +39,8 @@ def call_method(frame: Frame, method: Method, site: CallSite) -> Value:
         return _on_constant(frame, method, receiver, site)
     if isinstance(receiver, Ref):
         held = frame.state.get(receiver)
+        if frame.state.facts:  # what is kept outlives the guard: what the guard proved is kept with it
+            site.args = [apply_facts(value, frame.state.facts) for value in site.args]
         if isinstance(held, Seq):
             return _on_seq(frame, method.name, receiver, held, site)
         if isinstance(held, Dict):

@@ -28,6 +28,10 @@ TEXT_KINDS = frozenset(
     }
 )  # fmt: skip
 UNQUOTED = frozenset({"no-'", 'no-"'})
+# The first and the second character: what they are not, says what the whole cannot be.
+FIRST = frozenset({"first"})
+SECOND = frozenset({"second"})
+RESOLVED = "socket.getaddrinfo()"
 
 
 def part_of(frame: Frame, taints: Taints, part: object, grants: frozenset[str] = frozenset()) -> Taints:
@@ -52,6 +56,8 @@ def each_of(frame: Frame, iterable: Value) -> Value:
     """One value that stands for any element of `iterable`; checking it checks the whole, character by
     character."""
     element = as_values(frame.state, iterable)
+    if isinstance(iterable, Opaque) and iterable.qual.startswith(RESOLVED):
+        return iterable
     if isinstance(iterable, Opaque) and isinstance(element, Opaque) and element.taints:
         return Opaque(element.qual, part_of(frame, element.taints, None, EACH))
     return element
@@ -83,6 +89,22 @@ def decoded(frame: Frame, taints: Taints) -> Taints:
         else taint
         for taint in taints
     )
+
+
+def first_characters(frame: Frame, taints: Taints, unlike: str) -> Facts:
+    """What the whole is harmless for once its first or second character is none of `unlike`."""
+    found: dict[int, frozenset[str]] = {}
+    for taint in taints:
+        whole, granted = frame.engine.grants.get(taint.origin.uid, (0, frozenset[str]()))
+        kinds: set[str] = set()
+        if granted is FIRST:
+            kinds = {"csv"} if "=" in unlike else set()
+            kinds |= {"argument"} if "-" in unlike else set()
+        elif granted is SECOND and "/" in unlike:
+            kinds = {"not-double"}
+        if kinds:
+            found[whole] = found.get(whole, frozenset()) | kinds
+    return found
 
 
 def facts_about(frame: Frame, taints: Taints, kinds: frozenset[str]) -> Facts:

@@ -16,7 +16,7 @@ from veilig.audit.rules.conditions import (
     item_of,
     text_of,
 )
-from veilig.audit.rules.rule import ANYBODY, REMOTE, Rule, Sink
+from veilig.audit.rules.rule import ANYBODY, KEPT, REMOTE, AssignCheck, Rule, Sink
 
 SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash", "cmd", "cmd.exe", "zsh", "/usr/bin/bash", "/usr/bin/env")
 PROCESS_CALLS = (
@@ -105,7 +105,7 @@ COMMAND = Rule(
     advice="pass a list of arguments and no shell: subprocess.run(['ping', '-c1', host])",
     silent="argument lists without a shell, shlex.quote, values from an allow-list",
     kind="shell",
-    origins=ANYBODY,
+    origins=ANYBODY | KEPT,
     fix_id="command-argv",
     sinks=(
         Sink(
@@ -149,6 +149,7 @@ CODE = Rule(
                 "builtins.exec",
             )
         ),
+        Sink((".eval", ".query"), (0, "expr"), lambda _frame, site: "pandas." in text_of(site.receiver)),
         Sink((".runcode", ".runsource", "code.InteractiveInterpreter().runsource", "timeit.timeit")),
     ),
     bad="from flask import request\ndef calc():\n    return str(eval(request.form['sum']))\n",
@@ -189,7 +190,7 @@ TEMPLATE = Rule(
     "name=name)",
     silent="constant templates with variables",
     kind="template",
-    origins=REMOTE,
+    origins=KEPT,
     fix_id="template-variable",
     sinks=(
         Sink(
@@ -334,6 +335,7 @@ NOSQL = Rule(
             ),
         ),
     ),
+    assigns=(AssignCheck(lambda name: name == "$where", lambda frame, _name, value: _sent(frame, value)),),
     bad="from flask import request\ndef login(db):\n    return db.users.find_one(request.get_json())\n",
     good="from flask import request\ndef login(db):\n"
     "    return db.users.find_one({'name': str(request.get_json()['name'])})\n",
@@ -345,6 +347,14 @@ def _structured(frame: Frame, query: Value) -> bool:
     return any(
         re.search(r"json|body", taint.origin.label) is not None and "nosql" not in frame.safe_for(taint)
         for taint in deep_taints(frame.state, query)
+    )
+
+
+def _sent(frame: Frame, value: Value) -> bool:
+    """A script of the database in which a request has a say."""
+    return any(
+        taint.origin.kind is OriginKind.REMOTE and not frame.safe_for(taint) & {"nosql-script", "*"}
+        for taint in deep_taints(frame.state, value)
     )
 
 

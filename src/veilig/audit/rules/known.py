@@ -59,6 +59,20 @@ SOURCE_CALLS = {
     ".receive_text": R,
     ".receive_json": R,
     ".fetchone": OriginKind.STORED,
+    ".blpop": OriginKind.STORED,
+    ".brpop": OriginKind.STORED,
+    ".basic_get": OriginKind.STORED,
+    "csv.DictReader": OriginKind.STORED,
+    "csv.reader": OriginKind.STORED,
+    **dict.fromkeys(
+        words("""
+        openai.OpenAI().chat.completions.create openai.AsyncOpenAI().chat.completions.create
+        openai.OpenAI().responses.create openai.AsyncOpenAI().responses.create openai.ChatCompletion.create
+        anthropic.Anthropic().messages.create anthropic.AsyncAnthropic().messages.create
+        litellm.completion litellm.acompletion ollama.chat ollama.generate
+        """),
+        R,
+    ),
     ".fetchall": OriginKind.STORED,
     "cgi.FieldStorage": R,
     "traceback.format_exc": ERROR,
@@ -104,6 +118,11 @@ SANITISERS: dict[str, frozenset[str]] = {
     "django.utils.html.escape": _kinds("html", "xml"),
     "django.utils.html.conditional_escape": _kinds("html"),
     "django.utils.html.strip_tags": _kinds("html"),
+    "django.utils.html.format_html": _kinds("html"),
+    "django.utils.html.format_html_join": _kinds("html"),
+    "django.utils.html.linebreaks": _kinds("html"),
+    "django.utils.html.urlize": _kinds("html"),
+    "django.utils.html.json_script": _kinds("html"),
     "xml.sax.saxutils.escape": _kinds("html", "xml"),
     "xml.sax.saxutils.quoteattr": _kinds("html", "xml", "xpath"),
     "bleach.clean": _kinds("html"),

@@ -67,7 +67,23 @@ XXE = Rule(
             (0,),
             lambda _frame, site: len(site.args) < 2 and "parser" not in site.kwargs,
         ),
-        Sink(("xml.dom.pulldom.parseString", "xml.sax.parseString", "xmlrpc.client.loads"), (0,), None),
+        Sink(
+            (
+                "xml.dom.pulldom.parseString",
+                "xml.dom.pulldom.parse",
+                "xml.sax.parseString",
+                "xml.sax.parse",
+                "xml.dom.minidom.parseString",
+                "xml.dom.minidom.parse",
+                "xml.dom.expatbuilder.parseString",
+                "xml.sax.expatreader.create_parser().parse",
+                "xmlrpc.client.loads",
+            ),
+            (0,),
+            lambda _frame, site: (
+                (len(site.args) < 2 and "parser" not in site.kwargs) or "sax.parse" in site.qual
+            ),
+        ),
     ),
     checks=(
         Check(("lxml.etree.XMLParser", "lxml.etree.XMLPullParser"), given_true(99, "resolve_entities")),

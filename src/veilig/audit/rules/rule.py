@@ -11,6 +11,7 @@ from veilig.audit.rules.sketch import Sketch
 
 REMOTE = frozenset({OriginKind.REMOTE})
 OUTSIDE = frozenset({OriginKind.REMOTE, OriginKind.LOCAL})
+KEPT = frozenset({OriginKind.REMOTE, OriginKind.STORED})
 ANYBODY = frozenset({OriginKind.REMOTE, OriginKind.LOCAL, OriginKind.PARAMETER})
 
 type Condition = Callable[[Frame, CallSite], bool]

@@ -11,7 +11,7 @@ from veilig.audit.engine.value import ATTACKER, EVERY_KIND, Const, Opaque, Ref, 
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import text_of
 from veilig.audit.rules.injection import PROCESS_CALLS
-from veilig.audit.rules.rule import REMOTE, AssignCheck, Check, Rule, Sink
+from veilig.audit.rules.rule import KEPT, REMOTE, AssignCheck, Check, Rule, Sink
 from veilig.audit.rules.sketch import Sketch
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
@@ -101,7 +101,7 @@ def option_argument(frame: Frame, site: CallSite) -> bool:
                     "not--",
                     "url",
                 }:
-                    return taint.origin.kind.value in ("remote", "local", "parameter")
+                    return taint.origin.kind.value in ("remote", "local", "parameter", "stored")
         previous = text if isinstance(item, Const) else ""
     return False
 
@@ -316,6 +316,7 @@ CSV = Rule(
     advice="put a quote before cells that start with =, +, - or @",
     silent="cells with a fixed beginning, numbers",
     kind="csv",
+    origins=KEPT,
     sinks=(Sink((".writerow", ".writerows"), (0,), lambda _frame, site: "csv" in text_of(site.receiver)),),
     bad="import csv\nfrom flask import request\ndef export(f):\n"
     "    csv.writer(f).writerow([request.form['name'], 1])\n",

@@ -1,5 +1,6 @@
 """Rules for files, pages, addresses and objects that a request decides."""
 
+import ast
 import re
 
 from veilig.audit.engine.frame import CallSite, Frame
@@ -24,6 +25,7 @@ HTTP_CALLS = tuple(
     )
     for verb in ("get", "post", "put", "delete", "patch", "head", "options", "request")
 )
+_HTML_CLASS = re.compile(r"response_class=(\w+\.)*HTMLResponse")
 _ROUTE = re.compile(r"(^|\.)(route|get|post|put|delete|patch)$")
 
 
@@ -37,6 +39,8 @@ def html_answer(frame: Frame, value: Value) -> bool:
         return False
     if isinstance(value, Opaque) and value.qual.endswith(("jsonify()", "redirect()", "send_file()")):
         return False
+    if any(_HTML_CLASS.search(ast.unparse(item)) for item in getattr(frame.func.node, "decorator_list", ())):
+        return True
     header = "\n".join(frame.module.lines[:60])
     return re.search(r"^\s*(from|import) (flask|bottle|quart)\b", header, re.MULTILINE) is not None
 
