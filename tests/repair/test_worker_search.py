@@ -118,3 +118,11 @@ def test_fixtures_that_look_at_the_phases_before_them_do_not_fail_a_test(tmp_pat
     told, _ = ask(tmp_path, Runner.PYTEST, "test_m.py::test_a", ["test_m.py::test_b"], files)
     assert told[0].fields["keep"] == 1
     assert any(item.kind is search.Told.PLAUSIBLE for item in told)
+
+
+def test_a_warning_that_the_project_makes_an_error_fails_its_test_here_too(tmp_path: Path) -> None:
+    warning = "import warnings\nfrom m import sign\n\n\n"
+    warning += "def test_a():\n    if sign(0) == 0:\n        warnings.warn('old', FutureWarning)\n"
+    files = {"test_m.py": warning, "pytest.ini": "[pytest]\nfilterwarnings = error::FutureWarning\n"}
+    told, _ = ask(tmp_path, Runner.PYTEST, "test_m.py::test_a", [], files)
+    assert any(item.kind is search.Told.PLAUSIBLE for item in told)
