@@ -15,6 +15,7 @@ from veilig.audit.rules import (
     keys,
     leaks,
     logins,
+    loose,
     markup,
     objects,
     outcomes,
@@ -61,5 +62,6 @@ RULES: tuple[Rule, ...] = (
     *binding.RULES,
     *derived.RULES,
     *processes.RULES,
+    *loose.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}
