@@ -9,6 +9,7 @@ from veilig.audit.rules import (
     custody,
     defaults,
     derived,
+    division,
     exposure,
     failures,
     injection,
@@ -22,6 +23,7 @@ from veilig.audit.rules import (
     passwords,
     processes,
     races,
+    release,
     resources,
     rights,
     settings,
@@ -63,5 +65,7 @@ RULES: tuple[Rule, ...] = (
     *derived.RULES,
     *processes.RULES,
     *loose.RULES,
+    *release.RULES,
+    *division.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

@@ -38,7 +38,7 @@ def _race(node: ast.If, function: FunctionSketch) -> Marks:
             continue
         name = dotted(call.func)
         asked = ast.unparse(call.args[0]) if call.args else ast.unparse(call.func).rpartition(".")[0]
-        refused = isinstance(node.body[-1], ast.Return | ast.Raise)
+        refused = isinstance(node.body[-1], ast.Return | ast.Raise) or "exit(" in ast.unparse(node.body[-1])
         after = (
             [s for s in function.nodes if isinstance(s, ast.stmt) and s.lineno > node.lineno]
             if refused
