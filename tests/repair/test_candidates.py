@@ -71,7 +71,15 @@ def deep(xs, k=1):
 def told(x):
     if isinstance(x, str):
         return "no {x}"
+    pair = x,
     return x in ("one", "two")
+
+
+@partial
+def twice(xs):
+    a, b = xs[0], xs[-1]
+    a = a or b
+    return a
 '''
 
 
@@ -216,3 +224,40 @@ def test_collections_types_texts_and_several_places_are_repaired(
 ) -> None:
     found = generate({"m.py": text}, [Line("m.py", line, 1.0, "")], Hints(words=words))
     assert any(wanted in apply(text, one.edits) for one in found)
+
+
+SIBLINGS = """\
+class Log:
+    def __init__(self, file):
+        self._file = file
+        self._write = self._file.write
+        self._flush = self._file.flush
+        self._lock = lock_for(self._file)
+
+    def __setstate__(self, state):
+        if state == "stderr":
+            self._file = stderr
+        self._lock = lock_for(self._file)
+
+    @locked
+    def a(self):
+        return check(self.name), self._lock
+
+    def b(self):
+        name = (self.name,)
+        return name
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "family", "wanted"),
+    [
+        (11, "sibling", ("            self._file = stderr\n        self._write = self._file.write\n"
+         "        self._flush = self._file.flush\n        self._lock = lock_for(self._file)\n")),
+        (18, "decorator", "    @locked\n    def b(self):\n"),
+        (18, "one_member", "name = (self.name)\n"),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_the_same_code_elsewhere_is_offered(line: int, family: str, wanted: str) -> None:
+    found = [one for one in generate({"m.py": SIBLINGS}, everywhere(SIBLINGS)) if one.family == family]
+    assert any(wanted in apply(SIBLINGS, one.edits) for one in found), line

@@ -209,6 +209,7 @@ def _fits(place: _Place, edits: tuple[Edit, ...], new: str, unit: Unit | None) -
     """True when the edited function parses; only the smallest piece that decides it is read."""
     source, (first, last) = place.source, (edits[0], edits[-1])
     between = first is last and first.start == first.end and first.replacement.endswith("\n")
+    between = between and first.replacement[:1] != "@"  # a decorator is no statement
     if between and (first.start == 0 or source.text[first.start - 1] == "\n"):
         return _block(first.replacement)  # whole lines
     start, end, tail = _header(source, place.statement)

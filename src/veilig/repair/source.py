@@ -60,6 +60,7 @@ class Source:
                 self.parents[child] = node
         self._scopes: dict[ast.AST, Scope] = {}
         self._written: dict[ast.AST, dict[str, list[ast.expr]]] = {}
+        self._texts: dict[str, list[ast.stmt]] = {}
         self._dotted: dict[str, list[str]] = {}
         self._units: dict[ast.AST, Unit | None] = {}
 
@@ -270,6 +271,14 @@ class Source:
                     written.setdefault(self.segment(one), []).append(one)
             self._written[function] = written
         return self._written[function].get(text, [])
+
+    def written(self, text: str) -> list[ast.stmt]:
+        """The statements of the module that read exactly this text, in order."""
+        if not self._texts:
+            for one in self.statements:
+                if not hasattr(one, "body"):
+                    self._texts.setdefault(self.segment(one), []).append(one)
+        return self._texts.get(text, [])
 
     def dotted(self, base: str) -> list[str]:
         """The attributes that this module takes from a name, as `base.attribute`, in order of appearance."""

@@ -9,6 +9,7 @@ from veilig.repair.families import (
     literals,
     names,
     operators,
+    siblings,
     statements,
 )
 from veilig.repair.families.family import Draft, Family, Hints, Site
@@ -23,6 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     *conditions.FAMILIES,
     *statements.FAMILIES,
     *blocks.FAMILIES,
+    *siblings.FAMILIES,
 )
 
 __all__ = ["FAMILIES", "Draft", "Family", "Hints", "Site"]
