@@ -6,7 +6,7 @@ import pytest
 
 from veilig.core.action import RestartService, RunCommand
 from veilig.core.actor import Actor, ActorKind
-from veilig.core.policy import Capability, Facts, builtin_policy, check, describe, load, parse
+from veilig.core.policy import Capability, Facts, check, describe, load, parse
 from veilig.core.policy_examples import run_tests
 from veilig.core.policy_explain import explain
 
@@ -62,8 +62,9 @@ def test_explain_names_the_deciding_rule_the_silent_ones_and_the_live_targets():
 
 
 def test_explain_of_a_question_says_who_is_asked():
-    text = explain(builtin_policy(), RunCommand(("rm", "-r", "build")), AGENT)
-    assert "decided by  built-in:27 agent.unlisted_commands" in text
+    policy = parse("mode: act\nagent: {commands: [], unlisted_commands: ask}\n", "p.yaml")
+    text = explain(policy, RunCommand(("rm", "-r", "build")), AGENT)
+    assert "decided by  p.yaml:2 agent.unlisted_commands" in text
     assert "needs  1 of role owner (changes), within 15 min; never the proposer" in text
     assert "a standing permission may answer this" in text
 

@@ -34,7 +34,7 @@ SYSTEM = (
 )
 
 
-class RunPlanner(Calls, Ending):
+class RunPlanner(Ending, Calls):
     """The planner of `veilig run` with a model."""
 
     def __init__(self, options: RunOptions) -> None:
@@ -86,9 +86,17 @@ class RunPlanner(Calls, Ending):
             return Step(
                 now.state, Finish(False, f"not brought back: {outcome.detail}", now.state, resumable=True)
             )
-        if not now.unsent():
-            now.say(Message(Role.USER, "The files and this conversation were brought back to here. Go on."))
+        if now["halt"]:
+            return Step(now.state, Finish(False, "brought back", self._result(now), resumable=True))
         return self._ask(now)
+
+    def ask(self, now: Draft) -> Step:
+        """The step that sends what the model has not seen yet."""
+        return self._ask(now)
+
+    def deliver(self, now: Draft) -> Step:
+        """The step that brings the proven diff back, as the options say."""
+        return self._bring_back(now)
 
     # --- the model -----------------------------------------------------------------------------------
 

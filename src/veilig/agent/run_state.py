@@ -68,7 +68,8 @@ def fresh() -> Json:
     work: Json = {"stage": "open", "queue": [], "doing": {}, "turns": 0, "tries": 0, "again": ["", 0]}
     end: Json = {"finish": {}, "claim": {}, "wrong": [], "proof": [], "tests": {}, "diff": "", "base": []}
     end |= {"failing": [], "before": [], "groups": [], "first_tree": "", "present_tree": "", "applied": ""}
-    return {**talk, **known, **work, **end, "usage": usage, "skipped": [], "cut": 0, "tight": False}
+    odd: Json = {"usage": usage, "skipped": [], "cut": 0, "tight": False, "halt": False}
+    return {**talk, **known, **work, **end, **odd}
 
 
 class Draft:

@@ -1,7 +1,18 @@
 """What can the terminal, a page or an evaluation ask for? Sessions, votes and walls, wired below."""
 
 from veilig.app.people import grant, ledger_now, revoke, vote
-from veilig.app.sessions import changes_since, find_session, resume, run_audit, run_fix, run_task
+from veilig.app.sessions import (
+    bring_back,
+    changes_since,
+    find_session,
+    moments,
+    resume,
+    rewind,
+    run_audit,
+    run_fix,
+    run_task,
+    say,
+)
 from veilig.app.walls import walls
 from veilig.app.wiring import Ended, Setting, Watcher, find_advisories, operator_policy, terms
 
@@ -9,17 +20,21 @@ __all__ = [
     "Ended",
     "Setting",
     "Watcher",
+    "bring_back",
     "changes_since",
     "find_advisories",
     "find_session",
     "grant",
     "ledger_now",
+    "moments",
     "operator_policy",
     "resume",
     "revoke",
+    "rewind",
     "run_audit",
     "run_fix",
     "run_task",
+    "say",
     "terms",
     "vote",
     "walls",

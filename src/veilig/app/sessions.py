@@ -1,9 +1,11 @@
 """How is a session started, resumed and found? One function for each kind of work."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from veilig.agent.again import Point, brought_back, points, rewound, spoken_to
 from veilig.agent.audit_plan import AuditOptions
 from veilig.agent.fix_state import FixOptions
 from veilig.agent.job import JOBS, Job, audit_job, fix_job, run_job
@@ -31,7 +33,8 @@ async def run_task(
     options: RunOptions, setting: Setting, watcher: Watcher, approver: Approver | None
 ) -> Ended:
     """Let a model work on a task, and check what it made."""
-    return await _start(run_job(options), setting, watcher, approver)
+    sealed = find_home(setting.environment).redactor(setting.environment).seal(options.task)
+    return await _start(run_job(replace(options, task=sealed)), setting, watcher, approver)
 
 
 def changes_since(folder: Path, revision: str, shown: str) -> str:
@@ -50,6 +53,57 @@ async def resume(session: str, setting: Setting, watcher: Watcher, approver: App
         )
     job = JOBS[view.kind](dict[str, Any](view.options))
     return await Wired(view.id, job, setting, watcher, approver).go(resume=True)
+
+
+async def say(
+    session: str, text: str, setting: Setting, watcher: Watcher, approver: Approver | None
+) -> Ended:
+    """Tell the model of a session something more, and let it go on. Raises SessionError."""
+    view, options = _talk(session, setting)
+    text = find_home(setting.environment).redactor(setting.environment).seal(text)
+    wired = Wired(view.id, run_job(options), setting, watcher, approver)
+    return await wired.go(resume=True, step_of=lambda now: spoken_to(options, now.state, text))
+
+
+async def bring_back(
+    session: str, deliver: str, setting: Setting, watcher: Watcher, approver: Approver | None
+) -> Ended:
+    """Bring the proven diff of a session to the user's tree ("apply") or a branch. Raises SessionError."""
+    view, options = _talk(session, setting)
+    options = replace(options, deliver=deliver)
+    wired = Wired(view.id, run_job(options), setting, watcher, approver)
+    return await wired.go(resume=True, step_of=lambda now: brought_back(options, now.state))
+
+
+async def rewind(session: str, to: int, text: str, setting: Setting, watcher: Watcher) -> Ended:
+    """Bring files and conversation back to before the model's answer `to` (from 1). Raises SessionError."""
+    view, options = _talk(session, setting)
+    home = find_home(setting.environment)
+    with home.open_ledger(operator_policy(home, setting), create=False) as ledger:
+        events = list(ledger.events(session=view.id))
+    point = next((point for point in points(events) if point.number == to), None)
+    if point is None or not point.tree:
+        raise SessionError(f"session {view.id!r} has no answer {to}", fix="see `veilig undo SESSION --list`")
+    step = rewound(view.id, events, point, home.redactor(setting.environment).seal(text))
+    wired = Wired(view.id, run_job(options), setting, watcher, None)
+    return await wired.go(resume=True, step_of=lambda _: step, to=point.seq)
+
+
+def moments(session: str, setting: Setting) -> list[Point]:
+    """What `rewind` can go back to. Raises SessionError."""
+    view, _ = _talk(session, setting)
+    home = find_home(setting.environment)
+    with home.open_ledger(operator_policy(home, setting), create=False) as ledger:
+        return points(ledger.events(session=view.id))
+
+
+def _talk(session: str, setting: Setting) -> tuple[View, RunOptions]:
+    view = find_session(find_home(setting.environment), session, setting)
+    if view.kind != "run":
+        raise SessionError(
+            f"session {view.id!r} is of kind {view.kind!r}", why="only a model can be talked to"
+        )
+    return view, RunOptions.from_json(dict[str, Any](view.options))
 
 
 def find_session(home: Home, prefix: str, setting: Setting | None = None) -> View:

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from veilig.agent.job import Job
 from veilig.audit.advisories import ENVIRONMENT_NAME, AdvisoryError, locate
@@ -17,9 +17,9 @@ from veilig.core.gate import Gate
 from veilig.core.ledger import Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.policy import Facts, Policy
-from veilig.core.provider import Approver, Finish, Outcome, Provider
+from veilig.core.provider import Approver, Finish, Outcome, Provider, Step
 from veilig.core.redact import Redactor
-from veilig.core.session import Budget, Session
+from veilig.core.session import Budget, Session, View
 from veilig.home import Home, find_home
 from veilig.law import find_laws
 from veilig.providers.box import Box, Terms, find_python
@@ -56,7 +56,7 @@ class Setting:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     hide: frozenset[str] = frozenset()
     model_url: str = ""
-    model_api: str = "auto"
+    model_api: Literal["auto", "responses", "chat"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ class Wired:
         """Whoever can ask a model, where the work may want one: the library behind it is heavy."""
         if not self.job.free:
             return []
-        from veilig.providers.models import Endpoint, ModelsProvider
+        from veilig.providers.models.endpoint import Endpoint
+        from veilig.providers.models.provider import ModelsProvider
 
         endpoint = Endpoint(setting.model_url, setting.model_api, setting.environment)
         return [ModelsProvider(self.clock, endpoint, self._picture)]
@@ -135,8 +136,8 @@ class Wired:
         found = (e.body for e in self.ledger.events(session=self.session, names=names))
         return next((str(body["detail"]) for body in found if body.get("ref") == ref), None)
 
-    async def go(self, *, resume: bool) -> Ended:
-        """Run or resume, then take everything down."""
+    async def go(self, *, resume: bool, step_of: Callable[[View], Step] | None = None, to: int = 0) -> Ended:
+        """Run or resume (from the step a person wants, if one is given), then take everything down."""
         from veilig import __version__
 
         try:
@@ -145,6 +146,9 @@ class Wired:
                 engine = self._engine()
                 if resume:
                     await asyncio.to_thread(self.files.learn)
+                if step_of is not None:
+                    finish = await engine.go_on(__version__, step_of, to=to)
+                elif resume:
                     finish = await engine.resume(__version__)
                 else:
                     job = self.job
@@ -153,7 +157,8 @@ class Wired:
                 events = await asyncio.to_thread(
                     lambda: sum(1 for _ in self.ledger.events(session=self.session))
                 )
-                if finish.ok or not self.job.keeps_copy:  # what is worth keeping stands in the ledger
+                # What is worth keeping stands in the ledger; but a person may go on with free work.
+                if (finish.ok and not self.job.free) or not self.job.keeps_copy:
                     await self.work.close()
                     await asyncio.to_thread(self.home.remove_session, self.session)
                 return Ended(self.session, finish, events, self.wall)

@@ -12,6 +12,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # the session
     "session.started": ("kind", "actor", "source", "options", "policy", "veilig"),
     "session.resumed": ("policy", "veilig", "in_doubt"),
+    "session.rewound": ("to",),  # a person brought files and conversation back to before event `to`
     "session.noted": ("delta",),  # what changed in the planner's state: resuming starts from all of them
     "session.ended": ("state", "summary", "result"),
     "wall.stood": ("wall", "enforces", "missing"),

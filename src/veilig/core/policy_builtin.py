@@ -2,35 +2,14 @@
 
 NAME = "built-in"
 
-# Everything here happens inside the wall, in a throw-away copy, without network: a listed command can do
-# no more than the project's own tests. What leaves the copy asks; what is not named is refused.
+# Commands run inside the wall, in a throw-away copy, without network: none can do more than the project's own
+# tests, so none is asked about. What leaves the copy asks; what is not named is refused. A model is asked only
+# when the person at the terminal names it: a project cannot.
 TEXT = """\
 mode: propose
 agent:
   commands:
-    - [python, "**"]
-    - [python3, "**"]
-    - [pytest, "**"]
-    - [git, status, "**"]
-    - [git, diff, "**"]
-    - [git, log, "**"]
-    - [git, show, "**"]
-    - [git, blame, "**"]
-    - [git, ls-files, "**"]
-    - [git, rev-parse, "**"]
-    - [ls, "**"]
-    - [cat, "**"]
-    - [head, "**"]
-    - [tail, "**"]
-    - [wc, "**"]
-    - [sort, "**"]
-    - [grep, "**"]
-    - [rg, "**"]
-    - [find, "**"]
-    - [diff, "**"]
-    - [ruff, "**"]
-    - [pyright, "**"]
-    - [mypy, "**"]
+    - {argv: ["**"], all: true}
   unlisted_commands: ask
   paths: {read: ["**"], write: ["**"], deny: []}
   apply: ask
@@ -42,5 +21,5 @@ agent:
       all: true
       from: [file, pattern]
       to: [file.write, file.patch, command.run, tests.run, repair.search, workspace.apply, git.branch]
-models: {allowed: []}
+models: {allowed: ["*"], all: true}
 """

@@ -227,6 +227,25 @@ class Session:
             return await self._loop(view, Step(view.state, turn.action))
         return await self._loop(view, self._planner.next(view.state, turn.action, outcome))
 
+    async def go_on(self, version: str, step_of: Callable[[View], Step], *, to: int = 0) -> Finish:
+        """Go on as a person wants: `step_of` makes the step from what the session is, ended or not.
+
+        to: the event that the session is brought back to, 0 when it goes on from its end.
+        """
+        view = await asyncio.to_thread(lambda: fold(self.id, self._ledger.events(session=self.id)))
+        if not view.kind:
+            raise SessionError(f"no session {self.id!r} in this ledger", fix="see `veilig sessions`")
+        step = step_of(view)
+        turn = view.last
+        in_doubt = turn.ref if turn and turn.started and turn.outcome is None else ""
+        body: dict[str, JSON] = {"policy": self._policy(), "veilig": version, "in_doubt": in_doubt}
+        await self._ledger.submit(lambda tx: tx.append("session.resumed", self.id, body))
+        if turn and in_doubt:
+            await self._gate.settle(turn.ref, turn.action)
+        if to:
+            await self._ledger.submit(lambda tx: tx.append("session.rewound", self.id, {"to": to}))
+        return await self._loop(view, step)
+
     async def _loop(self, view: View, step: Step) -> Finish:
         steps, tokens, cost_usd, repeats, refused = view.steps, view.tokens, view.cost_usd, view.repeats, ""
         noted = view.state

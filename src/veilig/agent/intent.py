@@ -1,0 +1,41 @@
+"""What can be done of a task with no model? Read from its words; the rest needs one, and that is said."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the embedded planner will do: `only` as in `veilig fix --only`, and the same in words."""
+
+    only: str
+    says: str
+
+
+_TESTS = Intent("tests", "makes failing tests pass; it searches, proves, and writes nothing of its own")
+_AUDIT = Intent("audit", "fixes weaknesses and vulnerable pins that it has a recipe for")
+_CONFIG = Intent("config", "mends syntax and configuration that keep the project from starting")
+_ALL = Intent("", "mends what is broken or unsafe, one problem at a time, and proves each")
+
+_VERB = (
+    r"\b(fix|repair|mend|solve|resolve|heal|make|get|find|explain|remove|patch|upgrade|update|bump|bisect)\b"
+)
+_FORMS = (
+    (r"\b(upgrade|update|bump|patch)\b.*\b(vulnerab|insecure|cve|depend|package|pin|requirement)", _AUDIT),
+    (r"\b(vulnerab|weakness|insecure|security|injection|traversal|cwe|cve|secrets?)", _AUDIT),
+    (r"\b(which|what)\b.*\b(change|commit)\b.*\b(broke|break)|\bbisect\b", _TESTS),
+    (r"\b(failing|broken|red)\b.*\btests?\b|\btests?\b.*\b(pass|green|fail|broken|red)", _TESTS),
+    (r"\b(syntax|config|configuration|toml|yaml|ini)\b.*\b(error|broken|wrong|invalid|start)?", _CONFIG),
+    (r"^\W*(fix|repair|mend)( (it|this|the (project|code|bugs?)|everything|all( of it)?))?\W*$", _ALL),
+)
+_NEW_WORK = re.compile(
+    r"\b(add|implement|write|create|build|refactor|rename|migrate|translate|document|design|support|introduce)\b"
+)
+
+
+def intent(task: str) -> Intent | None:
+    """What of it needs no model; None when a model is needed."""
+    text = " ".join(task.lower().split())
+    if _NEW_WORK.search(text) or (not re.search(_VERB, text) and "test" not in text and "which" not in text):
+        return None
+    return next((meant for form, meant in _FORMS if re.search(form, text)), None)

@@ -1,0 +1,74 @@
+"""How is the person at the terminal asked? In place: what would happen, and for how long a yes holds."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TextIO
+
+from veilig.cli.style import Style, printable
+from veilig.core.action import ApplyPatch, CommitBranch, RunCommand
+from veilig.core.action_json import to_json
+from veilig.core.provider import Request, Vote
+
+GRANT_S = 3600.0
+_WORDS = {"y": True, "yes": True, "n": False, "no": False, "a": True}
+
+
+class TerminalApprover:
+    """Asks at the terminal; a delivery that the command line asked for is answered by it.
+
+    delivers: --apply or --branch was given. remember: gives a standing grant for this session.
+    """
+
+    def __init__(
+        self,
+        *,
+        delivers: bool,
+        ask: bool,
+        remember: Callable[[Request], Awaitable[None]],
+        stream: TextIO = sys.stderr,
+    ) -> None:
+        self._delivers = delivers
+        self._ask = ask
+        self._remember = remember
+        self._stream = stream
+        self._style = Style(stream)
+
+    async def ask(self, request: Request) -> Vote | None:
+        """A vote of the person at this terminal, None when nobody can be asked here."""
+        from veilig.core.policy import builtin_policy
+        from veilig.home import local_person
+
+        person = local_person(builtin_policy())
+        if self._delivers and isinstance(request.action, ApplyPatch | CommitBranch):
+            return Vote(person, True, "command line", " ".join(sys.argv[1:]))
+        if not self._ask:
+            return None
+        word = await asyncio.to_thread(self._question, request)
+        if word is None:
+            return None
+        if word == "a":
+            await self._remember(request)
+        return Vote(person, _WORDS[word], "terminal")
+
+    def _question(self, request: Request) -> str | None:
+        action = request.action
+        what = " ".join(action.argv) if isinstance(action, RunCommand) else str(to_json(action))
+        always = (
+            ", [a]lways for this command shape in this session, 1 h" if isinstance(action, RunCommand) else ""
+        )
+        print(
+            f"\n{self._style('warn', 'asks')}    {action.kind}  {printable(what)[:1000]}", file=self._stream
+        )
+        for line in request.why:
+            print(f"        {printable(line)}", file=self._stream)
+        minutes = round(request.expires_s / 60)
+        while True:
+            print(f"        [y]es, [n]o{always}  (expires in {minutes} min) > ", end="", file=self._stream)
+            self._stream.flush()
+            line = sys.stdin.readline()
+            if not line:
+                return None
+            word = line.strip().lower()
+            if word in _WORDS and (word != "a" or always):
+                return word

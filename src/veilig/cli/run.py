@@ -1,0 +1,242 @@
+"""`veilig run "TASK" [PATH]`: a model works on a task, behind the wall; what it made is checked."""
+
+import argparse
+import asyncio
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from veilig.core.errors import (
+    EXIT_FINDINGS,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from veilig.app import Ended, Setting
+    from veilig.cli.asking import TerminalApprover
+    from veilig.cli.run_view import RunView
+    from veilig.core.provider import Request
+
+TASK_CHARS_MAX = 200_000
+WINDOW_MIN = 4000
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What `run` takes."""
+    parser.description = (
+        "Let a model work on a task in a copy of the project, behind the wall; test, check and audit what "
+        "it made. Your own files change only with --apply or --branch. Without a model it does what the "
+        "embedded planner can, and says first what needs one."
+    )
+    parser.add_argument("task", help="what to do; - reads it from standard input")
+    parser.add_argument("path", nargs="?", default=".", help="the project's folder (default: here)")
+    model_options(parser)
+    deliver_options(parser)
+    parser.add_argument("--test", metavar="CMD", help="the command that tests the project")
+    parser.add_argument(
+        "--check", metavar="CMD", help="the task is done when this command, too, exits with 0"
+    )
+    parser.add_argument("--no-verify", action="store_true", help="skip tests and audit of what was made")
+    parser.add_argument(
+        "--image", action="append", default=[], metavar="FILE", help="a picture of the project to begin with"
+    )
+    parser.add_argument(
+        "--window", type=int, default=0, metavar="TOKENS", help="the model's window, if not known"
+    )
+    parser.add_argument("--output-schema", metavar="FILE", help="JSON schema that the result must have")
+    parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help=argparse.SUPPRESS)
+    common_options(parser)
+
+
+def model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, and where it is."""
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("VEILIG_MODEL", ""),
+        metavar="VENDOR:NAME",
+        help="openai:NAME, anthropic:NAME, google:NAME (default: $VEILIG_MODEL; none: the embedded planner)",
+    )
+    parser.add_argument(
+        "--model-url",
+        default=os.environ.get("VEILIG_MODEL_URL", ""),
+        metavar="URL",
+        help="an OpenAI-compatible server: vLLM, llama.cpp, Ollama, a gateway (default: $VEILIG_MODEL_URL)",
+    )
+    parser.add_argument(
+        "--model-api", choices=("auto", "chat", "responses"), default="auto", help="what that server speaks"
+    )
+
+
+def deliver_options(parser: argparse.ArgumentParser) -> None:
+    """What becomes of the result."""
+    deliver = parser.add_mutually_exclusive_group()
+    deliver.add_argument("--apply", action="store_true", help="write the proven change to your tree")
+    deliver.add_argument("--branch", metavar="NAME", help="commit it on a new branch; your work tree stays")
+    deliver.add_argument("--diff", action="store_true", help="print the diff and nothing else")
+
+
+def common_options(parser: argparse.ArgumentParser) -> None:
+    """Interpreter, policy and form of the output."""
+    parser.add_argument("--python", metavar="EXE", help="the project's interpreter")
+    parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
+    parser.add_argument(
+        "--patience", type=float, default=0.0, metavar="SECONDS", help="wait so long for votes at a question"
+    )
+    parser.add_argument("--json", action="store_true", help="print every event and the result as JSON lines")
+    parser.add_argument("--hide-wall", action="append", default=[], metavar="NAME", help=argparse.SUPPRESS)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Exit 0 done and proven, 1 something is left, 4 refused or not reached, 130 interrupted."""
+    from veilig.agent.run_state import RunOptions
+    from veilig.app import run_task
+
+    source = Path(given.path).expanduser()
+    if not source.is_dir():
+        raise UsageError(
+            f"{given.path!r} is not a folder", why="run works on a project", fix="give the folder"
+        )
+    task = sys.stdin.read() if given.task == "-" else given.task
+    if not task.strip() or len(task) > TASK_CHARS_MAX:
+        raise UsageError("there is no task" if not task.strip() else "the task is too long to be sent")
+    if not given.model and not given.model_url:
+        return _embedded(given, task)
+    if given.window and given.window < WINDOW_MIN:
+        raise UsageError(f"--window {given.window} is too small", why=f"work needs {WINDOW_MIN} tokens")
+    wanted = RunOptions(
+        str(source.resolve()),
+        task,
+        named(given),
+        tuple(shlex.split(given.test or "")),
+        tuple(shlex.split(given.check or "")),
+        deliver_of(given),
+        given.window,
+        verify=not given.no_verify,
+        schema=_schema(given.output_schema),
+        images=tuple(given.image),
+    )
+    setting = setting_of(given)
+    return drive(given, setting, lambda watcher, approver: run_task(wanted, setting, watcher, approver))
+
+
+def named(given: argparse.Namespace) -> str:
+    """The model's name as policy and ledger know it."""
+    if not given.model:
+        raise UsageError(
+            "no model is named", why="a server may hold several", fix="give --model, as that server names it"
+        )
+    model: str = given.model
+    return model if ":" in model or given.model_url else f"openai:{model}"
+
+
+def deliver_of(given: argparse.Namespace) -> str:
+    """Where the result goes: nowhere, "apply" or "branch:NAME"."""
+    return "apply" if given.apply else f"branch:{given.branch}" if given.branch else ""
+
+
+def setting_of(given: argparse.Namespace) -> "Setting":
+    """What the command line says of machine, law and model."""
+    from veilig.app import Setting
+
+    return Setting(
+        given.policy,
+        given.python,
+        given.patience,
+        hide=frozenset(given.hide_wall),
+        model_url=given.model_url,
+        model_api=given.model_api,
+    )
+
+
+def _schema(file: str | None) -> str:
+    if not file:
+        return ""
+    from veilig.agent.schema import read_schema
+
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file!r}", why=str(error)) from error
+    read_schema(text)
+    return text
+
+
+def _embedded(given: argparse.Namespace, task: str) -> int:
+    """What the planner without a model can do of it, said before it starts."""
+    from veilig.agent.intent import intent
+    from veilig.cli import fix
+
+    meant = intent(task)
+    if meant is None:
+        raise UsageError(
+            "this task needs a model, and none is named",
+            why="without one, run makes failing tests pass, mends configuration, fixes weaknesses and "
+            "vulnerable pins, and finds the change that broke the tests",
+            fix="give --model (openai:NAME, anthropic:NAME, google:NAME or --model-url) or use `veilig fix`",
+        )
+    print(f"model   none: the embedded planner {meant.says}", file=sys.stderr)
+    given.only, given.explain, given.markdown = meant.only, True, None
+    return fix.run(given)
+
+
+type Start = Callable[[RunView, TerminalApprover], Coroutine[Any, Any, Ended]]
+
+
+def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
+    """Run a session with its acts on the terminal, then print its end."""
+    from veilig.cli.asking import TerminalApprover
+    from veilig.cli.run_view import RunView, render
+
+    quiet = given.diff
+    view = RunView(sys.stdout if not quiet else sys.stderr, quiet=quiet, events=given.json)
+    ask = sys.stdin.isatty() and sys.stderr.isatty() and not given.json
+    approver = TerminalApprover(
+        delivers=bool(deliver_of(given)), ask=ask, remember=lambda request: _remember(request, view, setting)
+    )
+    begun_s = time.monotonic()
+    try:
+        ended = asyncio.run(start(view, approver))
+    except KeyboardInterrupt:
+        next_step = f"veilig resume {view.session}" if view.session else "nothing was done"
+        print(f"\ninterrupted; next: {next_step}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    result = {
+        "session": ended.session,
+        "ok": ended.finish.ok,
+        "summary": ended.finish.summary,
+        "seconds": round(time.monotonic() - begun_s, 1),
+        "events": ended.events,
+        "wall": ended.wall.name if ended.wall else "",
+        **dict(ended.finish.data),
+    }
+    if given.json:
+        print(json.dumps({"event": "result", **result}, ensure_ascii=False))
+    elif quiet:
+        sys.stdout.write(str(result.get("diff", "")))
+    else:
+        print(render(result, view.style))
+    if ended.finish.ok:
+        return EXIT_OK
+    return EXIT_REFUSED if ended.finish.resumable else EXIT_FINDINGS
+
+
+async def _remember(request: "Request", view: "RunView", setting: "Setting") -> None:
+    """A standing grant for commands of this shape, in this session, for an hour."""
+    from veilig.app import grant
+    from veilig.cli.asking import GRANT_S
+    from veilig.core.action import RunCommand
+    from veilig.core.grant import Grant
+
+    action = request.action
+    if isinstance(action, RunCommand):
+        shape = action.argv if action.argv[0] in ("bash", "sh") else (action.argv[0], "**")
+        why = "said always at the terminal"
+        await grant(Grant("", "", view.session, action.kind, shape, "", True, 0, "", why), GRANT_S, setting)
