@@ -1,0 +1,168 @@
+"""Which client asks a route? One per route, with one connection pool, built at the first ask.
+
+The vendors' own clients walk a request against its declared types before sending it. CPU per ask, measured
+with pydantic-ai 2.68 and openai 3.54 on a fake server: Chat 7 ms at turn 20 and 190 ms at turn 400, Responses
+21 and 560 ms; without that walk 2 and 10, 4 and 15 ms. What the adapter hands over is in the form the API
+wants already, so `_send_plain` posts it as it stands.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from veilig.core.errors import ProviderError
+from veilig.providers.models.endpoint import Form, Route
+from veilig.providers.models.usage import read_usage_without_prices
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+    from pydantic_ai.models import Model
+
+CONNECT_TIMEOUT_S = 10.0  # a host that does not even shake hands by then is not there
+SILENCE_TIMEOUT_S = 120.0  # a model that reasons may be silent this long before its first word
+
+_INSTALL = "uv pip install 'veilig[llm]'   (or: pip install 'veilig[llm]')"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A model that can be asked, its settings, and what to close."""
+
+    model: "Model[Any]"
+    settings: dict[str, Any]
+    http: "httpx2.AsyncClient"
+
+
+def connect(route: Route) -> Client:
+    """The client of `route`; nothing is sent yet. Raises ProviderError when the extra is not installed."""
+    try:
+        import httpx2
+
+        read_usage_without_prices()
+        http = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            trust_env=False,  # the route names the proxy, or there is none
+            proxy=route.proxy or None,
+            follow_redirects=False,  # a key goes to the host that was named
+        )
+        build = {
+            Form.RESPONSES: _responses,
+            Form.CHAT: _chat,
+            Form.ANTHROPIC: _anthropic,
+            Form.GOOGLE: _google,
+        }[route.form]
+        return Client(build(route, http), _settings(route), http)
+    except ImportError as error:
+        raise ProviderError(
+            "no model can be asked: the libraries for it are not installed",
+            why=f"{error.name or error} is missing",
+            fix=f"install veilig[llm]: {_INSTALL}",
+        ) from error
+
+
+def _settings(route: Route) -> dict[str, Any]:
+    if not route.vendor:
+        return {}
+    if route.form in (Form.RESPONSES, Form.CHAT):
+        return {"openai_store": False}  # the ledger keeps the conversation; the vendor need not
+    return {"anthropic_cache": True} if route.form is Form.ANTHROPIC else {}
+
+
+def _responses(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":
+    from openai.types.responses import Response, ResponseStreamEvent
+    from pydantic_ai.models.openai import OpenAIResponsesModel
+
+    client = _openai(route, http)
+    _send_plain(client, client.responses, "/responses", Response, ResponseStreamEvent)
+    return OpenAIResponsesModel(route.name, provider=_openai_provider(route, client))
+
+
+def _chat(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from pydantic_ai.models.openai import OpenAIChatModel
+
+    client = _openai(route, http)
+    _send_plain(client, client.chat.completions, "/chat/completions", ChatCompletion, ChatCompletionChunk)
+    return OpenAIChatModel(route.name, provider=_openai_provider(route, client))
+
+
+def _openai(route: Route, http: "httpx2.AsyncClient") -> "AsyncOpenAI":
+    from openai import AsyncOpenAI
+
+    return AsyncOpenAI(api_key=route.key, base_url=route.base_url, http_client=http, max_retries=0)
+
+
+def _openai_provider(route: Route, client: "AsyncOpenAI") -> Any:
+    """Who keeps signed reasoning: OpenAI's own never goes to another server, nor the other way round."""
+    from pydantic_ai.profiles import merge_profile
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
+    from pydantic_ai.providers.openai import OpenAIProvider
+    from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+
+    # A stream without its last word was cut: it must not pass for an answer.
+    cut = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+    if route.vendor:
+
+        class Vendor(OpenAIProvider):
+            @staticmethod
+            def model_profile(model_name: str) -> Any:
+                return merge_profile(OpenAIProvider.model_profile(model_name), cut)
+
+        return Vendor(openai_client=client)
+    # Older local servers know `max_tokens` only; the newer ones know both names.
+    profile = merge_profile(cut, OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False))
+    return OpenAICompatibleProvider(f"openai@{route.host}", openai_client=client, profile=profile)
+
+
+def _anthropic(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    client = AsyncAnthropic(api_key=route.key, base_url=route.base_url, http_client=http, max_retries=0)
+    return AnthropicModel(route.name, provider=AnthropicProvider(anthropic_client=client))
+
+
+def _google(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":
+    from pydantic_ai.models.google import GoogleModel
+    from pydantic_ai.providers.google import GoogleProvider
+
+    provider = GoogleProvider(api_key=route.key, base_url=route.base_url, http_client=http)
+    return GoogleModel(route.name, provider=provider)
+
+
+def _send_plain(client: "AsyncOpenAI", resource: object, path: str, whole: type, chunk: object) -> None:
+    """Let `resource.create` post what it is given, without walking it first (see the top of this file)."""
+    # The public way to an endpoint the client has no method for: client.post.
+    vars(resource)["create"] = partial(_create, client, path, whole, chunk)
+
+
+async def _create(
+    client: "AsyncOpenAI",
+    path: str,
+    whole: type,
+    chunk: Any,
+    *,
+    stream: bool = False,
+    extra_headers: Any = None,
+    extra_body: Any = None,
+    timeout: Any = None,  # noqa: ASYNC109  (the vendor's own parameter)
+    **fields: Any,
+) -> Any:
+    from openai import AsyncStream, NotGiven, Omit
+
+    body = {name: value for name, value in fields.items() if not isinstance(value, Omit | NotGiven)}
+    options: dict[str, Any] = {"headers": extra_headers or {}}
+    if extra_body:
+        options["extra_json"] = extra_body
+    if timeout is not None and not isinstance(timeout, NotGiven):
+        options["timeout"] = timeout
+    return await client.post(
+        path,
+        body=body | {"stream": stream},
+        cast_to=whole,
+        options=cast(Any, options),
+        stream=stream,
+        stream_cls=AsyncStream[chunk],
+    )

@@ -1,0 +1,129 @@
+"""What does a vendor's error mean: ask again, ask otherwise, or tell the person?"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+from veilig.core.errors import ProviderError
+from veilig.providers.models.endpoint import Form, Route
+
+MESSAGE_CHARS = 300  # of a vendor's own words: enough to search for
+
+
+class Next(StrEnum):
+    """What can be done about it."""
+
+    AGAIN = "again"  # the same request may succeed later
+    SHORTER = "shorter"  # the conversation does not fit the model's window
+    REFUSED = "refused"  # the vendor's filter would not have it
+    PERSON = "person"  # somebody must change something
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One error of one attempt."""
+
+    next: Next
+    what: str
+    why: str = ""
+    fix: str = ""
+    retry_after_s: float | None = None
+
+    def error(self) -> ProviderError:
+        """As the caller hears of it."""
+        return ProviderError(self.what, why=self.why, fix=self.fix, retry_after_s=self.retry_after_s)
+
+
+class CutStream(Exception):
+    """The answer ended without its last word."""
+
+
+_KEYS = {
+    Form.RESPONSES: "OPENAI_API_KEY",
+    Form.CHAT: "OPENAI_API_KEY",
+    Form.ANTHROPIC: "ANTHROPIC_API_KEY",
+    Form.GOOGLE: "GOOGLE_API_KEY",
+}
+_FILTERED = frozenset(
+    {"content_filter", "content_policy_violation", "invalid_prompt", "cyber_policy_violation"}
+)
+_TOO_LONG = ("context length", "context window", "context size", "prompt is too long", "input is too long")
+
+
+def explain(error: Exception, route: Route) -> Trouble:
+    """What `error` of the model library means. Re-raises what is our own bug."""
+    from pydantic_ai import exceptions as found
+
+    host, said = route.host, _said(error, route)
+    match error:
+        case found.ModelContextWindowExceededError():
+            return Trouble(Next.SHORTER, f"the conversation does not fit {route.name}", said)
+        case found.ModelRateLimitError():
+            wait = error.retry_after
+            fix = "wait, or ask for a higher limit"
+            return Trouble(Next.AGAIN, f"{host} limits how often it is asked", said, fix, wait or 1.0)
+        case found.ModelQuotaExceededError():
+            return Trouble(Next.PERSON, f"the account at {host} has nothing left to spend", said, "top it up")
+        case found.ModelUnavailableError() | found.ModelServerError():
+            wait = error.retry_after
+            return Trouble(Next.AGAIN, f"{host} has trouble", said, "try again later", wait or 1.0)
+        case found.ModelTimeoutError() | TimeoutError():
+            return Trouble(Next.AGAIN, f"{host} did not answer in time", said, "try again later", 1.0)
+        case found.ModelConnectionError():
+            return _unreached(error.phase, host, said)
+        case CutStream() | found.UnexpectedModelBehavior():
+            return Trouble(
+                Next.AGAIN, f"the answer of {host} was cut or is no model's answer", said, "try again", 1.0
+            )
+        case found.ModelAPIError() if "without a `finish_reason`" in str(error):
+            return Trouble(
+                Next.AGAIN, f"the answer of {host} was cut", "the stream ended early", "try again", 1.0
+            )
+        case found.ModelAPIError():
+            return _rejected(error, route, said)
+        case _:
+            raise error
+
+
+def _unreached(phase: str | None, host: str, said: str) -> Trouble:
+    if phase in ("connect", "pool"):
+        fix = "is the server up, and the address right?"
+        return Trouble(Next.AGAIN, f"{host} cannot be reached", said, fix, 1.0)
+    return Trouble(Next.AGAIN, f"the connection to {host} broke", said, "try again", 1.0)
+
+
+def _rejected(error: Any, route: Route, said: str) -> Trouble:
+    from pydantic_ai import exceptions as found
+
+    host, key = route.host, _KEYS[route.form]
+    code, status = str(error.provider_error_code or ""), getattr(error, "status_code", 0)
+    if code in _FILTERED:
+        return Trouble(Next.REFUSED, f"{host} will not answer this", said)
+    if any(words in said.lower() for words in _TOO_LONG):
+        return Trouble(Next.SHORTER, f"the conversation does not fit {route.name}", said)
+    if isinstance(error, found.ModelAuthenticationError):
+        what = f"{host} does not accept the key" if status == 401 else f"{host} does not allow this"
+        return Trouble(Next.PERSON, what, said, f"check {key} and what its account may use")
+    if isinstance(error, found.ModelNotFoundError):
+        fix = "check the model's name (and the base URL, when one is configured)"
+        return Trouble(Next.PERSON, f"{host} knows no model {route.name!r}", said, fix)
+    return Trouble(
+        Next.PERSON, f"{host} refused the request", said, "this is in the request, not in the network"
+    )
+
+
+def _said(error: Exception, route: Route) -> str:
+    """The vendor's own words, short, and without our key."""
+    body = getattr(error, "body", None)
+    text = ""
+    if isinstance(body, dict):
+        inner = cast(dict[str, Any], body).get("error", cast(dict[str, Any], body))
+        if isinstance(inner, dict):
+            text = str(cast(dict[str, Any], inner).get("message", ""))
+        elif isinstance(inner, str):
+            text = inner
+    status = getattr(error, "status_code", 0)
+    text = " ".join((text or str(error) or type(error).__name__).split())[:MESSAGE_CHARS]
+    if len(route.key) >= 8:
+        text = text.replace(route.key, "(the key)")
+    return f"HTTP {status}: {text}" if status else text

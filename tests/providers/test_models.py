@@ -1,0 +1,338 @@
+"""Does the models provider ask, stream, remember, repeat and explain, over real HTTP on loopback?"""
+
+import asyncio
+import json
+
+import pytest
+
+from model_asking import FORMS, HELLO, SYSTEM, Asking, result, said
+from replay_server import Answer, Call, call, cut, fail, overflow, refuse, replay
+from veilig.core.action import AskModel
+from veilig.core.errors import ProviderError
+from veilig.core.message import Message, Role, ToolCall, messages_json
+from veilig.core.provider import Found, Permit, Status
+
+OPENAI = ["chat", "responses"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_answer_comes_with_its_text_tokens_host_and_thread(form: str) -> None:
+    with replay(["Hello there, friend."]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(SYSTEM, HELLO)
+    assert outcome.ok
+    assert outcome.detail == "Hello there, friend."
+    assert said(outcome).text == "Hello there, friend."
+    assert asking.heard == b"Hello there, friend."
+    facts = dict(outcome.data)
+    assert len(str(facts.pop("thread"))) == 64
+    facts.pop("message")
+    assert facts == {
+        "stop": "done",
+        "host": server.root.removeprefix("http://"),
+        "model": FORMS[form][0].partition(":")[2] or "local-model",
+        "attempts": 1,
+        "tokens_in": 100,
+        "tokens_cached": 40,
+        "tokens_out": 10,
+        "tokens": 110,
+        "cost_usd": 0.0,
+        "price_known": False,
+    }
+    request = server.requests[0]
+    assert request.form == form
+    assert request.tools == ["shell"]
+    assert "You are careful." in request.text
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_several_calls_keep_their_ids_and_get_their_results(form: str) -> None:
+    both = Answer(text="Two.", calls=(Call("shell", {"command": "a"}), Call("shell", {"command": "b"})))
+    with replay([both, "Done."]) as server:
+        async with Asking(server, form) as asking:
+            first = await asking.ask(SYSTEM, HELLO)
+            thread = str(first.data["thread"])
+            last = await asking.ask(result(first, "out a"), result(first, "out b", 1), base=thread)
+    assert first.data["stop"] == "calls"
+    assert [(c.name, json.loads(c.arguments)) for c in said(first).calls] == [
+        ("shell", {"command": "a"}),
+        ("shell", {"command": "b"}),
+    ]
+    ids = [c.id for c in said(first).calls]
+    assert server.requests[1].results == list(zip(ids, ["out a", "out b"], strict=True))
+    assert server.requests[1].tools == ["shell"]
+    assert last.detail == "Done."
+
+
+@pytest.mark.parametrize("form", ["responses", "anthropic", "google"])
+async def test_signed_reasoning_comes_back_unchanged_also_after_a_restart(form: str) -> None:
+    thinking = Answer(reasoning="hmm", text="So.", calls=(Call("shell", {"command": "a"}),))
+    with replay([thinking, "Done.", "Done."]) as server:
+        async with Asking(server, form) as asking:
+            first = await asking.ask(SYSTEM, HELLO)
+            back = result(first)
+            await asking.ask(back, base=str(first.data["thread"]))
+            again = Asking(server, form)
+            resumed = await again.ask(SYSTEM, HELLO, said(first), back)
+            await again.provider.close()
+    signed = "c2lnOg==" if form == "google" else "sig:hmm"
+    assert signed in server.requests[1].text
+    assert server.requests[2].body == server.requests[1].body
+    assert resumed.detail == "Done."
+
+
+async def test_a_damaged_signature_is_left_out_and_the_answer_kept() -> None:
+    thinking = Answer(reasoning="hmm", text="So.", calls=(Call("shell", {"command": "a"}),))
+    with replay([thinking, "Done."]) as server:
+        async with Asking(server, "anthropic") as asking:
+            first = await asking.ask(HELLO)
+            hurt = Message.from_json(
+                {**said(first).to_json(), "opaque": said(first).opaque.replace("sig:hmm", "sig:hum")}
+            )
+            await asking.ask(HELLO, hurt, result(first))
+    assert "sig:" not in server.requests[1].text
+    assert "So." in server.requests[1].text
+
+
+@pytest.mark.parametrize("form", OPENAI)
+@pytest.mark.parametrize("arguments", ["{not json", "", "[1]", '{"command": "a"'])
+async def test_arguments_that_are_no_json_reach_the_planner_and_do_not_poison_the_thread(
+    form: str, arguments: str
+) -> None:
+    with replay([Answer(calls=(Call("shell", arguments),)), "Sorry."]) as server:
+        async with Asking(server, form) as asking:
+            first = await asking.ask(HELLO)
+            assert said(first).calls == (ToolCall("call_1", "shell", arguments),)
+            last = await asking.ask(result(first, "that is no JSON"), base=str(first.data["thread"]))
+    assert last.ok
+    sent = server.requests[1].text
+    assert "that is no JSON" in sent
+    for item in server.requests[1].messages:
+        given = [item["arguments"]] if "arguments" in item else []
+        given += [c["function"]["arguments"] for c in item.get("tool_calls", [])]
+        for text in given:
+            assert isinstance(json.loads(text), dict)
+
+
+async def test_the_thread_is_bound_to_what_was_said() -> None:
+    with replay(lambda _: "Same.") as server:
+        one, two = Asking(server), Asking(server)
+        first = await one.ask(SYSTEM, HELLO)
+        same = await two.ask(SYSTEM, HELLO)
+        other = await two.ask(SYSTEM, Message(Role.USER, "Do something else."))
+        tools = await two.ask(SYSTEM, HELLO, tools=())
+        await one.provider.close()
+        await two.provider.close()
+    threads = [outcome.data["thread"] for outcome in (first, same, other, tools)]
+    assert threads[0] == threads[1]
+    assert len(set(threads)) == 3
+
+
+async def test_an_unknown_thread_is_said_and_nothing_is_sent() -> None:
+    with replay([]) as server:
+        async with Asking(server) as asking:
+            outcome = await asking.ask(HELLO, base="f" * 64)
+    assert (outcome.ok, outcome.status, outcome.data["unknown_thread"]) == (False, Status.FAILED, True)
+    assert server.requests == []
+
+
+async def test_two_futures_of_one_thread_do_not_see_each_other() -> None:
+    with replay(lambda request: f"answer {len(request.messages)}") as server:
+        async with Asking(server) as asking:
+            first = await asking.ask(SYSTEM, HELLO)
+            base = str(first.data["thread"])
+            left, right = await asyncio.gather(
+                asking.ask(Message(Role.USER, "left"), base=base),
+                asking.ask(Message(Role.USER, "right"), base=base),
+            )
+            after = await asking.ask(Message(Role.USER, "more"), base=str(left.data["thread"]))
+    assert left.data["thread"] != right.data["thread"]
+    assert "right" not in server.requests[3].text
+    assert "left" in server.requests[3].text
+    assert after.ok
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_answer_that_hits_its_bound_says_so(form: str) -> None:
+    with replay([Answer(text="half of", stop="length")]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(HELLO)
+    assert (outcome.ok, outcome.data["stop"], outcome.detail) == (True, "length", "half of")
+    assert str(500) in server.requests[0].text
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_refusal_is_an_answer(form: str) -> None:
+    with replay([refuse("I will not.")]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(HELLO)
+    assert (outcome.ok, outcome.data["stop"]) == (True, "refusal")
+    if form in OPENAI:
+        assert outcome.detail == "I will not."
+
+
+@pytest.mark.parametrize("form", OPENAI)
+async def test_a_conversation_that_does_not_fit_is_said_and_can_be_sent_shorter(form: str) -> None:
+    with replay(["Hi.", overflow(), "Fine."]) as server:
+        async with Asking(server, form) as asking:
+            first = await asking.ask(SYSTEM, HELLO)
+            base = str(first.data["thread"])
+            outcome = await asking.ask(Message(Role.USER, "long" * 100), base=base)
+            last = await asking.ask(Message(Role.USER, "short"), base=base)
+    assert (outcome.ok, outcome.status, outcome.data["overflow"]) == (False, Status.FAILED, True)
+    assert last.detail == "Fine."
+    assert "longlong" not in server.requests[2].text
+    assert asking.waits == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_passing_error_is_asked_again_and_said(form: str, status: int) -> None:
+    code = "RESOURCE_EXHAUSTED" if form == "google" and status == 429 else ""
+    with replay([fail(status, "busy", code=code, retry_after=7), "Fine."]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(HELLO)
+    assert (outcome.detail, outcome.data["attempts"]) == ("Fine.", 2)
+    assert asking.waits == [7.0]
+    assert b"asking again in 7 s, 1 of 3" in asking.heard
+    assert server.requests[0].body == server.requests[1].body
+
+
+async def test_the_fourth_failure_is_the_last() -> None:
+    with replay(lambda _: fail(500, "down")) as server:
+        async with Asking(server) as asking:
+            with pytest.raises(ProviderError) as caught:
+                await asking.ask(HELLO)
+    assert len(server.requests) == 4
+    assert "4 times in a row" in caught.value.what
+    assert caught.value.retry_after_s is not None
+    assert [round(w, 1) >= least for w, least in zip(asking.waits, (1, 2, 4), strict=True)] == [True] * 3
+    assert all(w <= least * 1.5 for w, least in zip(asking.waits, (1, 2, 4), strict=True))
+
+
+async def test_a_vendor_that_wants_to_be_left_alone_for_long_is_not_waited_for() -> None:
+    with replay([fail(429, "slow down", retry_after=61)]) as server:
+        async with Asking(server) as asking:
+            with pytest.raises(ProviderError) as caught:
+                await asking.ask(HELLO)
+    assert caught.value.retry_after_s == 61
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("form", ["chat", "responses", "anthropic", "google"])
+@pytest.mark.parametrize("events", [0, 1, 3])
+async def test_a_cut_stream_is_no_answer(form: str, events: int) -> None:
+    with replay([cut("A long answer that breaks off", events=events), "Whole."]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(HELLO)
+    assert (outcome.detail, outcome.data["attempts"]) == ("Whole.", 2)
+    assert b"asking again" in asking.heard
+
+
+@pytest.mark.parametrize("form", ["chat", "responses"])
+async def test_a_page_that_is_no_answer_is_said(form: str) -> None:
+    with replay(lambda _: Answer(raw=b"<html>welcome</html>")) as server:
+        async with Asking(server, form) as asking:
+            with pytest.raises(ProviderError, match=r"cut"):
+                await asking.ask(HELLO)
+
+
+@pytest.mark.parametrize(
+    ("answer", "what", "fix"),
+    [
+        (fail(401, "bad key", code="invalid_api_key"), "does not accept the key", "OPENAI_API_KEY"),
+        (fail(403, "not for you"), "does not allow this", "OPENAI_API_KEY"),
+        (fail(404, "no such model", code="model_not_found"), "knows no model '", "name"),
+        (fail(429, "no money", code="insufficient_quota"), "nothing left to spend", "top it up"),
+        (fail(400, "bad tool"), "refused the request", "in the request"),
+    ],
+    ids=["401", "403", "404", "quota", "400"],
+)
+@pytest.mark.parametrize("form", OPENAI)
+async def test_what_a_person_must_mend_is_not_asked_again(
+    form: str, answer: Answer, what: str, fix: str
+) -> None:
+    with replay([answer]) as server:
+        async with Asking(server, form) as asking:
+            with pytest.raises(ProviderError) as caught:
+                await asking.ask(HELLO)
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+    assert caught.value.retry_after_s is None
+    assert len(server.requests) == 1
+
+
+async def test_a_filter_of_the_vendor_is_a_refusal() -> None:
+    with replay([fail(400, "flagged", code="content_policy_violation")]) as server:
+        async with Asking(server) as asking:
+            outcome = await asking.ask(HELLO)
+    assert (outcome.ok, outcome.data["stop"]) == (True, "refusal")
+    assert "flagged" in outcome.detail
+
+
+async def test_a_server_that_is_not_there_is_said() -> None:
+    with replay([]) as server:
+        pass
+    async with Asking(server) as asking:
+        with pytest.raises(ProviderError, match="cannot be reached"):
+            await asking.ask(HELLO)
+
+
+async def test_the_key_is_sent_and_never_said() -> None:
+    key = "sk-" + "x" * 30
+    with replay(["Hi.", fail(401, f"Incorrect API key provided: {key}")]) as server:
+        async with Asking(server, environment={"OPENAI_API_KEY": key}) as asking:
+            outcome = await asking.ask(HELLO)
+            with pytest.raises(ProviderError) as caught:
+                await asking.ask(HELLO)
+    assert server.requests[0].headers["authorization"] == f"Bearer {key}"
+    assert key not in str(outcome) + str(caught.value) + str(asking.heard) + repr(asking.provider._endpoint)
+
+
+async def test_a_secret_in_an_answer_is_a_handle_in_the_message_and_in_what_goes_back() -> None:
+    answer = Answer(text="It is s3cret-value.", calls=(Call("shell", {"command": "echo s3cret-value"}),))
+    with replay([answer, "Ok."]) as server:
+        async with Asking(server, seal={"s3cret-value": "<handle>"}) as asking:
+            first = await asking.ask(HELLO)
+            await asking.ask(result(first), base=str(first.data["thread"]))
+    assert "s3cret-value" not in str(first)
+    assert "s3cret-value" not in server.requests[1].text
+    assert said(first).text == "It is <handle>."
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_user_and_a_tool_show_images(form: str) -> None:
+    png = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+    with replay([call("shell", command="shot"), "I see."]) as server:
+        async with Asking(server, form, images={"a.png": png}) as asking:
+            first = await asking.ask(Message(Role.USER, "Look.", images=("a.png",)))
+            made = said(first).calls[0]
+            shot = Message(Role.TOOL, "the screen", call=made.id, name="shell", images=("a.png",))
+            last = await asking.ask(shot, base=str(first.data["thread"]))
+    assert last.detail == "I see."
+    assert "iVBORw0KGgo" in server.requests[0].text.replace("\\/", "/")
+    assert server.requests[1].text.count("iVBORw0KGgo") == 2
+
+
+async def test_what_is_no_image_is_not_sent() -> None:
+    with replay([]) as server:
+        async with Asking(server, images={"a.txt": b"text"}) as asking:
+            with pytest.raises(ProviderError, match="is no image"):
+                await asking.ask(Message(Role.USER, "Look.", images=("a.txt",)))
+    assert server.requests == []
+
+
+async def test_a_lost_answer_may_be_asked_again() -> None:
+    with replay([]) as server:
+        async with Asking(server) as asking:
+            assert await asking.provider.inspect(AskModel("openai:x", "[]", 1)) is Found.NOT_DONE
+
+
+async def test_an_action_of_another_digest_is_not_sent() -> None:
+    with replay([]) as server:
+        async with Asking(server) as asking:
+            action = AskModel("m", json.dumps(messages_json([HELLO])), 5)
+            permit = Permit("r", "0" * 64, 1e12, "p", "s", str, str, lambda _a, _b: None)
+            with pytest.raises(ProviderError, match="not the one that was decided"):
+                await asking.provider.perform(action, permit)
+    assert server.requests == []
