@@ -193,7 +193,9 @@ def _stored_plain(sketch: Sketch) -> Marks:
 
 def _public_cache(sketch: Sketch) -> Marks:
     """Every answer may be kept by caches in between, those for a signed-in user too."""
-    if not re.search(r"session|login|current_user|g\.\w+", sketch.program_text):
+    if not re.search(r"(?i)cache_control\.public|cache-control", sketch.text):
+        return
+    if not sketch.program.has(r"session|login|current_user"):
         return
     for function in sketch.functions:
         after = any(

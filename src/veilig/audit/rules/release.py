@@ -261,7 +261,8 @@ FOLDER = Rule(
     advice="try/finally, or tempfile.TemporaryDirectory()",
     silent="removal in finally, context managers",
     shape=_folder_kept,
-    bad="import shutil, tempfile\ndef f(job):\n    d = tempfile.mkdtemp()\n    job(d)\n    shutil.rmtree(d)\n",
+    bad="import shutil, tempfile\ndef f(job):\n    d = tempfile.mkdtemp()\n    job(d)\n"
+    "    shutil.rmtree(d)\n",
     good="import shutil, tempfile\ndef f(job):\n    d = tempfile.mkdtemp()\n    try:\n        job(d)\n"
     "    finally:\n        shutil.rmtree(d)\n",
 )
