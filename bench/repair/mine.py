@@ -51,7 +51,7 @@ def git(checkout: Path, *arguments: str) -> bytes:
     return subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, check=True).stdout
 
 
-def small_fixes(checkout: Path) -> list[tuple[str, str, str, list[str]]]:
+def small_fixes(checkout: Path, *, need_tests: bool = True) -> list[tuple[str, str, str, list[str]]]:
     """(commit, subject, source path, test paths), the newest first."""
     text = git(checkout, "log", "--no-merges", "--numstat", "--format=%x01%H%x02%s").decode(
         "utf-8", "replace"
@@ -67,7 +67,9 @@ def small_fixes(checkout: Path) -> list[tuple[str, str, str, list[str]]]:
             for row in changed
             if row[2].endswith(".py") and is_test_path(row[2]) and "=>" not in row[2]
         ]
-        if not SUBJECT.search(subject) or len(sources) != 1 or not tests or "=>" in sources[0][2]:
+        if not SUBJECT.search(subject) or len(sources) != 1 or "=>" in sources[0][2]:
+            continue
+        if need_tests and not tests:
             continue
         added, removed, path = sources[0]
         if int(added) <= LINES_MAX and int(removed) <= LINES_MAX:

@@ -78,7 +78,7 @@ def told(x):
 @partial
 def twice(xs):
     a, b = xs[0], xs[-1]
-    a = a or b
+    xs[0] = a or b
     return a
 '''
 
@@ -261,3 +261,24 @@ class Log:
 def test_what_stands_beside_the_same_code_elsewhere_is_offered(line: int, family: str, wanted: str) -> None:
     found = [one for one in generate({"m.py": SIBLINGS}, everywhere(SIBLINGS)) if one.family == family]
     assert any(wanted in apply(SIBLINGS, one.edits) for one in found), line
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words", "wanted"),
+    [
+        ("def f(a, b):\n    if a:\n        return 1\n    else:\n        b()\n", 2, (), "    elif not b:\n"),
+        ("def f(a, b):\n    if a:\n        c()\n    elif b:\n        d()\n", 2, (), "    else:\n"),
+        ("def f(a=missing, b=False):\n    return b\n", 2, (), "b=missing"),
+        ("def f(a):\n    yield [a]\n", 2, (), "yield list(a)"),
+        ("def f(a):\n    return list(a)\n", 2, (), "return [a]"),
+        ("def f(a):\n    return isinstance(a, (str, bytes))\n", 2, (), "isinstance(a, str)"),
+        ("def f(a):\n    return a[:2] == b'ab'\n", 2, (), "== 'ab'"),
+        ("def f(d):\n    return d['stack_levle']\n", 2, ("stack_level",), "d['stack_level']"),
+        ("def f(d, x):\n    d[0] = x\n    return d\n", 2, (), "d.append(x)"),
+    ],
+)  # fmt: skip
+def test_the_same_thing_in_another_form_is_offered(
+    text: str, line: int, words: tuple[str, ...], wanted: str
+) -> None:
+    found = generate({"m.py": text}, [Line("m.py", line, 1.0, "")], Hints(words=words))
+    assert any(wanted in apply(text, one.edits) for one in found)

@@ -6,6 +6,7 @@ from veilig.repair.families import (
     calls,
     conditions,
     containers,
+    forms,
     literals,
     names,
     operators,
@@ -25,6 +26,7 @@ FAMILIES: tuple[Family, ...] = (
     *statements.FAMILIES,
     *blocks.FAMILIES,
     *siblings.FAMILIES,
+    *forms.FAMILIES,
 )
 
 __all__ = ["FAMILIES", "Draft", "Family", "Hints", "Site"]

@@ -28,7 +28,7 @@ GUARD_COST_MAX = 1.1  # beyond it a guard is a guess about two things at once, a
 NEVER = frozenset({"Exception", "BaseException"})  # a catch-all hides the defect: denied everywhere
 
 
-def _atoms(site: Site, most: int = 10) -> Iterator[tuple[str, float]]:
+def atoms(site: Site, most: int = 10) -> Iterator[tuple[str, float]]:
     """Conditions that can be asked here, nearest first."""
     for place, name in enumerate(site.scope.variables[:most]):
         far = 0.06 * place
@@ -66,7 +66,7 @@ def _extend(site: Site) -> Iterator[Draft]:
     if not isinstance(test, ast.expr):
         return
     text = site.text(test)
-    conditions = [*_atoms(site), *((f"({one})", 0.4) for one in site.scope.conditions if one != text)]
+    conditions = [*atoms(site), *((f"({one})", 0.4) for one in site.scope.conditions if one != text)]
     left_and = text if level_of(test) >= AND else f"({text})"
     for atom, cost in conditions:
         yield site.put(test, f"{left_and} and {atom}", AND, cost)
@@ -87,7 +87,7 @@ def _replace(site: Site) -> Iterator[Draft]:
         yield site.put(test, f"{site.text(test.operand)} is None", COMPARISON, -0.8)
     for place, text in enumerate(("True", "False")):
         yield site.put(test, text, cost=0.6 + 0.2 * place)
-    for atom, cost in _atoms(site, 8):
+    for atom, cost in atoms(site, 8):
         yield site.put(test, atom, OR, cost)
     for text in site.scope.conditions:
         yield site.put(test, text, 0, 0.3)
@@ -109,7 +109,7 @@ def _guard(site: Site) -> Iterator[Draft]:
     if loop is not None:
         results = [("continue", 0.0), ("break", 0.2), *((text, cost + 0.4) for text, cost in results)]
     step = "\t" if indent.startswith("\t") else "    "
-    for condition, near in _atoms(site):
+    for condition, near in atoms(site):
         for text, cost in results:
             if near + cost > GUARD_COST_MAX:
                 continue
@@ -128,7 +128,7 @@ def _wrap_in_if(site: Site) -> Iterator[Draft]:
     if text.count("\n") > 1 or site.source.function(node) is None:
         return
     step = "\t" if indent.startswith("\t") else "    "
-    for condition, near in _atoms(site, 8):
+    for condition, near in atoms(site, 8):
         yield Draft(((start, end, f"{indent}if {condition}:\n{step}{text}"),), near)
 
 
