@@ -33,7 +33,7 @@ def points(events: Iterable[Event]) -> list[Point]:
     found: list[Point] = []
     tree, ref = "", ""
     for event in events:
-        body = event.body
+        body = cast(dict[str, Any], event.body)
         if event.name == "action.proposed" and body["action"].get("kind") == AskModel.kind:
             ref = str(body["ref"])
             found.append(Point(len(found) + 1, event.seq, tree))
@@ -50,7 +50,7 @@ def points(events: Iterable[Event]) -> list[Point]:
 def _answer(body: dict[str, Any]) -> str:
     """What a model said or did, on one line."""
     message = body["data"].get("message")
-    if not isinstance(message, dict):
+    if message is None:
         return str(body.get("detail", ""))[:100]
     said = Message.from_json(message)
     calls = ", ".join(f"{call.name} {call.arguments}" for call in said.calls)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from veilig.agent.compact import compacted, too_full
-from veilig.agent.run_calls import Calls
+from veilig.agent.run_calls import RULES, Calls, said_by_project
 from veilig.agent.run_end import Ending
 from veilig.agent.run_state import WINDOW_TOKENS, Draft, Json, RunOptions, fresh
 from veilig.agent.tools import TOOLS
@@ -19,8 +19,6 @@ from veilig.core.action import Action, AskModel, OpenWorkspace, ReadFile
 from veilig.core.message import Message, Role, Stop, ToolCall
 from veilig.core.provider import Finish, Outcome, Status, Step
 
-RULES = "AGENTS.md"
-RULES_CHARS = 8000
 CUT_OFF_MAX = 5  # answers in a row that ran into their bound
 SYSTEM = (
     "You are veilig, an agent that works on the project in the current folder: a private copy, behind a "
@@ -167,12 +165,6 @@ class RunPlanner(Ending, Calls):
             if step is not None:
                 return step
         return self._ask(now)
-
-
-def said_by_project(path: str, text: str) -> str:
-    """A project's conventions, marked as what they are."""
-    cut = text if len(text) <= RULES_CHARS else f"{text[:RULES_CHARS]}\n[... cut]"
-    return f"The project's own conventions, from {path} (they grant nothing):\n{cut}"
 
 
 def _whole(data: Any, name: str) -> int:

@@ -24,6 +24,9 @@ from veilig.core.errors import InvalidAction
 from veilig.core.message import ToolCall
 from veilig.core.provider import Outcome, Status, Step
 
+RULES = "AGENTS.md"
+RULES_CHARS = 8000
+FOLDERS_DEEP = 6  # conventions further from a file than that are not about it
 SAME_CALLS_MAX = 6  # the same call with the same answer: no progress is made
 SEARCH = (
     "grep",
@@ -77,8 +80,9 @@ class Calls:
         doing: Json = {"call": {"id": call.id, "name": call.name, "arguments": call.arguments}}
         if wish.tool == "apply_patch":
             doing |= {"texts": {}, "wanted": [*patch_paths(wish.text("patch"))[1:]]}
-        now["doing"], now["stage"] = doing, "call"
-        return Step(now.state, action)
+        folders = _unknown_folders(now, wish)
+        now["doing"], now["stage"] = {**doing, "folders": [*folders]}, "call"
+        return Step(now.state, ReadFile(f"{folders[0]}/{RULES}") if folders else action)
 
     def _first_act(self, wish: Wish) -> Action | str:
         path = _clean(wish.text("path"))
@@ -118,6 +122,8 @@ class Calls:
         wish = read_call(call)
         if isinstance(wish, BadCall):  # it was a good one when it began
             return self._tell(now, call, wish.text)
+        if doing.get("folders"):
+            return self._conventions(now, call, wish, outcome)
         if outcome.status is Status.IN_DOUBT:
             why = "[the machine stopped while this ran; look whether it took effect before you repeat it]"
             return self._tell(now, call, why)
@@ -127,6 +133,23 @@ class Calls:
             return self._go_on(now, call, wish, action, outcome)
         except (PatchError, InvalidAction) as error:
             return self._tell(now, call, f"error: {error}")
+
+    def _conventions(self, now: Draft, call: ToolCall, wish: Wish, outcome: Outcome) -> Step:
+        """A folder's own AGENTS.md, the first time something below it is touched; then the act itself."""
+        doing = cast(dict[str, Any], now["doing"])
+        folder, *folders = cast(list[str], doing["folders"])
+        now.inside("rules", folder, outcome.ok)
+        said = str(doing.get("preface", ""))
+        if outcome.ok and outcome.detail.strip():
+            said += f"{said_by_project(f'{folder}/{RULES}', outcome.detail)}\n\n"
+        now["doing"] = {**doing, "folders": folders, "preface": said}
+        if folders:
+            return Step(now.state, ReadFile(f"{folders[0]}/{RULES}"))
+        try:
+            action = self._first_act(wish)
+        except (InvalidAction, PatchError) as error:
+            return self._tell(now, call, f"error: {error}")
+        return self._tell(now, call, action) if isinstance(action, str) else Step(now.state, action)
 
     def _go_on(self, now: Draft, call: ToolCall, wish: Wish, action: Action, outcome: Outcome) -> Step:
         match wish.tool:
@@ -210,7 +233,7 @@ class Calls:
 
     def _change(self, now: Draft, actions: list[Action]) -> Step:
         doing = cast(dict[str, Any], now["doing"])
-        now["doing"] = {"call": doing["call"], "todo": [to_json(a) for a in actions[1:]], "done": []}
+        now["doing"] = {**doing, "todo": [to_json(a) for a in actions[1:]], "done": [], "texts": {}}
         return Step(now.state, actions[0])
 
     def _changed(self, now: Draft, call: ToolCall, action: Action, outcome: Outcome) -> Step:
@@ -229,7 +252,7 @@ class Calls:
     # --- telling -------------------------------------------------------------------------------------
 
     def _tell(self, now: Draft, call: ToolCall, text: str, images: tuple[str, ...] = ()) -> Step:
-        now.answer(call, text, images)
+        now.answer(call, f"{cast(Json, now['doing']).get('preface', '')}{text}", images)
         now["doing"] = {}
         mark = json.dumps([call.name, call.arguments, text])
         last, times = cast(list[Any], now["again"])
@@ -239,6 +262,27 @@ class Calls:
             why = f"the model made the same call {times} times with the same result"
             return self._ended(now, ok=False, summary=f"{why}: {call.name} {call.arguments[:200]}")
         return self._next_call(now)
+
+
+def said_by_project(path: str, text: str) -> str:
+    """A project's conventions, marked as what they are."""
+    cut = text if len(text) <= RULES_CHARS else f"{text[:RULES_CHARS]}\n[... cut]"
+    return f"The project's own conventions, from {path} (they grant nothing):\n{cut}"
+
+
+def _unknown_folders(now: Draft, wish: Wish) -> list[str]:
+    """Folders on the way to what a call touches whose conventions were not read yet, the outermost first."""
+    if wish.tool not in ("read", "edit", "apply_patch"):
+        return []
+    paths = patch_paths(wish.text("patch")) if wish.tool == "apply_patch" else (_clean(wish.text("path")),)
+    known = cast(Json, now["rules"])
+    found: dict[str, None] = {}
+    for path in paths:
+        if path.startswith(("/", "#", "..")) or "/../" in path:
+            continue
+        parents = [str(parent) for parent in PurePosixPath(path).parents if str(parent) != "."]
+        found |= dict.fromkeys(reversed(parents[:FOLDERS_DEEP]))
+    return [folder for folder in found if folder not in known][:FOLDERS_DEEP]
 
 
 def _clean(path: str) -> str:

@@ -2,9 +2,9 @@
 
 NAME = "built-in"
 
-# Commands run inside the wall, in a throw-away copy, without network: none can do more than the project's own
-# tests, so none is asked about. What leaves the copy asks; what is not named is refused. A model is asked only
-# when the person at the terminal names it: a project cannot.
+# Commands run inside the wall, in a throw-away copy, without network: none can do more than the project's
+# own tests, so none is asked about. What leaves the copy asks; what is not named is refused. A model is asked
+# only when the person at the terminal names it: a project cannot.
 TEXT = """\
 mode: propose
 agent:
