@@ -12,6 +12,8 @@ from veilig.audit.rules import (
     division,
     exposure,
     failures,
+    freshness,
+    halfway,
     injection,
     keys,
     leaks,
@@ -67,5 +69,7 @@ RULES: tuple[Rule, ...] = (
     *loose.RULES,
     *release.RULES,
     *division.RULES,
+    *freshness.RULES,
+    *halfway.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}
