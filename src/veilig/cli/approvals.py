@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
     return int(given.do(given))
 
 
-def _known(ledger: "Ledger") -> "tuple[dict[str, Approval], dict[str, list[str]], int, str]":
+def known_approvals(ledger: "Ledger") -> "tuple[dict[str, Approval], dict[str, list[str]], int, str]":
     """Approvals by id, the reasons each question gave, and the ledger's time and boot."""
     from veilig.app import ledger_now
     from veilig.core.approval import APPROVAL_EVENTS, fold
@@ -74,12 +74,12 @@ def _list(given: argparse.Namespace) -> int:
     from veilig.core.approval import State, explain_missing
 
     with opened(find_places(given)) as ledger:
-        known, _, now_ms, boot = _known(ledger)
+        known, _, now_ms, boot = known_approvals(ledger)
     live = (State.OPEN, State.APPROVED)
     shown = [(a, a.state(now_ms, boot)) for a in known.values()]
     shown = [(a, state) for a, state in shown if given.every or state in live]
     if given.json:
-        print_json([_plain(a, str(state), now_ms) for a, state in shown])
+        print_json([approval_json(a, str(state), now_ms) for a, state in shown])
         return EXIT_OK
     if not shown:
         print("nothing waits for people")
@@ -104,11 +104,13 @@ def _show(given: argparse.Namespace) -> int:
 
     places = find_places(given)
     with opened(places) as ledger:
-        known, why, now_ms, boot = _known(ledger)
+        known, why, now_ms, boot = known_approvals(ledger)
     asked = need_known(known, given.approval)
     state = asked.state(now_ms, boot)
     if given.json:
-        print_json({**_plain(asked, str(state), now_ms), "why": why[asked.id], "preview": asked.preview})
+        print_json(
+            {**approval_json(asked, str(state), now_ms), "why": why[asked.id], "preview": asked.preview}
+        )
         return EXIT_OK
     style = Style(sys.stdout)
     live = state in (State.OPEN, State.APPROVED)
@@ -157,7 +159,8 @@ def _kept(line: str) -> str:
     return " " * indent + printable(line)
 
 
-def _plain(asked: "Approval", state: str, now_ms: int) -> dict[str, Any]:
+def approval_json(asked: "Approval", state: str, now_ms: int) -> dict[str, Any]:
+    """One question for a script."""
     from veilig.core.approval import need_to_json
 
     return {

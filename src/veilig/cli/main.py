@@ -26,6 +26,7 @@ COMMANDS = {
     "approvals": ("veilig.cli.approvals", "see what waits for people; approve or deny it"),
     "grants": ("veilig.cli.grants", "see, give and revoke standing permissions"),
     "ledger": ("veilig.cli.ledger", "verify, show, follow, export and prove the record"),
+    "mcp": ("veilig.cli.mcp", "let another agent fix and audit these folders, over MCP; people still decide"),
     "doctor": ("veilig.cli.doctor", "say which walls stand here and what they hold"),
     "redact": ("veilig.cli.redact_cmd", "copy text with its secrets replaced by handles"),
 }

@@ -157,10 +157,10 @@ def _list(given: argparse.Namespace) -> int:
     places = find_places(given)
     names = ("session.started", "session.resumed", "session.ended", "action.proposed")
     with opened(places) as ledger:
-        every = [_with_state(places, row) for row in rows(ledger.events(names=names))]
+        every = [with_state(places, row) for row in rows(ledger.events(names=names))]
     shown = every[-given.limit :]
     if given.json:
-        print_json([_plain(row) for row in shown])
+        print_json([row_json(row) for row in shown])
         return EXIT_OK
     style = Style(sys.stdout)
     colour = {"done": "good", "running": "bold", "failed": "bad", "held": "warn"}
@@ -186,10 +186,12 @@ def _show(given: argparse.Namespace) -> int:
     with opened(places) as ledger:
         view = find_session(places.home, given.session, Setting(given.policy))
         events = list(ledger.events(session=view.id))
-    row = _with_state(places, rows(events)[0])
+    row = with_state(places, rows(events)[0])
     lines = timeline(events)
     if given.json:
-        print_json({**_plain(row), "options": view.options, "timeline": [_line_json(line) for line in lines]})
+        print_json(
+            {**row_json(row), "options": view.options, "timeline": [line_json(line) for line in lines]}
+        )
         return EXIT_OK
     style = Style(sys.stdout)
     took = duration((row.last_ms - row.began_ms) / 1000)
@@ -224,7 +226,7 @@ def _clean(given: argparse.Namespace) -> int:
     before_ms = (time.time() - given.older_than * 86400) * 1000
     with opened(places) as ledger:
         names = ("session.started", "session.resumed", "session.ended")
-        known = {row.id: _with_state(places, row) for row in rows(ledger.events(names=names))}
+        known = {row.id: with_state(places, row) for row in rows(ledger.events(names=names))}
     folder = places.home.session("x").parent
     removed: list[str] = []
     kept: list[tuple[str, str]] = []
@@ -255,7 +257,7 @@ def _why_kept(row: Row | None, before_ms: float) -> str:
     return "" if row.last_ms <= before_ms else "it ended later than that"
 
 
-def _with_state(places: Places, row: Row) -> Row:
+def with_state(places: Places, row: Row) -> Row:
     """The same row, its state `running` while a process drives the session."""
     if row.state == "open" and _driven(places.home.session(row.id) / "lock"):
         return replace(row, state="running")
@@ -290,7 +292,8 @@ def _wall(events: "list[Event]") -> str:
     return f"wall {stood[-1]['wall']}" if stood else "no wall was needed"
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def row_json(row: Row) -> dict[str, Any]:
+    """One session for a script."""
     return {
         "session": row.id,
         "kind": row.kind,
@@ -304,7 +307,8 @@ def _plain(row: Row) -> dict[str, Any]:
     }
 
 
-def _line_json(line: Line) -> dict[str, Any]:
+def line_json(line: Line) -> dict[str, Any]:
+    """One act for a script."""
     return {
         "ref": line.ref,
         "at_ms": line.at_ms,

@@ -76,13 +76,19 @@ def parse(line: bytes) -> Call | Notice | Reply:
         raise BadLine("this is not JSON-RPC 2.0", code=INVALID_REQUEST, id=known)
     if "method" not in given:
         return _reply(given, known)
-    method, params = given["method"], given.get("params") or {}
+    method: Any = given["method"]
+    params: Any = given.get("params") or {}
     if not isinstance(method, str) or ("id" in given and known is None):
         raise BadLine("a method and an id are names", code=INVALID_REQUEST, id=known)
-    if not isinstance(params, dict):
+    named = members(params)
+    if named is None:
         raise BadLine(f"{method}: parameters are given by name", code=INVALID_PARAMS, id=known)
-    named = cast(dict[str, Any], params)
     return Notice(method, named) if known is None else Call(known, method, named)
+
+
+def members(value: object) -> dict[str, Any] | None:
+    """The members of a JSON object, None when it is something else."""
+    return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
 def _reply(given: dict[str, Any], known: Id | None) -> Reply:
@@ -90,12 +96,10 @@ def _reply(given: dict[str, Any], known: Id | None) -> Reply:
         raise BadLine("this is neither a call nor an answer", code=INVALID_REQUEST, id=None)
     if "result" in given:
         return Reply(known, given["result"])
-    error: Any = given["error"]
-    told = cast(dict[str, Any], error) if isinstance(error, dict) else {}
+    told = members(given["error"]) or {}
     code = told.get("code")
-    return Reply(
-        known, error=(code if isinstance(code, int) else INTERNAL_ERROR, str(told.get("message", error)))
-    )
+    text = str(told.get("message", given["error"]))
+    return Reply(known, error=(code if isinstance(code, int) else INTERNAL_ERROR, text))
 
 
 def call_line(call: Call | Notice) -> bytes:
