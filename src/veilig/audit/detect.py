@@ -34,13 +34,16 @@ class Hit:
         return column
 
 
+type Place = tuple[str, str, int, int]  # rule, path, line, column
+
+
 @dataclass(slots=True, eq=False)
 class Detector:
     """A Listener that applies every rule to what it is told."""
 
     rules: tuple[Rule, ...]
     texts: dict[str, list[str]]
-    hits: dict[tuple[str, str, int, int], Hit] = field(default_factory=dict[tuple[str, str, int, int], Hit])
+    hits: dict[Place, Hit] = field(default_factory=dict[Place, Hit])
     sinks: dict[str, list[tuple[Rule, Sink]]] = field(default_factory=dict[str, list[tuple[Rule, Sink]]])
 
     checks: dict[str, list[tuple[Rule, Check]]] = field(default_factory=dict[str, list[tuple[Rule, Check]]])
@@ -63,6 +66,11 @@ class Detector:
         self.assigns = [(rule, check) for rule in self.rules for check in rule.assigns]
         self.returns = [rule for rule in self.rules if rule.returned is not None]
         self.comparisons = [rule for rule in self.rules if rule.compared is not None]
+
+    def turn(self, told: dict[Place, Hit] | None) -> dict[Place, Hit]:
+        """From now on collect in `told`; gives what was collected until now."""
+        before, self.hits = self.hits, {} if told is None else told
+        return before
 
     def on_call(self, frame: Frame, site: CallSite) -> None:
         """Sinks and checks of this call, by qualified name and by method name."""

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from veilig.audit.detect import Detector, Hit, finding_of
+from veilig.audit.detect import Detector, Hit, Place, finding_of
 from veilig.audit.engine.knowledge import Knowledge
-from veilig.audit.engine.run import follow, new_engine
+from veilig.audit.engine.run import follow_unit, new_engine
 from veilig.audit.engine.source import ModuleInfo, UnparsableError, build, parse
-from veilig.audit.finding import Confidence, Finding, Report, Skipped
+from veilig.audit.finding import Confidence, Finding, Incomplete, Report, Skipped
 from veilig.audit.rules import RULES
 from veilig.audit.rules.known import KNOWLEDGE
 from veilig.audit.rules.rule import Rule
@@ -53,17 +53,25 @@ def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> 
     texts = {path: module.lines for path, module in modules.items()}
     detector = Detector(config.rules, texts)
     engine = new_engine(build(modules), config.knowledge, detector)
-    follow(engine, lambda: time.monotonic() > deadline)
+    incomplete: list[Incomplete] = []
+    hits: dict[Place, Hit] = {}
     for path, module in modules.items():
+        unit = follow_unit(engine, module, lambda: time.monotonic() > deadline)
+        incomplete.extend(unit.incomplete)
+        detector.turn(unit.told)
         if not module.is_test:
             program = engine.project.programs.get(path)
-            engine.incomplete.extend(look_at_shapes(module, detector, config.rules, program))
-    findings = fingerprinted(list(detector.hits.values()), texts)
+            incomplete.extend(look_at_shapes(module, detector, config.rules, program))
+        told = detector.turn(hits)
+        for hit in told.values():
+            detector.add(hit)
+        hits = detector.turn(None)
+    findings = fingerprinted(list(hits.values()), texts)
     if not config.include_pattern:
         findings = [finding for finding in findings if finding.confidence is not Confidence.PATTERN]
     readable = texts if config.suppress else {}  # without its line no comment can be found
     kept, suppressed, notices = apply_suppressions(findings, readable, config.today)
-    unique = dict.fromkeys(engine.incomplete)
+    unique = dict.fromkeys(incomplete)
     return Report(
         findings=tuple(kept),
         skipped=tuple(skipped),

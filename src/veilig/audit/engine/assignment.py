@@ -52,7 +52,8 @@ def _bind(frame: Frame, name: str, value: Value) -> None:
             outer = frame.engine.module_globals(frame.module)
         old = outer.get(name)
         # Other functions may run before or after: both values are possible there.
-        outer[name] = value if old is None else join_values(frame.state, old, value)
+        settled = value if old is None else join_values(frame.state, old, value)
+        frame.engine.write_outside(outer, name, settled)
     frame.state.env[name] = value
 
 

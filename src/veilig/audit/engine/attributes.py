@@ -13,6 +13,7 @@ from veilig.audit.engine.value import (
     Const,
     Dict,
     Func,
+    Import,
     Instance,
     Method,
     Module,
@@ -29,6 +30,8 @@ HOST = frozenset({"url", "redirect"})
 GRANTS = {"netloc": HOST, "hostname": HOST, "name": frozenset({"path"}), "stem": frozenset[str]()}
 INTERNAL = frozenset({"is_private"})
 BASES_DEPTH_MAX = 8
+# What an exception says about itself that tells nothing of the inside.
+NO_SECRET_PARTS = frozenset({"code", "name", "status_code", "__class__", "description", "status", "title"})
 
 
 def attribute(frame: Frame, thing: Value, name: str, node: ast.AST) -> Value:
@@ -69,6 +72,8 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
     if not thing.taints or name == "parents":  # `base in path.parents` is about the path itself
         return opaque(qual, thing.taints)
     taints = part_of(frame, thing.taints, f".{name}", GRANTS.get(name, frozenset()))
+    if name in NO_SECRET_PARTS:
+        taints = tuple(taint for taint in taints if taint.origin.kind is not OriginKind.ERROR)
     if name == "is_global":  # of an IP address: not one inside
         return Opaque(qual, taints, "", facts_about(frame, thing.taints, HOST), NO_FACTS)
     if name in INTERNAL:
@@ -81,8 +86,9 @@ def _of_opaque(frame: Frame, thing: Opaque, name: str) -> Value:
 def _of_module(frame: Frame, thing: Module, name: str) -> Value:
     found = frame.engine.module_globals(thing.info).get(name)
     if found is not None:
-        return found
+        return found.get() if isinstance(found, Import) else found
     project, full = frame.engine.project, f"{thing.info.name}.{name}"
+    frame.engine.notes.asked.add(f"f:{full}")
     inner = project.modules.get(full) or namespace(project, full)
     return Module(inner) if inner is not None else opaque(f"{thing.info.name}.{name}")
 
@@ -91,7 +97,7 @@ def find_member(cls: Class, name: str, depth: int = 0) -> tuple[Value, Class] | 
     """The class attribute and the class that defines it, base classes of the project included."""
     found = cls.env.get(name)
     if found is not None:
-        return found, cls
+        return found.get() if isinstance(found, Import) else found, cls
     if depth < BASES_DEPTH_MAX:
         for base in cls.bases:
             if isinstance(base, Class):

@@ -6,6 +6,7 @@ from veilig.audit.engine.attributes import attribute, find_member, instance_of, 
 from veilig.audit.engine.builtin_calls import BUILTINS
 from veilig.audit.engine.external import call_outside
 from veilig.audit.engine.frame import CallSite, Frame, opaque
+from veilig.audit.engine.origins import part_of
 from veilig.audit.engine.methods import call_method
 from veilig.audit.engine.state import as_values, deep_taints
 from veilig.audit.engine.value import (
@@ -144,7 +145,7 @@ def call(frame: Frame, callee: Value, site: CallSite) -> Value:
     """The call by kind of callee."""
     match callee:
         case Func():
-            return frame.engine.invoke(frame, callee, _spread(callee, site), site.kwargs, site.node)
+            return frame.engine.invoke(frame, callee, _spread(frame, callee, site), site.kwargs, site.node)
         case Class():
             return construct(frame, callee, site)
         case Partial():
@@ -176,13 +177,17 @@ def call(frame: Frame, callee: Value, site: CallSite) -> Value:
             return UNKNOWN
 
 
-def _spread(callee: Func, site: CallSite) -> list[Value]:
+def _spread(frame: Frame, callee: Func, site: CallSite) -> list[Value]:
     """The arguments; what came in through a last * of unknown length may be any of those that are left."""
     if not site.splat or not site.node.args or not isinstance(site.node.args[-1], ast.Starred):
         return site.args
     spec = callee.info.node.args
     room = len(spec.posonlyargs) + len(spec.args) - (callee.bound is not None) - len(site.args)
-    return [*site.args, *(site.args[-1:] * max(room, 0))]
+    more: list[Value] = []
+    for _ in range(max(room, 0)):  # each is a part of its own: what is known of one is not known of the next
+        last = site.args[-1]
+        more.append(opaque("", part_of(frame, last.taints, None)) if isinstance(last, Opaque) else last)
+    return [*site.args, *more]
 
 
 def _call_object(frame: Frame, ref: Ref, site: CallSite) -> Value:
@@ -220,6 +225,7 @@ def _only_method(frame: Frame, callee: Opaque, site: CallSite) -> Value | None:
         return None
     program = frame.engine.project.programs.get(frame.module.path)
     found = program.methods.get(site.name, ()) if program is not None else ()
+    frame.engine.notes.asked.add(f"m:{site.name}")
     if len(found) != 1 or not callee.qual.startswith(UNKNOWN_OWNERS):
         return None
     if not any(deep_taints(frame.state, value) for value in (*site.args, *site.kwargs.values())):

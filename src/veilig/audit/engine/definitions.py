@@ -1,17 +1,20 @@
 """What do imports, `def` and `class` bind?"""
 
 import ast
+from functools import partial
+from typing import cast
 
-from veilig.audit.engine.frame import Frame, opaque
+from veilig.audit.engine.frame import Engine, Frame, opaque
 from veilig.audit.engine.source import (
     ClassInfo,
     FunctionInfo,
+    ModuleInfo,
     class_info,
     function_info,
     namespace,
     resolve_relative,
 )
-from veilig.audit.engine.value import Class, Func, Module, Opaque, Value
+from veilig.audit.engine.value import Class, Func, Import, Module, Opaque, Value
 
 
 def run_import(frame: Frame, node: ast.stmt) -> None:
@@ -19,12 +22,14 @@ def run_import(frame: Frame, node: ast.stmt) -> None:
     assert isinstance(node, ast.Import)
     project = frame.engine.project
     for alias in node.names:
+        frame.engine.notes.asked.add(f"f:{alias.name}")
         found = project.find(alias.name, frame.module)
         if alias.asname:
             value: Value = Module(found) if found is not None else opaque(_alias(frame, alias.name))
             frame.state.env[alias.asname] = value
             continue
         top = alias.name.partition(".")[0]
+        frame.engine.notes.asked.add(f"f:{top}")
         root = project.find(top, frame.module)
         if root is None and found is not None:
             root = namespace(project, top)
@@ -41,25 +46,36 @@ def run_import_from(frame: Frame, node: ast.stmt) -> None:
     engine = frame.engine
     name = resolve_relative(frame.module, node.level, node.module) if node.level else node.module or ""
     project = engine.project
+    engine.notes.asked.add(f"f:{name}")
     found = project.modules.get(name) if node.level else project.find(name, frame.module)
     for alias in node.names:
         target = alias.asname or alias.name
-        if found is not None:
-            names = engine.module_globals(found)
-            if alias.name == "*":
-                frame.state.env.update({k: v for k, v in names.items() if not k.startswith("_")})
-                continue
-            value = names.get(alias.name)
-            if value is not None:
-                frame.state.env[target] = value
-                continue
         if alias.name == "*":
+            names = engine.module_globals(found) if found is not None else {}
+            frame.state.env.update({k: v for k, v in names.items() if not k.startswith("_")})
             continue
         full = f"{name}.{alias.name}" if name else alias.name
+        engine.notes.asked.add(f"f:{full}")
         inner = project.modules.get(full)
         if inner is None and not node.level:
             inner = project.find(full, frame.module)
-        frame.state.env[target] = Module(inner) if inner is not None else opaque(_alias(frame, full))
+        value = Module(inner) if inner is not None else opaque(_alias(frame, full))
+        if found is not None:
+            value = Import(full, find=partial(_imported, engine, found, alias.name, value))
+        frame.state.env[target] = value
+
+
+def _imported(engine: Engine, module: ModuleInfo, name: str, otherwise: Value) -> Value:
+    """What the module calls `name`, through further imports; `otherwise` when it has no such name."""
+    seen: set[str] = set()
+    while module.path not in seen:
+        seen.add(module.path)
+        value = engine.module_globals(module).get(name)
+        if not isinstance(value, Import):
+            return otherwise if value is None else value
+        step = cast("partial[Value]", value.find)
+        _, module, name, otherwise = step.args
+    return otherwise
 
 
 def function_of(
@@ -91,7 +107,7 @@ def run_function(frame: Frame, node: ast.stmt) -> None:
             if not isinstance(result, Opaque):
                 value = result
     frame.state.env[node.name] = value
-    if node not in frame.engine.entered:
+    if node not in frame.engine.entered and frame.module is frame.engine.home:
         frame.engine.entered.add(node)
         if frame.class_info is None or frame.func is not None:
             target = value if isinstance(value, Func) else plain
@@ -125,7 +141,7 @@ def run_class(frame: Frame, node: ast.stmt) -> None:
     cls = Class(info, bases, body.state.env, closure)
     frame.state.heap.update(body.state.heap)
     frame.state.env[node.name] = cls
-    if node not in engine.entered:
+    if node not in engine.entered and frame.module is engine.home:
         engine.entered.add(node)
         for value in list(cls.env.values()):
             if isinstance(value, Func) and value.info.owner is info:

@@ -95,7 +95,8 @@ def _parameter(
     knowledge = frame.engine.knowledge
     info = func.info
     name = parameter.arg
-    annotation = dotted(parameter.annotation) if parameter.annotation is not None else ""
+    shown = _alias(info, parameter.annotation)
+    annotation = dotted(shown) if shown is not None else ""
     if isinstance(parameter.annotation, ast.Constant) and isinstance(parameter.annotation.value, str):
         annotation = parameter.annotation.value
     last = annotation.rpartition(".")[2]
@@ -109,7 +110,7 @@ def _parameter(
         if kind is None:
             return standing_instance(frame, typed), False
         return _model(frame, typed, parameter, kind), False
-    if last == "int" and kind is OriginKind.REMOTE and not _limited(info, parameter):
+    if last == "int" and kind is OriginKind.REMOTE and not _limited(info, parameter, shown):
         return opaque("", numbered(frame.source(parameter, kind, name))), False
     if last in knowledge.harmless_types or name in harmless or _harmless_default(info, name):
         return opaque(""), False
@@ -117,6 +118,7 @@ def _parameter(
         return opaque("", frame.source(parameter, kind, name)), False
     if view and _is_django(frame, info) and name not in IDENTIFIERS and not name.endswith("_id"):
         return opaque("", frame.source(parameter, OriginKind.REMOTE, name)), False
+    frame.engine.notes.asked.add(f"c:{info.name}")
     if info.called or info.name.startswith("__") or frame.module.is_test:
         return opaque(""), False
     if info.owner is not None and info.name not in HANDLER_VERBS and not _is_web(func):
@@ -157,9 +159,24 @@ def _default_text(info: FunctionInfo, name: str) -> str:
     return ast.unparse(default) if default is not None else ""
 
 
-def _limited(info: FunctionInfo, parameter: ast.arg) -> bool:
+def _alias(info: FunctionInfo, annotation: ast.expr | None) -> ast.expr | None:
+    """What the annotation stands for when it is a name for `Annotated[...]`, here or in a module beside.
+
+    Of `Annotated[int, ...]` the first part is what the caller fills.
+    """
+    if isinstance(annotation, ast.Name):
+        start = f"{annotation.id} = Annotated["
+        places = [info.module, *info.module.siblings] if hasattr(info.module, "siblings") else [info.module]
+        for module in places:
+            for statement in module.tree.body:
+                if isinstance(statement, ast.Assign) and ast.unparse(statement).startswith(start):
+                    return statement.value
+    return annotation
+
+
+def _limited(info: FunctionInfo, parameter: ast.arg, shown: ast.expr | None) -> bool:
     """Whether the declaration bounds the number: Query(le=100), Annotated[int, Field(lt=50)]."""
-    line = info.module.text(parameter.lineno)
+    line = info.module.text(parameter.lineno) + (ast.unparse(shown) if shown is not None else "")
     return re.search(r"\b(le|lt|multiple_of|ge=.*le)=|conint|Path\(|Depends", line) is not None
 
 

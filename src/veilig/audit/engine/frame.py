@@ -3,9 +3,10 @@
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from veilig.audit.engine.knowledge import Knowledge
+from veilig.audit.engine.loading import Load, Loads, Notes
 from veilig.audit.engine.source import ClassInfo, FunctionInfo, ModuleInfo, Project
 from veilig.audit.engine.state import State, join_states, new_key
 from veilig.audit.engine.value import (
@@ -15,6 +16,7 @@ from veilig.audit.engine.value import (
     Func,
     HeapObject,
     Hop,
+    Import,
     Opaque,
     Origin,
     OriginKind,
@@ -75,7 +77,12 @@ class Listener(Protocol):
         """Two or more values are compared."""
         ...
 
+    def turn(self, told: "Told | None") -> "Told":
+        """From now on note what is told here (None: nowhere before); gives what was noted until now."""
+        ...
 
+
+type Told = dict[Any, Any]  # what the rules made of it: the engine only keeps it
 type Entry = tuple[Func, State, Func]  # function, state it was defined in, what its decorators made of it
 type Evaluator = Callable[["Frame", ast.expr], Value]
 type Executor = Callable[["Frame", ast.stmt], None]
@@ -93,8 +100,9 @@ class Engine:
     executors: Mapping[type, Executor]
     invoke: "Invoker"
     base: dict[int, HeapObject] = field(default_factory=dict[int, HeapObject])
-    globals: dict[str, dict[str, Value]] = field(default_factory=dict[str, dict[str, Value]])
-    loading: set[str] = field(default_factory=set[str])
+    loads: Loads = field(default_factory=Loads)
+    notes: Notes = field(default_factory=Notes)  # of the unit that is followed, or the module that is loaded
+    home: ModuleInfo | None = None  # that unit's or load's module: functions inside are its entry points
     functions: dict[ast.AST, FunctionInfo] = field(default_factory=dict[ast.AST, FunctionInfo])
     classes: dict[ast.AST, ClassInfo] = field(default_factory=dict[ast.AST, ClassInfo])
     entries: list[Entry] = field(default_factory=list["Entry"])
@@ -114,7 +122,8 @@ class Engine:
     cuts: int = 0  # calls that were not entered so far: what was made of them is less sure
     literal_route: bool = False  # every route of the entry point is fixed text: so is request.path
     position: ast.AST | None = None  # the statement being executed, for steps of a flow
-    load_module: "Callable[[Engine, ModuleInfo], dict[str, Value]] | None" = None
+    undo: "list[Write]" = field(default_factory=list["Write"])  # outer names written: undone at the end
+    run_module: "Callable[[Engine, Load], None]" = lambda _engine, _load: None
 
     def spend(self) -> None:
         """Count one step; raises OutOfBudgetError when even the functions begun do not come to an end."""
@@ -128,10 +137,39 @@ class Engine:
 
     def module_globals(self, module: ModuleInfo) -> dict[str, Value]:
         """The module's names after its body ran; what is there so far while it is still running."""
-        if module.path not in self.globals and self.load_module is not None:
-            self.globals[module.path] = {}
-            return self.load_module(self, module)
-        return self.globals[module.path]
+        return self.loads.names(self, module)
+
+    def write_outside(self, names: dict[str, Value], name: str, value: Value) -> None:
+        """Change a name of a module or closure, for as long as the present unit is followed."""
+        active = self.loads.active
+        if not active or names is not active[-1].names:
+            self.undo.append((names, name, names.get(name)))
+        names[name] = value
+
+    def roll_back(self) -> "list[Write]":
+        """Undo what was written outside; the result is for `redo`."""
+        again: list[Write] = []
+        while self.undo:
+            names, name, old = self.undo.pop()
+            again.append((names, name, names.get(name)))
+            _put(names, name, old)
+        return again
+
+    def redo(self, writes: "list[Write]") -> None:
+        """Write again what `roll_back` undid."""
+        for names, name, value in reversed(writes):
+            self.undo.append((names, name, names.get(name)))
+            _put(names, name, value)
+
+
+type Write = tuple[dict[str, Value], str, Value | None]
+
+
+def _put(names: dict[str, Value], name: str, value: Value | None) -> None:
+    if value is None:
+        names.pop(name, None)
+    else:
+        names[name] = value
 
 
 @dataclass(slots=True, eq=False)
@@ -226,13 +264,11 @@ class Frame:
     def lookup(self, name: str) -> Value | None:
         """What the name means here; None when the module does not define it."""
         value = self.state.env.get(name)
-        if value is not None:
-            return value
-        if self.closure is not None:
+        if value is None and self.closure is not None:
             value = self.closure.get(name)
-            if value is not None:
-                return value
-        return self.engine.module_globals(self.module).get(name)
+        if value is None:
+            value = self.engine.module_globals(self.module).get(name)
+        return value.get() if isinstance(value, Import) else value
 
     def new_seq(self, kind: str, *items: Value, rest: Value | None = None) -> Value:
         """A new sequence on the heap."""

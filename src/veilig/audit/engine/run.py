@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from veilig.audit.engine import calls, comprehensions, definitions, expressions, fstrings, statements
 from veilig.audit.engine.entry import has_literal_route, parameter_values
@@ -13,13 +14,15 @@ from veilig.audit.engine.frame import (
     Frame,
     Listener,
     OutOfBudgetError,
+    Told,
 )
 from veilig.audit.engine.guards import evaluate_compare
 from veilig.audit.engine.invoke import activate, invoke, run_body
 from veilig.audit.engine.knowledge import Knowledge
+from veilig.audit.engine.loading import Load, Notes, NotLoadedError
 from veilig.audit.engine.source import ModuleInfo, Project
 from veilig.audit.engine.state import State
-from veilig.audit.engine.value import Class, Func, Value
+from veilig.audit.engine.value import Class, Func
 from veilig.audit.finding import Incomplete
 
 EVALUATORS = {
@@ -42,34 +45,30 @@ def new_engine(project: Project, knowledge: Knowledge, listener: Listener) -> En
         executors=EXECUTORS,
         invoke=invoke,
     )
-    engine.load_module = load_module
+    engine.run_module = run_module
     return engine
 
 
-def load_module(engine: Engine, module: ModuleInfo) -> dict[str, Value]:
+def run_module(engine: Engine, load: Load) -> None:
     """Run the module's body once; its names and heap are shared with every function afterwards."""
-    names = engine.globals.setdefault(module.path, {})
-    state = State(names, {}, engine.base)
-    frame = Frame(engine=engine, module=module, state=state)
-    hoisted = [s for s in module.tree.body if isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)]
-    for statement in hoisted:
-        info = definitions.function_of(frame, statement, None)
-        names[statement.name] = Func(info)
-    saved = engine.steps_left, engine.reserve
-    engine.renew()
-    stack, engine.stack = engine.stack, []
+    module, names = load.module, load.names
+    frame = Frame(engine=engine, module=module, state=State(names, {}, engine.base))
+    for statement in module.tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            names[statement.name] = Func(definitions.function_of(frame, statement, None))
     try:
         frame.run(module.tree.body)
+    except NotLoadedError:
+        raise
     except (OutOfBudgetError, RecursionError) as error:
+        if isinstance(error, RecursionError) and not engine.loads.grounded(module):
+            raise NotLoadedError(module) from error  # it may only be the stack of whoever asked
         engine.incomplete.append(Incomplete(module.path, "<module>", reason(error)))
     except Exception as error:  # noqa: BLE001  # as in _follow_entry
         engine.incomplete.append(Incomplete(module.path, "<module>", mistake(error)))
-    finally:
-        engine.steps_left, engine.reserve = saved
-        engine.stack = stack
     names.update(frame.state.env)
-    engine.base.update(frame.state.heap)
-    return names
+    for key, thing in frame.state.heap.items():
+        engine.base.setdefault(key, thing)  # what other modules made stays as they left it
 
 
 def reason(error: Exception) -> str:
@@ -84,23 +83,55 @@ def mistake(error: Exception) -> str:
     return f"the analysis failed with {type(error).__name__}: {error}"[:200]
 
 
-def follow(engine: Engine, out_of_time: Callable[[], bool]) -> None:
-    """Follow every module and every function of the project, each from outside.
+@dataclass(slots=True, eq=False)
+class Unit:
+    """What following one module's functions from outside showed, and what was looked at for it."""
+
+    told: Told
+    incomplete: list[Incomplete]
+    notes: Notes
+
+
+def follow_unit(engine: Engine, module: ModuleInfo, out_of_time: Callable[[], bool]) -> Unit:
+    """Follow one module and every function in it, each from outside. The answer does not depend on what was
+    followed before.
 
     out_of_time: asked before each entry point; once true, everything left is reported as incomplete.
     """
-    for module in engine.project.modules.values():
-        if out_of_time():
-            engine.incomplete.append(Incomplete(module.path, "<module>", "the scan ran out of time"))
-            continue
-        engine.module_globals(module)
-    while engine.entries:
-        entry = engine.entries.pop()
-        if out_of_time():
-            info = entry[0].info
-            engine.incomplete.append(Incomplete(info.module.path, info.qualname, "the scan ran out of time"))
-            continue
-        _follow_entry(engine, entry)
+    if out_of_time():
+        late = Incomplete(module.path, "<module>", "the scan ran out of time")
+        return Unit({}, [late], Notes())
+    while True:
+        try:
+            return _follow_unit(engine, module, out_of_time)
+        except NotLoadedError as missing:
+            engine.loads.ground(engine, missing.module)
+
+
+def _follow_unit(engine: Engine, module: ModuleInfo, out_of_time: Callable[[], bool]) -> Unit:
+    notes = engine.notes = Notes()
+    engine.loads.names(engine, module)
+    load = engine.loads.known[module.path]
+    engine.listener.turn(dict(load.told))
+    engine.entries, engine.entered = list(load.entries), set(load.entered)
+    engine.incomplete, engine.home, engine.summaries = list(load.incomplete), module, {}
+    try:
+        while engine.entries:
+            entry = engine.entries.pop()
+            if out_of_time():
+                info = entry[0].info
+                engine.incomplete.append(
+                    Incomplete(info.module.path, info.qualname, "the scan ran out of time")
+                )
+                continue
+            _follow_entry(engine, entry)
+    finally:
+        engine.roll_back()
+    notes.touched = engine.loads.reached(notes.touched)
+    for path in notes.touched:
+        if path in engine.loads.known:
+            notes.asked |= engine.loads.known[path].notes.asked
+    return Unit(engine.listener.turn(None), engine.incomplete, notes)
 
 
 def _follow_entry(engine: Engine, entry: Entry) -> None:
@@ -127,6 +158,8 @@ def _follow_entry(engine: Engine, entry: Entry) -> None:
             invoke(outer, decorated, args, kwargs, info.node)
         inner = activate(outer, target, [*([target.bound] if target.bound else []), *args], kwargs, None)
         run_body(inner)
+    except NotLoadedError:
+        raise
     except (OutOfBudgetError, RecursionError) as error:
         engine.incomplete.append(Incomplete(info.module.path, info.qualname, reason(error)))
     except Exception as error:  # noqa: BLE001  # our own mistake must not cost the rest of the tree, and must be seen

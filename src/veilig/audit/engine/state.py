@@ -14,6 +14,7 @@ from veilig.audit.engine.value import (
     Facts,
     Func,
     HeapObject,
+    Import,
     Instance,
     Module,
     Opaque,
@@ -259,6 +260,8 @@ def join_states(left: State | None, right: State | None) -> State | None:
         if mine is None:
             merged.env[name] = value
         else:
+            mine = mine.get() if isinstance(mine, Import) else mine
+            value = value.get() if isinstance(value, Import) else value
             merged.env[name] = join_values(merged, apply_facts(mine, left.facts) if settle else mine, value)
     if settle:
         for name in left.env.keys() - right.env.keys():

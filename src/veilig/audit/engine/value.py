@@ -5,7 +5,7 @@ three times
 as much to construct. Nothing assigns to them after birth; heap objects are replaced, never changed in place.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
@@ -107,6 +107,18 @@ class Opaque:
     prefix: str = ""
     when_true: Facts = field(default_factory=dict[int, frozenset[str]])
     when_false: Facts = field(default_factory=dict[int, frozenset[str]])
+
+
+@dataclass(slots=True, eq=False)
+class Import(Opaque):
+    """What another module of the project calls `name`, looked up when somebody asks: until then nothing is
+    loaded."""
+
+    find: "Callable[[], Value]" = field(default=lambda: UNKNOWN)
+
+    def get(self) -> "Value":
+        """The value itself."""
+        return self.find()
 
 
 @dataclass(slots=True, eq=False)
