@@ -41,10 +41,12 @@ class Asking:
     heard: bytes = b""
     waits: list[float] = field(default_factory=list[float])
     seal: dict[str, str] = field(default_factory=dict[str, str])
+    base_url: str | None = None
 
     def __post_init__(self) -> None:
         self.model, api, path = FORMS[self.form]
-        endpoint = Endpoint(self.server.root + path, api, self.environment)  # type: ignore[arg-type]
+        base_url = self.server.root + path if self.base_url is None else self.base_url
+        endpoint = Endpoint(base_url, api, self.environment)  # type: ignore[arg-type]
         self.provider = ModelsProvider(SystemClock(), endpoint, self.images.__getitem__, sleep=self._no_sleep)
 
     async def __aenter__(self) -> Self:
