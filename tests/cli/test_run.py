@@ -104,8 +104,23 @@ def test_a_claim_that_does_not_hold_goes_back_to_the_model(veilig: Terminal, sho
     with replay(script) as server:
         said = run(veilig, server, "fix it", "--json", "--check", "python -c 'import cart'")
         back = server.requests[2].results[-1][1]
-    assert "Not accepted yet" not in back, "a test that failed before as well is nobody's fault"
+    assert "Not accepted yet" in back
+    assert "test_total fails as it did before you began" in back
     assert said.code == 0
+    assert result(said)["proof"][0] == "1 tests pass"
+
+
+def test_a_test_that_always_failed_is_named_and_is_nobodys_fault(veilig: Terminal, shop: Path) -> None:
+    script = [
+        call("edit", path="README.md", old="", new="# Shop\n"),
+        done(),
+        done("the test is not part of it"),
+    ]
+    with replay(script) as server:
+        said = run(veilig, server, "write a readme", "--apply")
+    assert said.code == 0, said.out
+    assert "failed before as well: tests/test_cart.py::test_total" in said.out
+    assert (shop / "README.md").exists()
 
 
 def test_what_a_change_breaks_is_named_and_never_brought_back(veilig: Terminal, shop: Path) -> None:
@@ -164,7 +179,8 @@ def test_calls_that_are_wrong_are_answered_and_the_work_goes_on(veilig: Terminal
     assert "error" in told[4]
     assert "no such file" in told[5]
     assert told[6].startswith("[exit 7]")
-    assert told[7].startswith("refused") or "protected" in told[7]
+    assert told[7].startswith("error")
+    assert not (shop / "veilig.yaml").exists()
     assert [len(text) > 0 for _, text in three] == [True] * 3
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from veilig.agent.run import RunPlanner
 from veilig.agent.run_state import Draft, Json, RunOptions
-from veilig.core.action import AskModel, RestoreTree
+from veilig.core.action import RestoreTree
 from veilig.core.action_json import JSON
 from veilig.core.errors import SessionError
 from veilig.core.ledger_event import Event
@@ -34,7 +34,7 @@ def points(events: Iterable[Event]) -> list[Point]:
     tree, ref = "", ""
     for event in events:
         body = cast(dict[str, Any], event.body)
-        if event.name == "action.proposed" and body["action"].get("kind") == AskModel.kind:
+        if event.name == "action.proposed" and body["action"].get("kind") == "model.ask":
             ref = str(body["ref"])
             found.append(Point(len(found) + 1, event.seq, tree))
         elif event.name == "session.rewound":

@@ -120,7 +120,11 @@ class Ending:
         mine = [test for test in failing if test not in before]
         old = [test for test in failing if test in before]
         passed = number(cast(Json, now["tests"]), "passed")
-        if old:
+        if old and not now["asked_old"]:
+            now["asked_old"] = True
+            why = "fails as it did before you began: mend it if the task is about it, else call finish again"
+            now["wrong"] = [*now["wrong"], *(f"{test} {why}" for test in old[:SHOWN_MAX])]
+        elif old:
             now["proof"] = [
                 *now["proof"],
                 f"{passed} tests pass; failed before as well: {', '.join(old[:SHOWN_MAX])}",

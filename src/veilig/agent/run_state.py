@@ -68,7 +68,7 @@ def fresh() -> Json:
     work: Json = {"stage": "open", "queue": [], "doing": {}, "turns": 0, "tries": 0, "again": ["", 0]}
     end: Json = {"finish": {}, "claim": {}, "wrong": [], "proof": [], "tests": {}, "diff": "", "base": []}
     end |= {"failing": [], "before": [], "groups": [], "first_tree": "", "present_tree": "", "applied": ""}
-    odd: Json = {"usage": usage, "skipped": [], "cut": 0, "tight": False, "halt": False}
+    odd: Json = {"usage": usage, "skipped": [], "cut": 0, "tight": False, "halt": False, "asked_old": False}
     return {**talk, **known, **work, **end, **odd}
 
 

@@ -57,7 +57,7 @@ def _need_known(schema: Any, where: str) -> None:
         raise UsageError(f"{where} has the type {rules['type']!r}", why=f"types are {', '.join(_TYPES)}")
     for name, inner in cast(dict[str, Any], rules.get("properties", {})).items():
         _need_known(inner, f"{where}.{name}")
-    for inner in (rules.get("items", {}), *rules.get("anyOf", [])):
+    for inner in (*([rules["items"]] if "items" in rules else []), *rules.get("anyOf", [])):
         _need_known(inner, f"{where}[]")
 
 

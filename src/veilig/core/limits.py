@@ -32,7 +32,7 @@ GRANT_EXPIRY_S_MAX = 24 * 3600  # "don't ask again" ends with the day
 APPROVAL_POLL_S = 0.1  # a person does not notice; the disk does not either
 
 # Sessions
-SESSION_STEPS_MAX = 500  # ten times what a fix of a small project takes
+SESSION_STEPS_MAX = 5000  # two thousand turns of a model; a fix takes a tenth of that at most
 SESSION_WALL_S_MAX = 3600.0  # an unattended hour; more is asked for in veilig.yaml
 STUCK_REPEATS_MAX = 3  # the same refused proposal three times: the planner does not learn, stop
 

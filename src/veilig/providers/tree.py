@@ -89,12 +89,11 @@ class Tree:
             return None
         except OSError as error:
             raise _cannot("read", path, error) from error
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(fd)
+            raise ProviderError(f"{path}: not a regular file", why="devices, pipes and folders are not read")
         with os.fdopen(fd, "rb") as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
-                raise ProviderError(
-                    f"{path}: not a regular file", why="devices, pipes and folders are not read"
-                )
             if info.st_size > most:
                 raise ProviderError(f"{path}: {info.st_size} bytes", why=f"more than {most} are not edited")
             return file.read(most + 1)

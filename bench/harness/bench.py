@@ -1,0 +1,142 @@
+"""What does the agent cost around the model? Start-up, CPU per turn, memory, size of what is sent.
+
+A scripted server answers at once: N times one shell call, then finish. CPU per turn is the slope between
+two numbers of turns, so that starting Python, its libraries and the wall is not in it. Another harness is
+measured the same way with --other "NAME=COMMAND", where {url} and {task} are filled in.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from replay_server import Answer, Call, Request, replay  # noqa: E402  # lives with the tests
+
+TURN_CPU_MS_MAX = 18.0  # mini-swe-agent's, without sandbox, gate and ledger
+FIRST_TOKENS_MAX = 1500
+PEAK_MB_MAX = 120.0
+VEILIG = (
+    f"{shlex.quote(sys.executable)} -m veilig.cli.main run {{task}} PROJECT --model scripted "
+    "--model-url {url} --no-verify --window 4000000"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a harness."""
+
+    cpu_s: float
+    wall_s: float
+    peak_mb: float
+    first_bytes: int
+    sent_bytes: int
+    first_s: float
+    asked: int
+
+
+def once(command: str, turns: int, folder: Path) -> Run:
+    """Start the harness against a script of `turns` shell calls, and see what it used."""
+    times: list[float] = []
+
+    def script(request: Request) -> Answer:
+        times.append(time.perf_counter())
+        done = len(request.results)
+        if done >= turns:
+            return finish(request)
+        return Answer(calls=(Call(shell_of(request), {"command": f"echo hi {done}"}),))
+
+    with replay(script) as server:
+        argv = [w.replace("{url}", server.url).replace("{task}", "say hi") for w in shlex.split(command)]
+        argv = [w.replace("PROJECT", str(folder / "project")) for w in argv]
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            argv, cwd=folder / "project", env=environment(folder), stdout=subprocess.DEVNULL
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        sizes = [request.size_bytes for request in server.requests]
+    if not sizes:
+        sys.exit(f"{argv[0]} asked nothing; exit code {process.returncode}")
+    cpu_s = used.ru_utime + used.ru_stime
+    return Run(cpu_s, wall_s, used.ru_maxrss / 1024, sizes[0], sum(sizes), times[0] - begun, len(sizes))
+
+
+def shell_of(request: Request) -> str:
+    """The harness's own name for a shell."""
+    names = [str((tool.get("function") or tool).get("name")) for tool in request.body.get("tools") or []]
+    known = ("shell", "bash", "terminal", "execute_bash", "exec_command", "shell_command")
+    return next((name for name in known if name in names), names[0] if names else "shell")
+
+
+def finish(request: Request) -> Answer:
+    """The end, in the harness's own way."""
+    names = json.dumps(request.body.get("tools") or [])
+    return (
+        Answer(calls=(Call("finish", {"summary": "done"}),)) if '"finish"' in names else Answer(text="done")
+    )
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VEILIG_")}
+    return kept | {"VEILIG_HOME": str(folder / "home"), "HOME": str(folder), "OPENAI_API_KEY": "none"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--long", type=int, default=120, help="the second number of turns, for the slope")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--other", action="append", default=[], metavar="NAME=COMMAND")
+    given = parser.parse_args()
+    harnesses = {"veilig": VEILIG} | dict(one.split("=", 1) for one in given.other)
+    heads = (
+        "harness",
+        "start-up s",
+        "turn CPU ms",
+        "CPU s",
+        "wall s",
+        "peak MB",
+        "first tokens",
+        "bytes sent",
+    )
+    print(f"| {' | '.join(heads)} |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, command in harnesses.items():
+        runs: dict[int, list[Run]] = {given.turns: [], given.long: []}
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            (folder / "project").mkdir()
+            (folder / "project" / "a.py").write_text("print(1)\n")
+            for _ in range(given.rounds):
+                for turns, found in runs.items():
+                    found.append(once(command, turns, folder))
+        short, long = runs[given.turns], runs[given.long]
+        slope_s = min(r.cpu_s for r in long) - min(r.cpu_s for r in short)
+        turn_ms = 1000 * slope_s / (given.long - given.turns)
+        middle = sorted(short, key=lambda r: r.cpu_s)[len(short) // 2]
+        started_s = statistics.median(r.first_s for r in short)
+        figures = (
+            f"{started_s:.2f}", f"{turn_ms:.1f}", f"{middle.cpu_s:.2f}", f"{middle.wall_s:.2f}",
+            f"{middle.peak_mb:.0f}", str(middle.first_bytes // 4), f"{middle.sent_bytes:,}",
+        )  # fmt: skip
+        print(f"| {name} | {' | '.join(figures)} |")
+    aims = f"turn CPU <= {TURN_CPU_MS_MAX:.0f} ms with sandbox, gate and ledger"
+    print(f"\naims: {aims}; first request <= {FIRST_TOKENS_MAX} tokens; peak <= {PEAK_MB_MAX:.0f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
