@@ -29,7 +29,7 @@ _FORMS = (
     (r"^\W*(fix|repair|mend)( (it|this|the (project|code|bugs?)|everything|all( of it)?))?\W*$", _ALL),
 )
 _NEW_WORK = re.compile(
-    r"\b(add|implement|write|create|build|refactor|rename|migrate|translate|document|design|support|introduce)\b"
+    r"(?<!the )\b(add|implement|write|create|build|refactor|rename|migrate|translate|document|design)\b"
 )
 
 
