@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
     from pydantic_ai.models import Model
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
 
 CONNECT_TIMEOUT_S = 10.0  # a host that does not even shake hands by then is not there
 SILENCE_TIMEOUT_S = 120.0  # a model that reasons may be silent this long before its first word
@@ -75,7 +76,9 @@ def _responses(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":
 
     client = _openai(route, http)
     _send_plain(client, client.responses, "/responses", Response, ResponseStreamEvent)
-    return OpenAIResponsesModel(route.name, provider=_openai_provider(route, client))
+    return OpenAIResponsesModel(
+        route.name, provider=_openai_provider(route, client), profile=_openai_profile(route)
+    )
 
 
 def _chat(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":
@@ -84,7 +87,9 @@ def _chat(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":
 
     client = _openai(route, http)
     _send_plain(client, client.chat.completions, "/chat/completions", ChatCompletion, ChatCompletionChunk)
-    return OpenAIChatModel(route.name, provider=_openai_provider(route, client))
+    return OpenAIChatModel(
+        route.name, provider=_openai_provider(route, client), profile=_openai_profile(route)
+    )
 
 
 def _openai(route: Route, http: "httpx2.AsyncClient") -> "AsyncOpenAI":
@@ -95,24 +100,24 @@ def _openai(route: Route, http: "httpx2.AsyncClient") -> "AsyncOpenAI":
 
 def _openai_provider(route: Route, client: "AsyncOpenAI") -> Any:
     """Who keeps signed reasoning: OpenAI's own never goes to another server, nor the other way round."""
-    from pydantic_ai.profiles import merge_profile
-    from pydantic_ai.profiles.openai import OpenAIModelProfile
     from pydantic_ai.providers.openai import OpenAIProvider
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-    # A stream without its last word was cut: it must not pass for an answer.
-    cut = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
     if route.vendor:
+        return OpenAIProvider(openai_client=client)
+    return OpenAICompatibleProvider(f"openai@{route.host}", openai_client=client)
 
-        class Vendor(OpenAIProvider):
-            @staticmethod
-            def model_profile(model_name: str) -> Any:
-                return merge_profile(OpenAIProvider.model_profile(model_name), cut)
 
-        return Vendor(openai_client=client)
-    # Older local servers know `max_tokens` only; the newer ones know both names.
-    profile = merge_profile(cut, OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False))
-    return OpenAICompatibleProvider(f"openai@{route.host}", openai_client=client, profile=profile)
+def _openai_profile(route: Route) -> "OpenAIModelProfile":
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
+
+    return OpenAIModelProfile(
+        # A stream without its last word was cut: it must not pass for an answer.
+        openai_chat_streaming_requires_finish_reason=True,
+        # Older local servers know `max_tokens` only; the newer ones know both names.
+        openai_chat_supports_max_completion_tokens=route.vendor,
+        json_schema_transformer=None,  # a tool's schema stays as its author wrote it
+    )
 
 
 def _anthropic(route: Route, http: "httpx2.AsyncClient") -> "Model[Any]":

@@ -113,7 +113,10 @@ def _request_part(message: Message, names: Mapping[str, str], read_image: ReadIm
 def _image(path: str, read_image: ReadImage) -> "UserContent":
     from pydantic_ai.messages import BinaryContent
 
-    data = read_image(path)
+    try:
+        data = read_image(path)
+    except OSError as error:
+        raise ProviderError(f"image {path!r} cannot be read", why=str(error)) from error
     kind = next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         kind = "image/webp"
@@ -201,7 +204,7 @@ def _opened(opaque: str, message: Message) -> "tuple[list[ModelResponsePart], st
         return None
     from pydantic_ai.messages import TextPart, ThinkingPart, ToolCallPart
 
-    body = cast(dict[str, Any], json.loads(text))
+    body = cast(dict[str, Any], json.loads(text))  # the sum says that it is what `_closed` wrote
     rest, calls = message.text, list(message.calls)
     parts: list[ModelResponsePart] = []
     for kept in body["parts"]:

@@ -139,7 +139,7 @@ class ModelsProvider:
                 async with asyncio.timeout(until_s - time.monotonic()):
                     return _Answer(await _stream(client, asked, permit), attempt)
             except Exception as error:
-                found = trouble.explain(error, asked.route)  # raises again what no vendor caused
+                found = trouble.explain(error, asked.route)
                 if found.next in (Next.SHORTER, Next.REFUSED):
                     return found
                 wait_s = _wait_s(found, attempt)

@@ -51,7 +51,7 @@ _TOO_LONG = ("context length", "context window", "context size", "prompt is too 
 
 
 def explain(error: Exception, route: Route) -> Trouble:
-    """What `error` of the model library means. Re-raises what is our own bug."""
+    """What `error` of the model library means. An assertion is our own bug and raised again."""
     from pydantic_ai import exceptions as found
 
     host, said = route.host, _said(error, route)
@@ -81,8 +81,20 @@ def explain(error: Exception, route: Route) -> Trouble:
             )
         case found.ModelAPIError():
             return _rejected(error, route, said)
-        case _:
+        case AssertionError():
             raise error
+        case _:
+            return _foreign(error, route, said)
+
+
+def _foreign(error: Exception, route: Route, said: str) -> Trouble:
+    """What the vendor's client let through as it came: a broken connection, or something it cannot handle."""
+    import httpx2
+
+    if isinstance(error, httpx2.TransportError):
+        return Trouble(Next.AGAIN, f"the connection to {route.host} broke", said, "try again", 1.0)
+    what = f"the request to {route.host} could not be made or its answer not be read"
+    return Trouble(Next.PERSON, what, f"{type(error).__name__}: {said}", "please report this")
 
 
 def _unreached(phase: str | None, host: str, said: str) -> Trouble:
