@@ -343,3 +343,25 @@ def test_a_slow_suite_is_run_only_for_an_edit_whose_own_test_passes(wall_s: floa
     # The baseline and the edits that are judged by it: the run of the accepted edit is the last proof.
     assert sum(not a.tests for a in runs) == whole
     assert {a.tests for a in runs if a.tests} == ({("t1",)} if wall_s > 3 else set())
+
+
+def test_a_second_group_of_tests_that_passes_after_the_first_fix_is_fixed_too() -> None:
+    copy, asked = Copy(), 0
+
+    def answer(action: Action) -> Outcome:
+        nonlocal asked
+        match action:
+            case PatchFile():
+                return copy.perform(action)
+            case RunTests():
+                return Outcome(True, data=report(7) if copy.tags else report(5, ("t1", "t2")))
+            case ProposePatch():
+                asked += 1
+                return Outcome(True, data={"proposals": [proposal("good")]})
+            case _:
+                return Outcome(True, "diff", data={"problems": [], "base": []})
+
+    finish, _ = run(FixPlanner(FixOptions("/s")), answer)
+    found = problems_of(finish)
+    assert {name: one["status"] for name, one in found.items()} == {"t1": FIXED, "t2": FIXED}
+    assert (found["t2"]["fix"], asked) == ("went away with another fix", 1)

@@ -26,14 +26,9 @@ from veilig.agent.fix_state import (
     regressions,
     seconds,
     undo_of,
+    went_away,
 )
-from veilig.core.action import (
-    Action,
-    OpenWorkspace,
-    ProposePatch,
-    ScanCode,
-    SearchPatch,
-)
+from veilig.core.action import Action, OpenWorkspace, ProposePatch, ScanCode, SearchPatch
 from veilig.core.action_json import JSON, from_json
 from veilig.core.canonical import canonical_text
 from veilig.core.provider import Outcome, Status, Step
@@ -332,6 +327,7 @@ class FixPlanner(History):
             if other.status == OPEN and other.path in touched and other.kind not in ("test", "import"):
                 other.stale = True
         now.trial = None
+        went_away(now)
         return self._work(now)
 
     def _give_up(self, now: State, why: str) -> Step:

@@ -182,6 +182,17 @@ def regressions(before: Json, after: Json) -> list[str]:
     return worse
 
 
+def went_away(now: State) -> None:
+    """Close the open problems whose tests all passed in the last run: they had the same cause."""
+    red = outcomes(now.tests)
+    for problem in now.problems if now.proven else ():
+        if problem.status == OPEN and problem.kind == "test" and problem.tests:
+            if any(test in red for test in problem.tests):
+                continue
+            problem.status, problem.fix, problem.why = FIXED, "went away with another fix", ""
+            problem.proof = ["its failing tests pass"]
+
+
 def problem_of(item: Json) -> Problem:
     """The problem a scan or a test run reported; fields that are unknown here are left out."""
     known = {k: v for k, v in item.items() if k in Problem.__dataclass_fields__}
