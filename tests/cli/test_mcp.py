@@ -46,7 +46,7 @@ async def test_another_agent_gets_a_proven_diff_and_the_users_file_stays(
 ) -> None:
     heard: list[str] = []
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
         heard.append(str(message))
 
     async with Client(server(veilig, "shop")) as client:
@@ -54,7 +54,7 @@ async def test_another_agent_gets_a_proven_diff_and_the_users_file_stays(
             *("fix", "audit", "approvals", "session")
         ]
         asked = {"path": ".", "only": "tests"}
-        fixed = body(await client.call_tool("fix", asked, progress_callback=progress))
+        fixed = body(await client.call_tool("fix", asked, progress_callback=note))
         shown = body(await client.call_tool("session", {"id": fixed["session"]}))
     assert fixed["tests"]["passed"] == 1
     assert "-    return sum(i.price for i in items[1:])" in fixed["diff"]

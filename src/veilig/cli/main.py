@@ -27,6 +27,7 @@ COMMANDS = {
     "grants": ("veilig.cli.grants", "see, give and revoke standing permissions"),
     "ledger": ("veilig.cli.ledger", "verify, show, follow, export and prove the record"),
     "mcp": ("veilig.cli.mcp", "let another agent fix and audit these folders, over MCP; people still decide"),
+    "acp": ("veilig.cli.acp", "work from inside an editor, over the Agent Client Protocol"),
     "doctor": ("veilig.cli.doctor", "say which walls stand here and what they hold"),
     "redact": ("veilig.cli.redact_cmd", "copy text with its secrets replaced by handles"),
 }

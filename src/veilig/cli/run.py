@@ -199,7 +199,9 @@ def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
     view = RunView(sys.stdout if not quiet else sys.stderr, quiet=quiet, events=given.json)
     ask = sys.stdin.isatty() and sys.stderr.isatty() and not given.json
     approver = TerminalApprover(
-        delivers=bool(deliver_of(given)), ask=ask, remember=lambda request: _remember(request, view, setting)
+        delivers=bool(deliver_of(given)),
+        ask=ask,
+        remember=lambda request: remember(request, view.session, setting),
     )
     begun_s = time.monotonic()
     try:
@@ -228,7 +230,7 @@ def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
     return EXIT_REFUSED if ended.finish.resumable else EXIT_FINDINGS
 
 
-async def _remember(request: "Request", view: "RunView", setting: "Setting") -> None:
+async def remember(request: "Request", session: str, setting: "Setting") -> None:
     """A standing grant for commands of this shape, in this session, for an hour."""
     from veilig.app import grant
     from veilig.cli.asking import GRANT_S
@@ -239,4 +241,4 @@ async def _remember(request: "Request", view: "RunView", setting: "Setting") -> 
     if isinstance(action, RunCommand):
         shape = action.argv if action.argv[0] in ("bash", "sh") else (action.argv[0], "**")
         why = "said always at the terminal"
-        await grant(Grant("", "", view.session, action.kind, shape, "", True, 0, "", why), GRANT_S, setting)
+        await grant(Grant("", "", session, action.kind, shape, "", True, 0, "", why), GRANT_S, setting)

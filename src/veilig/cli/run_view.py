@@ -11,7 +11,7 @@ from veilig.core.action_json import to_json
 from veilig.core.provider import Outcome, Status
 
 WIDTH = 76
-_NAMES = {
+NAMES = {
     "command.run": "runs",
     "file.read": "reads",
     "file.view": "looks at",
@@ -77,7 +77,7 @@ class RunView:
         self._emit("outcome", {**body, "detail": outcome.detail[:4000], "ref": outcome.ref})
         if action.kind == "workspace.open" and outcome.ok:
             return
-        name, what = _NAMES.get(action.kind, action.kind), cut(printable(_what(action)), WIDTH)
+        name, what = NAMES.get(action.kind, action.kind), cut(printable(what_of(action)), WIDTH)
         word = self._word(action, outcome)
         self._line(f"{self._turn:4}  {name:9} {what:{WIDTH}} {word}  {seconds:.1f} s")
 
@@ -113,7 +113,7 @@ class RunView:
             print(text, file=self.stream, flush=True)
 
 
-def _what(action: Action) -> str:
+def what_of(action: Action) -> str:
     """What an act names, as a person would type it."""
     if not isinstance(action, RunCommand):
         return action.target
