@@ -145,7 +145,7 @@ class Desk:
             targets=targets,
             keep=keep,
         )
-        done = await self.tests.search_worker(task, 90, permit())
+        done = await self.tests.search_worker(task, 90)
         news = [n for line in done.splitlines() if (n := search.news(line, "compare")) is not None]
         said = {n.candidate: search.answers(n) for n in news if n.kind is search.Told.BEHAVIOUR}
         return [said[number] for number in range(len(texts))] if len(said) > len(texts) else []

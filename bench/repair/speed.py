@@ -51,7 +51,7 @@ async def one(checkout: Path, name: str, folder: Path) -> tuple[float, float]:
             round_, root=str(desk.space.tree.root), nonce="n", command=command, targets=failing, keep=keep
         )
         began_s = time.monotonic()
-        done = await desk.tests.search_worker(task, 90, permit())
+        done = await desk.tests.search_worker(task, 90)
         spent_s = time.monotonic() - began_s
         news = [n for line in done.splitlines() if (n := search.news(line, "n")) is not None]
         tried = next(int(n.fields["tried"]) for n in news if n.kind is search.Told.DONE)

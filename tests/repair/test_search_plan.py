@@ -250,3 +250,16 @@ def test_a_failure_that_names_a_type_leans_to_conversions_and_guards(
     test = Test("t", Outcome.FAILED, 0.1, 0.1, Failure(exception, message))
     hints = search.hints([test])
     assert (hints.of_none, hints.of_type) == (of_none, of_type)
+
+
+def test_the_progress_of_a_search_is_told_while_it_comes_and_only_to_its_own_nonce() -> None:
+    made = tuple(candidates())
+    listener = search.Listener(search.Round(made, 1.0), "n", 100)
+    line = f'{search.MARKER} n {{"event": "progress", "tried": 7, "per_s": 340.5}}\n'.encode()
+    assert not listener.take(line.replace(b" n ", b" other "))
+    assert not listener.take(line[:20])
+    assert listener.take(line[20:])
+    assert listener.line == "107 tried, 340.5/s"
+    found = f'{search.MARKER} n {{"event": "plausible", "candidate": 0, "cost": 1.0}}\n'.encode()
+    assert listener.take(found + line)
+    assert listener.line == f"107 tried, 340.5/s; passes: {made[0].title}"

@@ -62,6 +62,15 @@ class Progress:
         self.stream.write(f"\r\x1b[K{self.style('dim', line)}")
         self.stream.flush()
 
+    def told(self, text: str) -> None:
+        """How the running action goes, in a line that replaces the last one."""
+        if self.quiet or not self.style.live:
+            return
+        elapsed_s = time.monotonic() - self._begun_s
+        line = cut(f"  {elapsed_s:5.1f} s  {WORDS['repair.search']}  {printable(text)}", 110)
+        self.stream.write(f"\r\x1b[K{self.style('dim', line)}")
+        self.stream.flush()
+
     def observed(self, action: Action, outcome: Outcome) -> None:
         """An action came to an end."""
         if action.kind == "tests.run" and outcome.ok and not self.quiet and not self._wall_shown:

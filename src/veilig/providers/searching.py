@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from veilig.core.limits import SOURCE_FILE_BYTES_MAX
 from veilig.core.provider import Outcome, Permit, Status
 from veilig.providers.ahead import Ahead
 from veilig.providers.changes import ready_changes
+from veilig.providers.sandbox.wall import OnOutput
 from veilig.providers.testing import Tests
 from veilig.providers.workspace import Workspace
 from veilig.repair import search
@@ -40,9 +41,11 @@ class Hit:
 class Searcher:
     """Runs rounds of candidates in the box until one is plausible or the budget ends."""
 
-    def __init__(self, workspace: Workspace, tests: Tests) -> None:
+    def __init__(self, workspace: Workspace, tests: Tests, tell: Callable[[str], None] | None = None) -> None:
+        """tell: gets a line about how the search goes, about twice a second."""
         self._workspace = workspace
         self._tests = tests
+        self._tell = tell
 
     async def run(self, action: SearchPatch, permit: Permit) -> Outcome:
         """Plausible patches as ready changes, the simplest first; how many edits were tried."""
@@ -60,9 +63,7 @@ class Searcher:
         found = generate(files, lines, hints)
         keep = nearest(report.tests.values(), lines)
         with Ahead(found, AHEAD_MAX) as candidates:
-            hits, before, tried = await self._rounds(
-                candidates, command, failing, keep, action.budget_s, permit
-            )
+            hits, before, tried = await self._rounds(candidates, command, failing, keep, action.budget_s)
         plausible = [simplify(files[hit.candidate.path], hit.candidate) for hit in hits]
         said = {number: hit.answers for number, hit in enumerate(hits) if hit.answers}
         choice = choose(plausible, Evidence(len(failing), 0, literals, said, before))
@@ -101,7 +102,6 @@ class Searcher:
         failing: list[Test],
         keep: list[str],
         budget_s: float,
-        permit: Permit,
     ) -> tuple[list[Hit], tuple[str, ...], int]:
         """Rounds of growing size until something passes; what the code answered; how many ran."""
         until_s = time.monotonic() + budget_s
@@ -118,7 +118,8 @@ class Searcher:
                 targets=failing,
                 keep=keep,
             )
-            done = await self._tests.search_worker(task, one.deadline_s + GRACE_S, permit)
+            shown = self._shown(search.Listener(one, nonce, tried))
+            done = await self._tests.search_worker(task, one.deadline_s + GRACE_S, shown)
             news = [n for line in done.splitlines() if (n := search.news(line, nonce)) is not None]
             tried += next(
                 (int(n.fields.get("tried", 0)) for n in reversed(news) if n.kind is search.Told.DONE), 0
@@ -129,6 +130,18 @@ class Searcher:
             left_s = until_s - time.monotonic()
             one = await asyncio.to_thread(_send, plan, left_s)
         return [], (), tried
+
+    def _shown(self, listener: search.Listener) -> OnOutput | None:
+        """Hands the search's progress on; None when nobody listens."""
+        tell = self._tell
+        if tell is None:
+            return None
+
+        def take(stream: int, data: bytes) -> None:
+            if stream == 1 and listener.take(data):
+                tell(listener.line)
+
+        return take
 
     async def _traced(self, command: TestCommand, action: SearchPatch, permit: Permit) -> TestReport:
         """A traced report of the whole suite: the last one, or a new run after a crash or an edit."""

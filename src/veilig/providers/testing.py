@@ -91,7 +91,7 @@ class Tests:
             "wall_s": timeout_s,
             "trace": trace,
         }
-        done = await self._worker("testrun.py", json.dumps(task), timeout_s + 10, permit)
+        done = await self._worker("testrun.py", json.dumps(task), timeout_s + 10, emitting(permit))
         got = await self._box.run(["cat", place], timeout_s=30)
         if not got.ok:
             raise ProviderError(
@@ -101,17 +101,19 @@ class Tests:
             )
         return read(got.stdout.decode("utf-8", "replace"), nonce)
 
-    async def search_worker(self, task: str, timeout_s: float, permit: Permit) -> str:
-        """What workers/search.py printed for this task; when it was stopped, what it had found so far."""
-        done = await self._worker("search.py", task, timeout_s, permit, quiet=True)
+    async def search_worker(self, task: str, timeout_s: float, shown: OnOutput | None = None) -> str:
+        """What workers/search.py printed for this task; when it was stopped, what it had found so far.
+
+        shown: gets the output while it comes.
+        """
+        done = await self._worker("search.py", task, timeout_s, shown)
         return done.stdout.decode("utf-8", "replace")
 
     async def _worker(
-        self, script: str, task: str, timeout_s: float, permit: Permit, *, quiet: bool = False
+        self, script: str, task: str, timeout_s: float, shown: OnOutput | None
     ) -> CommandResult:
         """Run one of the worker scripts with the project's interpreter; its task comes on standard input."""
         argv = [str(self._box.python), str(folder() / script), "--task", "/dev/stdin"]
-        shown = None if quiet else emitting(permit)
         # The worker would set the seed and start itself again.
         seed = {"PYTHONHASHSEED": "0"}
         return await self._box.run(argv, env=seed, stdin=task.encode(), timeout_s=timeout_s, on_output=shown)

@@ -1,6 +1,7 @@
 """Who runs things behind the wall? Commands, tests, the audit, and the search for a patch."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,13 +33,14 @@ class WorkProvider:
         clock: Clock,
         advisories: Path | None,
         watched: Watched | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._watched = watched
         self._clock = clock
         self._box = box
         tests = Tests(box)
         scanner = Scanner(workspace, box, advisories)
-        searcher = Searcher(workspace, tests)
+        searcher = Searcher(workspace, tests, tell)
         self._tests, self._scanner, self._searcher = tests, scanner, searcher
         self.kinds = frozenset({"command.run", "tests.run", "audit.scan", "repair.propose", "repair.search"})
 

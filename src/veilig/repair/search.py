@@ -138,6 +138,33 @@ def news(line: str, nonce: str) -> News | None:
         return None  # a line cut in two by a crash; its event is then missing, never invented
 
 
+class Listener:
+    """Follows the output of workers/search.py while it comes; `line` says how the search goes."""
+
+    def __init__(self, one: Round, nonce: str, tried: int) -> None:
+        self._round, self._nonce, self._before = one, nonce, tried
+        self._rest = b""
+        self._best: Candidate | None = None
+        self.line = ""
+
+    def take(self, data: bytes) -> bool:
+        """True when `line` is a new one."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        told = [n for text in lines if (n := news(text.decode("utf-8", "replace"), self._nonce)) is not None]
+        for one in told:
+            number = one.candidate
+            if one.kind is Told.PLAUSIBLE and number is not None and number < len(self._round.candidates):
+                found = self._round.candidates[number]
+                if self._best is None or found.cost < self._best.cost:
+                    self._best = found
+        last = next((one.fields for one in reversed(told) if one.kind is Told.PROGRESS), None)
+        if last is None:
+            return False
+        best = f"; passes: {self._best.title}" if self._best is not None else ""
+        self.line = f"{self._before + int(last.get('tried', 0))} tried, {last.get('per_s', 0)}/s{best}"
+        return True
+
+
 def answers(told: News) -> tuple[str, ...]:
     """The answers in a `behaviour` line; none when it holds anything else."""
     found = told.fields.get("answers")

@@ -84,8 +84,12 @@ class Batch:
                 return
         tell({"end": True, "leak": not self.careful and self.state.parts() != whole})
 
-    def settle(self, targets: list[Any], limits: Limits, tell: Any) -> None:
-        """Tells whether the tests set something up at their first run, and what merely counts."""
+    def settle(self, targets: list[Any], green: list[Any], limits: Limits, tell: Any) -> None:
+        """Tells whether the tests set something up at their first run, and what merely counts.
+
+        A registry that grows with every run counts too when green tests still pass on their second run:
+        without that every candidate would need a process of its own.
+        """
         _bound(limits)
         clock = Clock()
         first = self.state.parts()
@@ -95,8 +99,16 @@ class Batch:
             tell({"warm": False, "counters": []})
             return
         _run_all(targets, limits, clock)
-        self.state.learn(once, self.state.parts())
-        tell({"warm": first != once, "counters": [list(key) for key in self.state.counters]})
+        growing = self.state.learn(once, self.state.parts())
+        if growing and green and _run_all([*green, *green], limits, clock) == "hit":
+            self.state.counters |= growing
+        tell(
+            {
+                "warm": first != once,
+                "counters": [list(key) for key in self.state.counters],
+                "growing": bool(growing & self.state.counters),
+            }
+        )
 
     def _forget(self) -> None:
         for cache in self.caches:

@@ -20,14 +20,14 @@ class State:
     """The modules' data globals, the tests' parameters, working directory, environment."""
 
     def __init__(self, modules: list[Any], items: list[Any]) -> None:
-        self.spaces: list[dict[str, Any]] = [vars(module) for module in modules]
+        self.spaces: list[Any] = [vars(module) for module in modules]
         self.fixed: list[Any] = []
         for module in modules:
             space = cast("dict[str, Any]", vars(module))
             members: list[Any] = list(space.values())
             for one in members:
                 if isinstance(one, type) and one.__module__ == module.__name__:
-                    self.fixed.append(vars(one))
+                    self.spaces.append(vars(one))
                 elif isinstance(one, FunctionType) and one.__defaults__:
                     self.fixed.append(one.__defaults__)
         for item in items:
@@ -36,14 +36,20 @@ class State:
             if parameters:
                 self.fixed.append(parameters)
 
-        self.counters: set[Key] = set()  # plain numbers that change whenever the tests run
+        self.counters: set[Key] = set()  # what changes whenever the tests run, and says nothing therefore
         self.large: set[Key] = set()
 
-    def learn(self, once: dict[Key, Any], twice: dict[Key, Any]) -> None:
-        """Leave out what merely counts: numbers of modules that differ between two runs of the same code."""
-        for key, value in once.items():
-            if key in twice and twice[key] != value and isinstance(value, (int, float)) and key[0] >= 0:
-                self.counters.add(key)
+    def learn(self, once: dict[Key, Any], twice: dict[Key, Any]) -> set[Key]:
+        """Leave out what merely counts: numbers that differ between two runs of the same code.
+
+        Returns the other places of modules and classes that differ: registries that grow with every run.
+        """
+        changed = {
+            key for key in once.keys() | twice.keys() if once.get(key) != twice.get(key) and key[0] >= 0
+        }
+        numbers = {key for key in changed if isinstance(once.get(key), (int, float))}
+        self.counters |= numbers
+        return changed - numbers
 
     def parts(self, quick: bool = False) -> dict[Key, Any]:
         """What can be compared between two moments; `quick` looks at large tables by their size only."""

@@ -26,6 +26,8 @@ BASELINE_TEST_CPU_S = 30.0
 HANGING_CPU_S = 0.5  # a failing test that loops for ever shows it within this; others took a fraction
 WHOLE_CPU_S, SAMPLE = 5.0, 50  # a longer suite is asked in two steps, the nearest tests first
 BATCH_MAX = 60
+JUDGE_AFTER, JUDGES_MAX = 2, 4
+GROWING_BATCH_MAX = 20  # when every run of the tests adds to a registry
 FIRST_PASS, SECOND_PASS = 20.0, 40.0  # times the slowest passing test, as measured on real mutants
 AGAIN_LEAST_S, AGAIN_SHARE = 3.0, 0.5  # for candidates that ran out of time, and as a share of the first pass
 AFTER_FIRST_S = 10.0  # how long to look for a simpler patch once one is found, at most
@@ -34,7 +36,7 @@ AFTER_LEAST, AFTER_LEAST_S, AFTER_SHARE = (
     0.5,
     0.5,
 )  # candidates, seconds, and else as a share of what finding the first one took
-EXAMPLES_S, SETTLE_S = 5.0, 5.0
+EXAMPLES_S, SETTLE_S, SETTLE_GREEN = 5.0, 5.0, 5
 PROBE_ITEMS, PROBE_S = 40, 8.0  # tests whose calls are recorded; wall seconds for comparing the patches
 
 
@@ -59,6 +61,8 @@ class Search:
         self.best: tuple[float, int] | None = None
         self.found = 0
         self.hits: list[int] = []
+        self.refused: dict[str, int] = {}
+        self.judges: list[Any] = []
         self.examples: set[str] | None = None  # docstrings whose examples hold before any edit
         self.found_s = 0.0
         self.found_at = 0
@@ -95,10 +99,12 @@ class Search:
         gc.collect()
         gc.freeze()
         limits = self._limits(SECOND_PASS, 1.0)
-        settled = self._ask(
-            min(self.deadline_s, time.monotonic() + SETTLE_S), self.batch.settle, self.targets, limits
-        )
+        until_s = min(self.deadline_s, time.monotonic() + SETTLE_S)
+        near = self.keep[:SETTLE_GREEN]
+        settled = self._ask(until_s, self.batch.settle, self.targets, near, limits)
         self.batch.warm = bool(settled.get("warm"))
+        if settled.get("growing"):
+            self.limits["batch"] = min(int(self.limits.get("batch", BATCH_MAX)), GROWING_BATCH_MAX)
         self.batch.state.counters = {(int(one), name) for one, name in settled.get("counters", [])}
         late = self._pass(fast, FIRST_PASS, float(self.limits.get("cpu_max_s", 0.5)))
         if self.best is None and late and time.monotonic() < self.deadline_s:
@@ -207,7 +213,8 @@ class Search:
 
     def _batch(self, numbers: list[int], limits: Limits) -> list[str]:
         """The outcomes of the first candidates of the batch; shorter than the batch when it ended early."""
-        child = Child(lambda tell: self.batch.run(numbers, self.targets, limits, tell))
+        asked = [*self.targets, *self.judges]
+        child = Child(lambda tell: self.batch.run(numbers, asked, limits, tell))
         outcomes: list[str] = []
         clean_end = leak = False
         heard_s = time.monotonic()
@@ -265,7 +272,15 @@ class Search:
                 verdict = record
         child.finish("deadline" if child.open else "")
         self.restored += self.tree.restore()
+        self._remember(str(verdict.get("test", "")), items)
         return verdict.get("o") == "green"
+
+    def _remember(self, name: str, items: list[Any]) -> None:
+        """A green test that refused several candidates is asked in the batch: a refusal costs less there."""
+        self.refused[name] = self.refused.get(name, 0) + 1
+        if self.refused[name] == JUDGE_AFTER and len(self.judges) < JUDGES_MAX:
+            targets = {_id(item) for item in self.targets}
+            self.judges += [item for item in items if _id(item) == name and name not in targets]
 
     def _enough(self, number: int) -> bool:
         now_s = time.monotonic()
