@@ -9,12 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veilig.core.action import Action
+from veilig.core.action import Action, AskModel
 from veilig.core.actor import Actor
 from veilig.core.clock import Clock
 from veilig.core.errors import PolicyError
 from veilig.core.gate_case import Law
-from veilig.core.policy import Decision, Facts, Policy, allows_secret, builtin_policy, decide, in_copy, load
+from veilig.core.policy import (
+    Decision,
+    Facts,
+    Policy,
+    allows_secret,
+    builtin_policy,
+    decide,
+    in_copy,
+    load,
+    withheld,
+)
 from veilig.core.provider import Verdict, strictness
 from veilig.core.redact import Handle
 
@@ -91,8 +101,8 @@ class Laws:
         """The stricter of both decisions; questions and budgets of both count."""
         first = decide(self.operator, action, actor, facts)
         project = self.project
-        if project is None:
-            return first
+        if project is None or (isinstance(action, AskModel) and project.models.silent):
+            return first  # a project that says nothing of models takes nothing away
         return strictest(first, decide(project, action, actor, facts))
 
     def allows_secret(self, handle: Handle, action: Action) -> bool:
@@ -106,6 +116,10 @@ class Laws:
     def in_copy(self, path: str) -> bool:
         """Both must let the file into the copy."""
         return all(in_copy(p, path) for p in self._all())
+
+    def shown_to_models(self, path: str) -> bool:
+        """In the copy that a model works in: what neither file withholds."""
+        return self.in_copy(path) and not any(withheld(p, path) for p in self._all())
 
     def law(self, clock: Clock, facts: Callable[[Action], Facts]) -> Law:
         """As functions for the gate."""

@@ -432,3 +432,35 @@ def test_conventions_of_the_project_and_of_a_folder_are_told_once(veilig: Termin
     assert "Use tabs" in first
     assert "they grant nothing" in first
     assert ["One test, one sentence" in text for text in told] == [True, False]
+
+
+def test_what_is_withheld_from_models_is_not_in_their_copy(veilig: Terminal, shop: Path) -> None:
+    (shop / "customers.csv").write_text("Ann\n")
+    policy = veilig.folder / "operator.yaml"
+    policy.write_text("agent: {}\nmodels: {allowed: [scripted], withhold: ['*.csv']}\n")
+    script = [call("shell", command="cat customers.csv"), call("read", path="Customers.CSV"), done()]
+    with replay(script) as server:
+        said = run(veilig, server, "look", "--policy", str(policy))
+        told = [request.results[-1][1] for request in server.requests[1:]]
+    assert said.code == 0, said.out
+    assert "Ann" not in "".join(told)
+    assert (shop / "customers.csv").exists()
+
+
+def test_a_model_that_the_operator_did_not_name_is_not_asked(veilig: Terminal, shop: Path) -> None:
+    policy = veilig.folder / "operator.yaml"
+    policy.write_text("models: {allowed: ['openai:*']}\n")
+    with replay([done()]) as server:
+        said = run(veilig, server, "look", "--policy", str(policy))
+        assert server.requests == []
+    assert said.code in (1, 4)
+    assert "models.allowed does not name 'scripted'" in said.out
+    (shop / "veilig.yaml").write_text("agent: {}\n")
+    with replay([done()]) as server:
+        assert run(veilig, server, "look").code == 0, (
+            "a project that says nothing of models takes nothing away"
+        )
+    (shop / "veilig.yaml").write_text("models: {allowed: []}\n")
+    with replay([done()]) as server:
+        assert run(veilig, server, "look").code != 0
+        assert server.requests == []

@@ -94,7 +94,11 @@ class Wired:
         self.wall: Wall | None = None
         self.work = WorkProvider(self.workspace, self.box, self.clock, advisories, watched)
         self.files = FilesProvider(
-            self.workspace, self.clock, self.laws.in_copy, self.redactor.learn_text, watched
+            self.workspace,
+            self.clock,
+            self.laws.shown_to_models if job.free else self.laws.in_copy,
+            self.redactor.learn_text,
+            watched,
         )
         self.gate = Gate(
             session=session,

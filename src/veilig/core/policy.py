@@ -169,6 +169,12 @@ def in_copy(policy: Policy, path: str) -> bool:
     )
 
 
+def withheld(policy: Policy, path: str) -> bool:
+    """Is this file kept from every model? In any spelling: a file system may not tell cases apart."""
+    folded = fold_path(clean_path(path))
+    return any(r.glob.matches_any_spelling(folded) for r in policy.models.withhold)
+
+
 def roles_of(policy: Policy, person: str) -> frozenset[str]:
     """The roles collaboration.roles gives this person."""
     return frozenset(role for role, people in policy.elsewhere.roles.items() if person in people)

@@ -36,7 +36,7 @@ def build(node: Node, source: Source, base: model.Policy | None) -> model.Policy
         freezes=freezes,
         agent=_agent(root.section("agent"), source, base.agent if base else None),
         sandbox=_sandbox(root.section("sandbox")),
-        models=_models(root.section("models"), source),
+        models=_models(root.section("models"), source, silent=not root.has("models")),
         elsewhere=_elsewhere(root, roles),
         examples=_examples(root),
     )
@@ -305,14 +305,16 @@ def _distinct(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def _models(section: Section, source: Source) -> model.ModelRules:
+def _models(section: Section, source: Source, *, silent: bool) -> model.ModelRules:
     for pattern in section.texts("allowed"):
         _need_all(section, "allowed", pattern, "model", source)
     return model.ModelRules(
         rule=section.rule("allowed"),
+        silent=silent,
         allowed=tuple(NamePattern(p) for p in section.texts("allowed")),
         tokens_per_answer=section.whole("tokens_per_answer"),
         requests_per_hour=section.whole("requests_per_hour"),
+        withhold=_globs(section, "withhold"),
     )
 
 

@@ -254,12 +254,17 @@ class SandboxBounds:
 
 @dataclass(frozen=True, slots=True)
 class ModelRules:
-    """Which models may be asked, how long an answer may be and how often."""
+    """Which models may be asked, how long an answer may be and how often, and what they are never shown.
+
+    silent: the file says nothing of models.
+    """
 
     rule: str
+    silent: bool
     allowed: tuple[NamePattern, ...]
     tokens_per_answer: int
     requests_per_hour: int
+    withhold: tuple[GlobRule, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ MODELS = Table((
     _all("model"),
     Entry("tokens_per_answer", Whole(1, 10**6), "tokens", 8192, "an answer longer than this is not read"),
     Entry("requests_per_hour", Whole(0, 10**6), "requests per model", 600, "a loop must not cost a fortune"),
+    Entry("withhold", Many(GLOB), "", (), "kept out of the copy that a model works in"),
 ))  # fmt: skip
 AUDIT = Table((
     Entry("exclude", Many(GLOB), "", (), "not audited; counted in every report"),
@@ -269,7 +270,7 @@ ROOT = Table((
     Entry("freeze", Many(FREEZE), "", (), "no change of services, containers, databases or clouds meanwhile"),
     Entry("agent", AGENT, "", None, "absent: as in the built-in policy"),
     Entry("sandbox", SANDBOX, "", None, "the bounds of core/limits.py"),
-    Entry("models", MODELS, "", None, "absent: no model is asked"),
+    Entry("models", MODELS, "", None, "absent: none is asked; in a project's file: as the operator says"),
     Entry("audit", AUDIT, "", None, "everything is audited"),
     Entry("ledger", LEDGER, "", None, "in the user's state folder"),
     Entry("collaboration", COLLABORATION, "", None, "one person, the owner"),
