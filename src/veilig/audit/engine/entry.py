@@ -24,6 +24,7 @@ _ROUTED = re.compile(r"\.(route|get|post|put|patch|delete)$")
 _INJECTED = re.compile(r"(\w+) = Annotated\[.*(?:Depends|Security)")
 _VARIABLE = re.compile(r"[<{*(]|/:")
 
+PLAIN_TYPES = frozenset({"str", "int", "float", "bool", "bytes", "dict", "list", "Request"})
 IDENTIFIERS = frozenset({"pk", "id"})
 HANDLER_VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "dispatch", "prepare"})
 
@@ -95,8 +96,11 @@ def _parameter(
     knowledge = frame.engine.knowledge
     info = func.info
     name = parameter.arg
-    shown = _alias(info, parameter.annotation)
-    annotation = dotted(shown) if shown is not None else ""
+    shown = _alias(frame, info, parameter.annotation)
+    inner = shown
+    if shown is not parameter.annotation and isinstance(shown, ast.Subscript):
+        inner = shown.slice.elts[0] if isinstance(shown.slice, ast.Tuple) else shown.slice
+    annotation = dotted(inner) if inner is not None else ""
     if isinstance(parameter.annotation, ast.Constant) and isinstance(parameter.annotation.value, str):
         annotation = parameter.annotation.value
     last = annotation.rpartition(".")[2]
@@ -114,6 +118,8 @@ def _parameter(
         return opaque("", numbered(frame.source(parameter, kind, name))), False
     if last in knowledge.harmless_types or name in harmless or _harmless_default(info, name):
         return opaque(""), False
+    if _handled_error(info, parameter):
+        return opaque("exception", frame.source(parameter, OriginKind.ERROR, f"exception {name}")), False
     if kind is not None:
         return opaque("", frame.source(parameter, kind, name)), False
     if view and _is_django(frame, info) and name not in IDENTIFIERS and not name.endswith("_id"):
@@ -126,6 +132,26 @@ def _parameter(
     if _is_web(func) and info.name in HANDLER_VERBS:
         return opaque("", frame.source(parameter, OriginKind.REMOTE, name)), False
     return opaque("", frame.source(parameter, OriginKind.PARAMETER, name)), False
+
+
+_HANDLER = re.compile(r"(^|\.)(errorhandler|app_errorhandler|exception_handler)$")
+_INTERNAL = re.compile(
+    r"(^|\.)(Exception|BaseException|OSError|RuntimeError|\w*Database\w*|SQLAlchemyError|Error)$|^500$"
+)
+
+
+def _handled_error(info: FunctionInfo, parameter: ast.arg) -> bool:
+    """The parameter is whatever went wrong inside: `@app.errorhandler(Exception)`."""
+    if isinstance(info.node, ast.Lambda):
+        return False
+    spec = info.node.args
+    last = [*spec.posonlyargs, *spec.args][-1:]
+    return parameter in last and any(
+        _HANDLER.search(name)
+        and isinstance(decorator, ast.Call)
+        and any(_INTERNAL.search(ast.unparse(argument)) for argument in decorator.args)
+        for name, decorator in zip(info.decorators, info.node.decorator_list, strict=True)
+    )
 
 
 def _depends(info: FunctionInfo, parameter: ast.arg) -> bool:
@@ -159,18 +185,29 @@ def _default_text(info: FunctionInfo, name: str) -> str:
     return ast.unparse(default) if default is not None else ""
 
 
-def _alias(info: FunctionInfo, annotation: ast.expr | None) -> ast.expr | None:
-    """What the annotation stands for when it is a name for `Annotated[...]`, here or in a module beside.
-
-    Of `Annotated[int, ...]` the first part is what the caller fills.
-    """
-    if isinstance(annotation, ast.Name):
-        start = f"{annotation.id} = Annotated["
-        places = [info.module, *info.module.siblings] if hasattr(info.module, "siblings") else [info.module]
-        for module in places:
-            for statement in module.tree.body:
-                if isinstance(statement, ast.Assign) and ast.unparse(statement).startswith(start):
-                    return statement.value
+def _alias(frame: Frame, info: FunctionInfo, annotation: ast.expr | None) -> ast.expr | None:
+    """What a name for `Annotated[...]` stands for, defined here or where it is imported from."""
+    if not isinstance(annotation, ast.Name) or annotation.id in PLAIN_TYPES:
+        return annotation
+    places = [info.module]
+    program = frame.engine.project.programs.get(info.module.path)
+    if program is not None and any(
+        item.name == annotation.id
+        for statement in info.module.imports
+        if isinstance(statement, ast.ImportFrom)
+        for item in statement.names
+    ):
+        places += program.modules
+    for module in places:
+        for statement in module.tree.body:
+            if (
+                isinstance(statement, ast.Assign)
+                and isinstance(statement.targets[0], ast.Name)
+                and statement.targets[0].id == annotation.id
+                and isinstance(statement.value, ast.Subscript)
+                and dotted(statement.value.value).endswith("Annotated")
+            ):
+                return statement.value
     return annotation
 
 

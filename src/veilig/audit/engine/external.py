@@ -36,6 +36,7 @@ HOST = frozenset({"url", "redirect"})
 SUFFIX_SAFE = frozenset({"path"})
 # Keyed tags over a message: the tag itself is harmless text, and still says which message it belongs to.
 AUTHENTICATORS = frozenset({"hmac.new", "hmac.digest"})
+NUMBERS_READ = frozenset({"struct.unpack", "struct.unpack_from", "int.from_bytes"})
 COMPARISONS = frozenset({"hmac.compare_digest", "secrets.compare_digest"})
 SIGNED = frozenset({EVERY_KIND, "size"})
 # A record or rows of an object-relational mapper: Model.objects.filter, User.query.filter_by().first.
@@ -90,6 +91,8 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
         return opaque(LITERALS)
     if qual in AUTHENTICATORS or (qual.startswith("hmac.new()") and method in (".digest", ".hexdigest")):
         return opaque(result, numbered(both))
+    if qual in NUMBERS_READ or (method in (".unpack", ".unpack_from") and "struct.Struct" in qual):
+        return opaque("struct.unpack()", numbered(both))
     if qual in COMPARISONS and len(site.args) == 2:
         return _compared(frame, both, site)
     if kinds is not None:
@@ -108,7 +111,10 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
     if method and own:
         if site.name in PARTS:
             part = constant(site.args[0]) if site.args else None
-            return opaque(result, part_of(frame, own, part if part is not MISSING else None))
+            taken = part_of(frame, own, part if part is not MISSING else None)
+            kind = site.kwargs.get("type")
+            as_number = isinstance(kind, Opaque) and kind.qual in ("int", "float")
+            return opaque(result, numbered(taken) if as_number else taken)
         if site.name in PIECES:
             return opaque(result, part_of(frame, own, None))
         if site.name == "replace":

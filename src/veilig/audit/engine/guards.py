@@ -51,10 +51,29 @@ def evaluate_compare(frame: Frame, node: ast.expr) -> Value:
     values = [frame.eval(node.left), *(frame.eval(item) for item in node.comparators)]
     frame.engine.listener.on_compare(frame, node, values)
     result: Value | None = None
-    for op, left, right in zip(node.ops, values, values[1:], strict=False):
-        one = _pair(frame, op, left, right)
+    sides = [node.left, *node.comparators]
+    for index, op in enumerate(node.ops):
+        one = _pair(frame, op, values[index], values[index + 1])
+        if isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) and isinstance(one, Opaque):
+            one = _factors(frame, op, sides[index], sides[index + 1], one)
         result = one if result is None else _and(result, one)
     return result if result is not None else opaque("")
+
+
+def _factors(frame: Frame, op: ast.cmpop, left: ast.expr, right: ast.expr, result: Opaque) -> Value:
+    """`w * h > LIMIT`: what bounds the product bounds both."""
+    product, below = (left, True) if isinstance(left, ast.BinOp) else (right, False)
+    if not isinstance(product, ast.BinOp) or not isinstance(product.op, ast.Mult | ast.Add):
+        return result
+    taints: Taints = ()
+    for part in ast.walk(product):
+        if isinstance(part, ast.Name | ast.Attribute):
+            taints += frame.eval(part).taints
+    if not attacked(taints):
+        return result
+    facts = facts_about(frame, taints, BOUNDED)
+    bounded_when_true = isinstance(op, ast.Lt | ast.LtE) is below
+    return verdict(facts, NO_FACTS, negate=not bounded_when_true)
 
 
 def _and(left: Value, right: Value) -> Value:

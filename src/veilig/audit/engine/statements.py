@@ -13,6 +13,7 @@ from veilig.audit.engine.state import State, as_values, join_values, truth
 from veilig.audit.engine.value import (
     EVERY_KIND,
     NONE,
+    Class,
     Const,
     Opaque,
     OriginKind,
@@ -212,6 +213,12 @@ def run_while(frame: Frame, node: ast.stmt) -> None:
     frame.resume(out, before)
 
 
+def _speaks_for_us(frame: Frame, handler: ast.ExceptHandler) -> bool:
+    """Every exception caught here is a class of the project: its text was written for whoever reads it."""
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return all(kind is not None and isinstance(frame.eval(kind), Class) for kind in kinds)
+
+
 def run_try(frame: Frame, node: ast.stmt) -> None:
     """Handlers start from anywhere in the body: its beginning, its end and every raise."""
     assert isinstance(node, ast.Try | ast.TryStar)
@@ -231,7 +238,11 @@ def run_try(frame: Frame, node: ast.stmt) -> None:
         state = thrown.fork()
         frame.state, frame.live = state, True
         if handler.name:
-            taints = frame.source(handler, OriginKind.ERROR, f"exception {handler.name}")
+            taints = (
+                ()
+                if _speaks_for_us(frame, handler)
+                else frame.source(handler, OriginKind.ERROR, f"exception {handler.name}")
+            )
             state.env[handler.name] = Opaque("exception", taints)
         frame.run(handler.body)
         if frame.live:

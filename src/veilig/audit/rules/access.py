@@ -231,8 +231,9 @@ def _asks_whose(function: FunctionSketch) -> bool:
 
 _TRUSTED_NAME = re.compile(
     r"(?i)(^|[._\-\[ '\"(])(x-)?(is_?)?(admin|role|user_?role|is_?staff|internal|debug|privileged|"
-    r"authenticated|logged_?in|"
-    r"forwarded-for|x-forwarded-for|x-real-ip|remote-user|superuser|access_?level|user-?type)\b"
+    r"authenticated|logged_?in|rank|tier|plan|group|perms?|permissions|is_\\w+|"
+    r"forwarded-for|x-forwarded-for|x-real-ip|remote-user|superuser|access_?level|user-?type|rank|"
+    r"tier|plan)\b"
 )
 _CLIENT_HELD = re.compile(r"(?i)(cookies|headers|META|getheader|environ)")
 

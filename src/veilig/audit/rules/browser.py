@@ -161,6 +161,15 @@ CSRF_OFF = Rule(
     good="def pay(request):\n    return None\n",
 )
 
+
+def _without_frames(frame: Frame, name: str, value: Value) -> bool:
+    """No middleware says who may frame a page, and no header of the program does."""
+    program = frame.engine.project.programs.get(frame.module.path)
+    if program is not None and program.has(r"(?i)frame-ancestors|X-Frame-Options"):
+        return False
+    return _without_middleware("XFrameOptionsMiddleware")(frame, name, value)
+
+
 FRAMES = Rule(
     id="framing-allowed",
     cwe=1021,
@@ -173,9 +182,7 @@ FRAMES = Rule(
     shape=_framed,
     assigns=(
         AssignCheck(setting("X_FRAME_OPTIONS", "X-Frame-Options"), is_value("ALLOWALL", "ALLOW", "", "*")),
-        AssignCheck(
-            setting("MIDDLEWARE", "MIDDLEWARE_CLASSES"), _without_middleware("XFrameOptionsMiddleware")
-        ),
+        AssignCheck(setting("MIDDLEWARE", "MIDDLEWARE_CLASSES"), _without_frames),
         AssignCheck(
             setting("Content-Security-Policy"),
             lambda _frame, _name, value: re.search(r"frame-ancestors \*", text_of(value)) is not None,

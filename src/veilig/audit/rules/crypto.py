@@ -205,6 +205,13 @@ KEY_SIZE = Rule(
                 for v in (site.kwargs.get("key_size"), *site.args)
             ),
         ),
+        Check(
+            tuple(
+                f"cryptography.hazmat.primitives.asymmetric.ec.{curve}"
+                for curve in ("SECP192R1", "SECT163K1", "SECT163R2", "SECP224R1")
+            ),
+            always,
+        ),
     ),
     bad="from Crypto.PublicKey import RSA\nkey = RSA.generate(1024)\n",
     good="from Crypto.PublicKey import RSA\nkey = RSA.generate(3072)\n",

@@ -318,7 +318,7 @@ LISTED = Rule(
     advice="serve one directory of public files, without a listing",
     silent="named public directories",
     checks=(
-        Check((".add_static",), keyword_is(99, "show_index", True)),
+        Check((".add_static", "aiohttp.web.static", ".static"), keyword_is(99, "show_index", True)),
         Check(
             ("django.views.static.serve", "django.urls.re_path", "django.urls.path"),
             keyword_is(99, "show_indexes", True),

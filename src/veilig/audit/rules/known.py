@@ -37,7 +37,18 @@ RANDOM_CALLS = {
         "random randint randrange choice choices sample uniform getrandbits randbytes shuffle gauss "
         "normalvariate triangular betavariate expovariate lognormvariate vonmisesvariate"
     )
-} | {f"random.Random().{name}": RANDOM for name in ("random", "randint", "randrange", "choice", "choices")}
+} | {
+    f"{owner}.{name}": RANDOM
+    for owner in (
+        "random.Random()",
+        "numpy.random",
+        "numpy.random.default_rng()",
+        "numpy.random.RandomState()",
+    )
+    for name in words(
+        "random randint randrange choice choices getrandbits randbytes bytes integers rand sample"
+    )
+}
 
 SOURCE_CALLS = {
     "input": L,

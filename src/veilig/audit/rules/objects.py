@@ -177,7 +177,8 @@ TRACEBACK = Rule(
 
 def _composed(site: CallSite) -> bool:
     """The message was glued together as text; message objects refuse line breaks in their headers."""
-    return not text_of(site.arg(2, "msg")).endswith(("as_string()", "as_bytes()", "as_string", "encode()"))
+    made = text_of(site.arg(2, "msg"))
+    return "as_string" not in made and "as_bytes" not in made
 
 
 HEADER = Rule(

@@ -11,6 +11,7 @@ from veilig.audit.engine.state import constant, deep_taints
 from veilig.audit.engine.value import ATTACKER, Opaque, OriginKind
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.backtracking import catastrophic
+from veilig.audit.rules.conditions import text_of
 from veilig.audit.rules.rule import AssignCheck, Check, Rule, Sink
 from veilig.audit.rules.sketch import FunctionSketch, Sketch
 
@@ -161,12 +162,26 @@ def _own_name(function: FunctionSketch, call: ast.Call) -> bool:
     return "with open(" in function.body and ".filename" in function.body
 
 
+_NAMES_END = re.compile(r"rsplit\(|splitext\(|\.suffix|endswith\(|content_type|mimetype|filetype|magic\.")
+
+
+def _tested_helpers(sketch: Sketch, function: FunctionSketch) -> Iterator[ast.AST]:
+    """The functions of the program that the conditions of this one ask."""
+    for node in function.own:
+        for call in ast.walk(node.test) if isinstance(node, ast.If) else ():
+            if isinstance(call, ast.Call):
+                yield from sketch.program.functions.get(dotted(call.func).rpartition(".")[2], [])
+
+
 def _any_upload(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not re.search(r"request\.(files|FILES)|UploadFile|\.filename\b", function.body):
             continue
-        if _KIND_CHECK.search(function.body) or (
-            "filename" not in function.body and ".name" not in function.body
+        helped = " ".join(ast.unparse(test) for test in _tested_helpers(sketch, function))
+        if (
+            _KIND_CHECK.search(function.body)
+            or _NAMES_END.search(helped)
+            or ("filename" not in function.body and ".name" not in function.body)
         ):
             continue
         for call in function.calls():
@@ -246,6 +261,11 @@ SIZE = Rule(
         Sink(("str.__mul__",), (0,)),
         Sink(("concurrent.futures.ThreadPoolExecutor", "multiprocessing.Pool"), (0, "max_workers")),
         Sink((".limit", ".fetchmany"), (0,)),
+        Sink(
+            (".fetch", ".execute", ".fetch_all"),
+            (1, 2, 3, 4),
+            lambda _frame, site: re.search(r"(?i)\blimit\s+([$:%?]|\Z)", text_of(site.arg(0))) is not None,
+        ),
         Sink((".resize", ".thumbnail"), (0, "size")),
         Sink(("gzip.decompress", "bz2.decompress", "lzma.decompress"), (0,)),
         Sink(("zlib.decompress",), (0,)),

@@ -118,11 +118,27 @@ _LIMITED = re.compile(
 )
 
 
+def _counts_down(function: ast.AST, call: ast.Call) -> bool:
+    """A parameter goes down or up by one with each call, and the function looks at it."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    counted = {
+        value.left.id
+        for value in given
+        if isinstance(value, ast.BinOp)
+        and isinstance(value.op, ast.Add | ast.Sub)
+        and isinstance(value.left, ast.Name)
+    }
+    tests = [node.test for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp)]
+    return any(isinstance(n, ast.Name) and n.id in counted for test in tests for n in ast.walk(test))
+
+
 def _deep(frame: Frame, site: CallSite) -> bool:
     info = frame.func
     if info is None:
         return False
     last = info.node.end_lineno or info.node.lineno
+    if _counts_down(info.node, site.node):
+        return False
     return _LIMITED.search("\n".join(frame.module.lines[info.node.lineno - 1 : last])) is None and bool(
         site.args
     )
