@@ -21,6 +21,8 @@ _DISTRIBUTIONS: Mapping[str, str] = {
     "pydantic_settings": "pydantic-settings",
     "flask_sqlalchemy": "flask-sqlalchemy", "rest_framework": "djangorestframework", "zmq": "pyzmq",
 }  # fmt: skip
+# A list below its key, as setuptools reads it; the entries are indented.
+_SETUP_CFG = re.compile(r"^install_requires[ \t]*=[ \t]*(?:\r?\n)((?:[ \t]+\S.*(?:\r?\n|\Z))*)", re.MULTILINE)
 
 
 def propose(context: Context) -> list[Proposal]:
@@ -38,6 +40,7 @@ def propose(context: Context) -> list[Proposal]:
     known = context.installed.get(name)
     distribution = canonical(known.name if known else _DISTRIBUTIONS.get(name, ""))
     declared = {item.name for item in read_dependencies(context.files).requirements if not item.locked}
+    declared |= _in_setup_cfg(context.files.get("setup.cfg", ""))
     if not distribution or distribution in declared:
         return []
     version = f">={known.version}" if known else ""
@@ -56,6 +59,12 @@ def propose(context: Context) -> list[Proposal]:
     return found[:2]
 
 
+def _in_setup_cfg(text: str) -> set[str]:
+    match = _SETUP_CFG.search(text)
+    entries = match[1].splitlines() if match else []
+    return {canonical(found[0]) for one in entries if (found := re.match(r"[A-Za-z0-9._-]+", one.strip()))}
+
+
 def _entry(path: str, text: str, requirement: str) -> Edit | None:
     if path == "pyproject.toml":
         match = re.search(r"^dependencies\s*=\s*\[", text, re.MULTILINE)
@@ -69,6 +78,13 @@ def _entry(path: str, text: str, requirement: str) -> Edit | None:
             )
         comma = "" if rest.lstrip().startswith("]") else ", "
         return Edit(path, match.end(), match.end(), f'"{requirement}"{comma}')
+    if path == "setup.cfg":
+        match = _SETUP_CFG.search(text)
+        if match is None:
+            return None
+        margin = re.match(r"[ \t]*", match[1])
+        line = f"{(margin[0] if margin else '') or '    '}{requirement}{newline_of(text)}"
+        return Edit(path, match.start(1), match.start(1), line)
     if is_requirements_file(path) and "/" not in path and "dev" not in path and "test" not in path:
         gap = "" if not text or text.endswith("\n") else newline_of(text)
         return Edit(path, len(text), len(text), f"{gap}{requirement}{newline_of(text)}")
