@@ -1,5 +1,6 @@
 """How does each vendor's API write an answer? For the replay server; the forms are those of November 2026."""
 
+import json
 from typing import Any
 
 import replay_vendors as vendors
@@ -189,3 +190,8 @@ def _response_deltas(item: dict[str, Any], at: dict[str, Any]) -> list[tuple[str
         (f"{kind}.done", {**at, key: whole_text, **more}),
         ("response.content_part.done", {**at, "part": part}),
     ]
+
+
+def parsed(written: list[bytes]) -> list[dict[str, Any]]:
+    """What stands in events, for those who want no server."""
+    return [json.loads(item.split(b"data: ", 1)[1]) for item in written]
