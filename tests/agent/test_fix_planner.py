@@ -365,3 +365,17 @@ def test_a_second_group_of_tests_that_passes_after_the_first_fix_is_fixed_too() 
     found = problems_of(finish)
     assert {name: one["status"] for name, one in found.items()} == {"t1": FIXED, "t2": FIXED}
     assert (found["t2"]["fix"], asked) == ("went away with another fix", 1)
+
+
+@pytest.mark.parametrize(("failing", "shares"), [(("t1",), [0.9]), (("t1", "t2"), [0.5, 0.9])])
+def test_the_last_search_gets_most_of_the_time_that_is_left(
+    failing: tuple[str, ...], shares: list[float]
+) -> None:
+    def answer(action: Action) -> Outcome:
+        if isinstance(action, RunTests):
+            return Outcome(True, data=report(5, failing, wall_s=0.0))
+        return Outcome(True, "diff", data={"problems": [], "base": [], "levels": []})
+
+    _, proposed = run(FixPlanner(FixOptions("/s", budget_s=100.0)), answer)
+    asked = [one.budget_s for one in proposed if isinstance(one, SearchPatch)]
+    assert asked == [pytest.approx(100.0 * share) for share in shares]

@@ -39,7 +39,7 @@ RECIPES_MAX = 6  # known repairs of one failure: each is a test run that the sea
 QUICK_TESTS_S = 3.0  # a suite that takes longer is run for a repair only when its own tests pass
 SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
 PROBLEMS_MAX = 300  # an hour's work; what is beyond is said, and found again by the next session
-SEARCH_SHARE = 0.5  # of the time left, for one search
+SEARCH_SHARE, LAST_SHARE = 0.5, 0.9  # of the time left, for one search and for the last one
 RESTARTS_MAX = 3  # a crash or two is bad luck; a step that always ends in doubt never will end
 
 
@@ -254,7 +254,9 @@ class FixPlanner(History):
             return self._try(now, index)
         if problem.kind == "test" and not problem.searched and problem.tests and problem.lines:
             now.stage = "search"
-            left_s = max(5.0, (self._options.budget_s - now.used_s) * SEARCH_SHARE)
+            more = any(p.status == OPEN and p.kind == "test" and p is not problem for p in now.problems)
+            share = SEARCH_SHARE if more else LAST_SHARE
+            left_s = max(5.0, (self._options.budget_s - now.used_s) * share)
             lines = tuple((str(p), int(n), int(s)) for p, n, s in cast(list[Any], problem.lines))
             return self._step(
                 now, SearchPatch(tuple(problem.tests), lines, budget_s=left_s, timeout_s=left_s + 60.0)
