@@ -1,9 +1,10 @@
 """Which client asks a route? One per route, with one connection pool, built at the first ask.
 
-The vendors' own clients walk a request against its declared types before sending it. CPU per ask, measured
-with pydantic-ai 2.68 and openai 3.54 on a fake server: Chat 7 ms at turn 20 and 190 ms at turn 400, Responses
-21 and 560 ms; without that walk 2 and 10, 4 and 15 ms (quiet machine). What the adapter hands over is in the form the API
-wants already, so `_send_plain` posts it as it stands.
+OpenAI's own client walks a request against its declared types before sending it. CPU per ask, measured with
+pydantic-ai 2.68 and openai 3.54 on a fake server and a quiet machine: Chat 7 ms at turn 20 and 190 ms at turn
+400, Responses 21 and 560 ms; without that walk 2 and 10, 4 and 15 ms. What the adapter hands over is in the
+form the API wants already, so `_send_plain` posts it as it stands. (Anthropic's client does not walk;
+Google's does, at 0.5 ms per turn of the conversation.)
 """
 
 from dataclasses import dataclass
