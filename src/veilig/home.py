@@ -37,6 +37,20 @@ class Home:
         """The folder of one session: its copy and what it changed."""
         return self.path / "sessions" / session
 
+    def copy_session(self, session: str, made: str) -> None:
+        """Give a new session the folder of another: its copy and its states. Raises LedgerError."""
+        if not (self.session(session) / "work").is_dir():
+            raise LedgerError(
+                f"the copy of {session} is gone", why="it was cleaned", fix="start a new session instead"
+            )
+        try:
+            shutil.copytree(self.session(session), self.session(made), symlinks=True)
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(self.session(made), ignore_errors=True)
+            raise LedgerError(
+                f"cannot copy {self.session(session)}", why=str(error), fix="free space"
+            ) from error
+
     def remove_session(self, session: str) -> None:
         """Remove the folder of one session; what the ledger holds of it stays. Raises LedgerError."""
         folder = self.session(session)

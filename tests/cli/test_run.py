@@ -464,3 +464,20 @@ def test_a_model_that_the_operator_did_not_name_is_not_asked(veilig: Terminal, s
     with replay([done()]) as server:
         assert run(veilig, server, "look").code != 0
         assert server.requests == []
+
+
+def test_a_fork_goes_another_way_and_leaves_the_first_as_it_is(veilig: Terminal, shop: Path) -> None:
+    script = [call("shell", command="echo one > a.txt"), call("shell", command="echo two > a.txt"), done()]
+    with replay(script) as server:
+        first = next(
+            w for w in run(veilig, server, "work", "--no-verify").out.split() if w.startswith("run-")
+        )
+    with replay([call("shell", command="cat a.txt; echo three >> a.txt"), done()]) as server:
+        said = veilig("fork", first, "--to", "2", "--say", "append instead", "--model-url", server.url)
+        told = server.requests[1].results[-1][1]
+    assert said.code == 0, said.out + said.err
+    other = next(w for w in said.out.split() if w.startswith("run-"))
+    assert other != first
+    assert told == "one\n" or told.strip() == "one"
+    assert "+one\n+three" in veilig("resume", other, "--diff").out
+    assert "+two" in veilig("resume", first, "--diff").out

@@ -290,6 +290,7 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
 # Keys no verdict depends on; and values that have no order: a name, a pattern (a rule that matches less also
 # limits less), the shapes of a window other than its end.
 NO_VERDICT = (
+    "models.withhold",
     *("approval_gateways", "approvers", "collaboration", "access", "monitor", "gateway", "audit", "ledger"),
     *("tests", "agent.secrets", "agent.budgets", "sandbox."),
 )

@@ -1,5 +1,6 @@
 """How is a session started, resumed and found? One function for each kind of work."""
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from veilig.agent.job import JOBS, Job, audit_job, fix_job, run_job
 from veilig.agent.run_state import RunOptions
 from veilig.app.wiring import Ended, Setting, Watcher, Wired, operator_policy
 from veilig.core.errors import SessionError
+from veilig.core.ledger import Event
+from veilig.core.lock import SessionLock
+from veilig.core.policy import Policy
 from veilig.core.provider import Approver
 from veilig.core.session import View, fold
 from veilig.home import Home, find_home
@@ -79,21 +83,46 @@ async def rewind(session: str, to: int, text: str, setting: Setting, watcher: Wa
     """Bring files and conversation back to before the model's answer `to` (from 1). Raises SessionError."""
     view, options = _talk(session, setting)
     home = find_home(setting.environment)
-    with home.open_ledger(operator_policy(home, setting), create=False) as ledger:
-        events = list(ledger.events(session=view.id))
-    point = next((point for point in points(events) if point.number == to), None)
-    if point is None or not point.tree:
-        raise SessionError(f"session {view.id!r} has no answer {to}", fix="see `veilig undo SESSION --list`")
+    point, events = _moment(view, to, setting)
     step = rewound(view.id, events, point, home.redactor(setting.environment).seal(text))
     wired = Wired(view.id, run_job(options), setting, watcher, None)
     return await wired.go(resume=True, step_of=lambda _: step, to=point.seq)
 
 
+async def fork(
+    session: str, to: int, text: str, setting: Setting, watcher: Watcher, approver: Approver | None
+) -> Ended:
+    """A new session that goes on from before the model's answer `to` of another, with its own copy.
+
+    The other session stays as it is. Raises SessionError.
+    """
+    view, options = _talk(session, setting)
+    home = find_home(setting.environment)
+    point, events = _moment(view, to, setting)
+    step = rewound(view.id, events, point, home.redactor(setting.environment).seal(text))
+    made = f"run-{os.urandom(4).hex()}"
+    with SessionLock(home.session(view.id)):
+        await asyncio.to_thread(home.copy_session, view.id, made)
+    return await Wired(made, run_job(options), setting, watcher, approver).go(resume=False, first=step)
+
+
+def _moment(view: View, to: int, setting: Setting) -> tuple[Point, list[Event]]:
+    with find_home(setting.environment).open_ledger(_policy(setting), create=False) as ledger:
+        events = list(ledger.events(session=view.id))
+    point = next((point for point in points(events) if point.number == to), None)
+    if point is None or not point.tree:
+        raise SessionError(f"session {view.id!r} has no answer {to}", fix="see `veilig undo SESSION --list`")
+    return point, events
+
+
+def _policy(setting: Setting) -> Policy:
+    return operator_policy(find_home(setting.environment), setting)
+
+
 def moments(session: str, setting: Setting) -> list[Point]:
     """What `rewind` can go back to. Raises SessionError."""
     view, _ = _talk(session, setting)
-    home = find_home(setting.environment)
-    with home.open_ledger(operator_policy(home, setting), create=False) as ledger:
+    with find_home(setting.environment).open_ledger(_policy(setting), create=False) as ledger:
         return points(ledger.events(session=view.id))
 
 

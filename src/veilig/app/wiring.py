@@ -140,7 +140,14 @@ class Wired:
         found = (e.body for e in self.ledger.events(session=self.session, names=names))
         return next((str(body["detail"]) for body in found if body.get("ref") == ref), None)
 
-    async def go(self, *, resume: bool, step_of: Callable[[View], Step] | None = None, to: int = 0) -> Ended:
+    async def go(
+        self,
+        *,
+        resume: bool,
+        step_of: Callable[[View], Step] | None = None,
+        to: int = 0,
+        first: Step | None = None,
+    ) -> Ended:
         """Run or resume (from the step a person wants, if one is given), then take everything down."""
         from veilig import __version__
 
@@ -148,7 +155,7 @@ class Wired:
             with SessionLock(self.home.session(self.session)):
                 self.watcher.began(self.session, self.laws.names())
                 engine = self._engine()
-                if resume:
+                if resume or first is not None:
                     await asyncio.to_thread(self.files.learn)
                 if step_of is not None:
                     finish = await engine.go_on(__version__, step_of, to=to)
@@ -156,7 +163,7 @@ class Wired:
                     finish = await engine.resume(__version__)
                 else:
                     job = self.job
-                    finish = await engine.run(job.kind, str(job.source), job.options, __version__)
+                    finish = await engine.run(job.kind, str(job.source), job.options, __version__, first)
                 await asyncio.to_thread(self.ledger.checkpoint)
                 events = await asyncio.to_thread(
                     lambda: sum(1 for _ in self.ledger.events(session=self.session))

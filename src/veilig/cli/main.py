@@ -15,6 +15,7 @@ COMMANDS = {
     "fix": ("veilig.cli.fix", "find what is broken or unsafe in a project, mend it in a sandbox, prove it"),
     "run": ("veilig.cli.run", "let a model work on a task behind the wall; check what it made"),
     "undo": ("veilig.cli.undo", "bring a model's session back to an earlier moment, files and conversation"),
+    "fork": ("veilig.cli.fork", "go on from a moment of a model's session in a new one"),
     "resume": ("veilig.cli.resume", "go on with a session that a crash or a question stopped"),
     "sessions": ("veilig.cli.sessions", "list sessions, or show one"),
     "audit": ("veilig.cli.audit", "report weaknesses in code and pins; change nothing"),

@@ -187,8 +187,10 @@ class Session:
         self._watcher = watcher
         self._begun_s = time.monotonic()
 
-    async def run(self, kind: str, source: str, options: dict[str, JSON], version: str) -> Finish:
-        """Work from the start until done, stuck, held or over budget."""
+    async def run(
+        self, kind: str, source: str, options: dict[str, JSON], version: str, first: Step | None = None
+    ) -> Finish:
+        """Work from the start (or from `first`, as a fork does) until done, stuck, held or over budget."""
         body: dict[str, JSON] = {
             "kind": kind,
             "actor": self._actor.id,
@@ -198,9 +200,8 @@ class Session:
             "veilig": version,
         }
         await self._ledger.submit(lambda tx: tx.append("session.started", self.id, body))
-        return await self._loop(
-            View(self.id, kind=kind, source=source, options=options), self._planner.first()
-        )
+        view = View(self.id, kind=kind, source=source, options=options)
+        return await self._loop(view, first or self._planner.first())
 
     async def resume(self, version: str) -> Finish:
         """Go on from the ledger. Raises SessionError when it is unknown or already done."""
