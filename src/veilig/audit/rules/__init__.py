@@ -10,11 +10,13 @@ from veilig.audit.rules import (
     defaults,
     derived,
     division,
+    entrance,
     exposure,
     failures,
     freshness,
     halfway,
     injection,
+    kept_passwords,
     keys,
     leaks,
     logins,
@@ -71,5 +73,7 @@ RULES: tuple[Rule, ...] = (
     *division.RULES,
     *freshness.RULES,
     *halfway.RULES,
+    *entrance.RULES,
+    *kept_passwords.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

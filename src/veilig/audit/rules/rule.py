@@ -73,3 +73,31 @@ class Rule:
     fix_id: str | None = None
     check_confidence: Confidence = Confidence.CERTAIN  # of a comparison
     flow_confidence: Confidence = Confidence.FLOW  # the best a flow of this rule can claim
+
+
+def shaped(  # a rule has that many parts
+    name: str,
+    cwe: int,
+    title: str,
+    what: str,
+    why: str,
+    advice: str,
+    silent: str,
+    shape: Shape,
+    bad: str,
+    good: str,
+) -> Rule:
+    """A rule of medium severity that looks at the shape of a module; its parts in the order of `Rule`."""
+    return Rule(
+        id=name,
+        cwe=cwe,
+        title=title,
+        severity=Severity.MEDIUM,
+        what=what,
+        why=why,
+        advice=advice,
+        silent=silent,
+        shape=shape,
+        bad=bad,
+        good=good,
+    )
