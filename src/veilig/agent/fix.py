@@ -230,7 +230,8 @@ class FixPlanner(History):
         problem = now.problems[index]
         over = now.used_s >= self._options.budget_s
         if over or problem.tried >= TRIES_MAX:
-            why = "the time budget is used up" if over else problem.why
+            told = [problem.why] if problem.why else []
+            why = "; ".join([*told, "the time budget is used up"] if over else told)
             problem.status, problem.why = UNFIXED, why or "no repair was right"
             return None
         if problem.stale:

@@ -67,6 +67,7 @@ class Problem:
     tests: list[str] = field(default_factory=list[str])
     failure: Json = field(default_factory=dict[str, JSON])
     lines: list[JSON] = field(default_factory=list[JSON])
+    reasons: list[str] = field(default_factory=list[str])  # why each of the first lines is suspected
     asked: bool = False  # deterministic repairs were asked for
     searched: bool = False
     history: Json = field(default_factory=dict[str, JSON])  # what agent/fix_history.py knows of older states

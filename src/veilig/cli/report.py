@@ -86,7 +86,11 @@ def _explained(problem: Mapping[str, Any]) -> list[str]:
     lines += [
         f"{s['path']}:{s['line']}  {s['what']}:  {printable(str(s['text']))[:90]}" for s in problem["flow"]
     ]
-    lines += [f"suspected {path}:{line}  {score / 1000:.2f}" for path, line, score in problem["lines"][:5]]
+    reasons = [*problem.get("reasons", []), *[""] * 5]
+    lines += [
+        f"suspected {path}:{line}  {score / 1000:.2f}  {printable(why)}".rstrip()
+        for (path, line, score), why in zip(problem["lines"][:5], reasons, strict=False)
+    ]
     if problem["proof"]:
         lines.append(f"proof: {'; '.join(problem['proof'])}")
     if problem["tried"]:

@@ -25,6 +25,7 @@ _NAMED = re.compile(r"(?:[\w.]*(?:Error|Warning|Exception)|ERROR)\b.*:")  # the 
 NO_TESTS = 5  # pytest's exit code when there are none
 GROUPS_MAX = 20  # failures beyond the twentieth group are counted, not worked on at once
 LINES_MAX = 120  # suspected lines a group carries: more are noise
+REASONS_MAX = 5  # lines that are shown to a person with the reason
 TEXT_MAX = 4000  # characters of one failure that a recipe or a person reads
 
 
@@ -247,6 +248,7 @@ def _group(group: Group, report: TestReport) -> dict[str, JSON]:
         "tests": tests,
         "failure": failure_json(failure),
         "lines": ranked,
+        "reasons": [one.why for one in lines[:REASONS_MAX]],
     }
 
 
