@@ -151,3 +151,85 @@ async def test_a_stream_that_stops_halfway_says_what_was_lost_and_shows_the_whol
     assert outcome.detail == "abcdefghi"
     assert asking.heard.startswith(b"abc\n[")
     assert asking.heard.endswith(b"]\nabcdefghi")
+
+
+@pytest.mark.parametrize(
+    ("form", "answer"),
+    [
+        ("chat", fail(400, "This model's maximum context length is 4096 tokens.")),
+        ("chat", fail(400, "the request exceeds the available context size, try increasing it")),
+        ("anthropic", fail(400, "prompt is too long: 9 > 5 maximum", code="invalid_request_error")),
+        (
+            "google",
+            fail(
+                400,
+                "The input token count (9) exceeds the maximum number of tokens allowed (5).",
+                code="INVALID_ARGUMENT",
+            ),
+        ),
+    ],
+    ids=["vllm", "llama.cpp", "anthropic", "google"],
+)
+async def test_every_server_has_its_words_for_a_conversation_that_does_not_fit(
+    form: str, answer: Answer
+) -> None:
+    with replay([answer]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(HELLO)
+    assert (outcome.ok, outcome.data.get("overflow")) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "variable"),
+    [
+        ("anthropic", fail(401, "invalid x-api-key", code="authentication_error"), "ANTHROPIC_API_KEY"),
+        ("google", fail(403, "permission denied", code="PERMISSION_DENIED"), "GOOGLE_API_KEY"),
+        (
+            "google",
+            fail(400, "API key not valid. Please pass a valid API key.", code="INVALID_ARGUMENT"),
+            "GOOGLE_API_KEY",
+        ),
+    ],
+    ids=["anthropic", "google", "google 400"],
+)
+async def test_a_refused_key_names_its_variable(form: str, answer: Answer, variable: str) -> None:
+    with replay([answer]) as server:
+        async with Asking(server, form) as asking:
+            with pytest.raises(ProviderError) as caught:
+                await asking.ask(HELLO)
+    assert variable in caught.value.fix
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ("chat", "server_error"),
+        ("responses", "server_error"),
+        ("responses", "rate_limit_exceeded"),
+        ("anthropic", "overloaded_error"),
+        ("google", "UNAVAILABLE"),
+    ],
+)
+async def test_an_error_in_the_middle_of_a_stream_is_asked_again(form: str, code: str) -> None:
+    with replay([Answer(text="The first words", error="busy", code=code), "Whole."]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(HELLO)
+    assert (outcome.detail, outcome.data["attempts"]) == ("Whole.", 2)
+    assert b"asking again" in asking.heard
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_empty_answer_is_an_answer_or_is_asked_again_but_never_a_crash(form: str) -> None:
+    with replay(["", "Whole."]) as server:
+        async with Asking(server, form) as asking:
+            outcome = await asking.ask(HELLO)
+    assert outcome.detail in ("", "Whole.")
+
+
+async def test_a_server_that_does_not_stream_is_said() -> None:
+    whole = b'{"id": "1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}}]}'
+    with replay(lambda _: Answer(raw=whole)) as server:
+        async with Asking(server) as asking:
+            with pytest.raises(ProviderError):
+                await asking.ask(HELLO)

@@ -21,7 +21,13 @@ def error_body(form: Form, answer: Answer) -> dict[str, Any]:
     if form == "anthropic":
         return {"type": "error", "error": {"type": answer.code or "api_error", "message": answer.error}}
     if form == "google":
-        return {"error": {"code": answer.status, "message": answer.error, "status": answer.code or "UNKNOWN"}}
+        return {
+            "error": {
+                "code": answer.status if answer.status != 200 else 503,
+                "message": answer.error,
+                "status": answer.code or "UNKNOWN",
+            }
+        }
     kind = "invalid_request_error" if answer.status < 500 else "server_error"
     return {"error": {"message": answer.error, "type": kind, "code": answer.code or None}}
 
@@ -33,14 +39,23 @@ def whole(request: Request, answer: Answer) -> dict[str, Any]:
 
 
 def events(request: Request, answer: Answer) -> list[bytes]:
-    """The answer as server-sent events, each ready to be written."""
+    """The answer as server-sent events, each ready to be written; an error comes after two of them."""
     build = {
         "chat": _chat_events,
         "responses": _response_events,
         "anthropic": vendors.anthropic_events,
         "google": vendors.google_events,
     }
-    return build[request.form](request, answer)
+    found = build[request.form](request, answer)
+    return [*found[:2], _stream_error(request.form, answer)] if answer.error else found
+
+
+def _stream_error(form: Form, answer: Answer) -> bytes:
+    if form != "responses":
+        return event(error_body(form, answer), "error" if form == "anthropic" else "")
+    why = {"code": answer.code, "message": answer.error}
+    response = {"id": "r", "status": "failed", "model": "m", "created_at": 1, "error": why, "output": []}
+    return event({"type": "response.failed", "sequence_number": 9, "response": response}, "response.failed")
 
 
 # --- OpenAI Chat ---------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Answer:
 
     reasoning: text whose signature is `sig:` and that text. stop: "length" for an answer cut by its bound.
     cut_after: events after which the connection closes. delay_s: before the answer; pause_s: between events.
+    error: with a status, before the stream; without, in the middle of it.
     raw: a body that is no model's answer.
     """
 

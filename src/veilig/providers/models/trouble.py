@@ -47,7 +47,15 @@ _KEYS = {
 _FILTERED = frozenset(
     {"content_filter", "content_policy_violation", "invalid_prompt", "cyber_policy_violation"}
 )
-_TOO_LONG = ("context length", "context window", "context size", "prompt is too long", "input is too long")
+_NO_KEY = ("api key not valid", "api key expired")  # Google says so with status 400
+_TOO_LONG = (
+    "context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "input is too long",
+    "number of tokens allowed",
+)
 
 
 def explain(error: Exception, route: Route) -> Trouble:
@@ -79,6 +87,10 @@ def explain(error: Exception, route: Route) -> Trouble:
             return Trouble(
                 Next.AGAIN, f"the answer of {host} was cut", "the stream ended early", "try again", 1.0
             )
+        case found.ModelAPIError() if error.in_stream and not isinstance(
+            error, found.ModelRequestRejectedError
+        ):
+            return Trouble(Next.AGAIN, f"{host} broke off its answer", said, "try again", 1.0)
         case found.ModelAPIError():
             return _rejected(error, route, said)
         case AssertionError():
@@ -113,8 +125,8 @@ def _rejected(error: Any, route: Route, said: str) -> Trouble:
         return Trouble(Next.REFUSED, f"{host} will not answer this", said)
     if any(words in said.lower() for words in _TOO_LONG):
         return Trouble(Next.SHORTER, f"the conversation does not fit {route.name}", said)
-    if isinstance(error, found.ModelAuthenticationError):
-        what = f"{host} does not accept the key" if status == 401 else f"{host} does not allow this"
+    if isinstance(error, found.ModelAuthenticationError) or any(words in said.lower() for words in _NO_KEY):
+        what = f"{host} does not allow this" if status == 403 else f"{host} does not accept the key"
         return Trouble(Next.PERSON, what, said, f"check {key} and what its account may use")
     if isinstance(error, found.ModelNotFoundError):
         fix = "check the model's name (and the base URL, when one is configured)"
