@@ -194,3 +194,14 @@ def test_a_slip_in_a_function_that_the_failing_test_does_not_run_is_not_offered(
     assert [item.line for item in offered if isinstance(item, Proposal)] == [7]
     everything = catalog.propose(Context(files, failure))
     assert {item.line for item in everything if isinstance(item, Proposal)} == {2, 7}
+
+
+@pytest.mark.parametrize(
+    ("returned", "value"),
+    [("True", "False"), ("[x.a]", "[]"), ("{x.a: 1}", "{}"), ("x.a", "None"), ("None", "None")],
+    ids=["truth", "a list", "a mapping", "anything", "None"],
+)
+def test_a_guard_returns_the_empty_value_of_what_the_function_returns(returned: str, value: str) -> None:
+    source = f"def f(x):\n    if x.a:\n        return {returned}\n    return {returned}\n"
+    found = repaired(source, "AttributeError", "'NoneType' object has no attribute 'a'", 2)
+    assert found[0] == source.replace("    if x.a", f"    if x is None:\n        return {value}\n    if x.a")

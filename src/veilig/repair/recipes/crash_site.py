@@ -71,8 +71,29 @@ class Site:
         return row[: len(row) - len(row.lstrip())]
 
     def defaults(self) -> tuple[str, ...]:
-        """What a guard may return: the empty value that the test expects, else None."""
-        return (self.expected,) if self.expected else ("None",)
+        """What a guard may return: the empty value that the test expects, or that the function is about."""
+        if self.expected:
+            return (self.expected,)
+        own = self._returned()
+        return (own, "None") if own else ("None",)
+
+    def _returned(self) -> str:
+        """The empty value of the one kind that the function returns everywhere; empty when there is none."""
+        function = self.function()
+        found = [n.value for n in ast.walk(function) if isinstance(n, ast.Return)] if function else []
+        kinds = {_EMPTY_OF.get(type(value), "") for value in found if value is not None}
+        plain = [value.value for value in found if isinstance(value, ast.Constant)]
+        if plain and len(plain) == len(found):
+            return "False" if all(isinstance(value, bool) for value in plain) else ""
+        return kinds.pop() if len(kinds) == 1 else ""
+
+
+_EMPTY_OF: dict[type[ast.AST], str] = {
+    ast.List: "[]",
+    ast.ListComp: "[]",
+    ast.Dict: "{}",
+    ast.DictComp: "{}",
+}
 
 
 def site_of(context: Context) -> Site | None:
