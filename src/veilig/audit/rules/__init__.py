@@ -4,6 +4,7 @@ from veilig.audit.rules import (
     access,
     binding,
     browser,
+    client_values,
     credentials,
     crypto,
     custody,
@@ -75,5 +76,6 @@ RULES: tuple[Rule, ...] = (
     *halfway.RULES,
     *entrance.RULES,
     *kept_passwords.RULES,
+    *client_values.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

@@ -19,7 +19,8 @@ SECRET_WORDS = frozenset(
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 SECURITY_NAME = re.compile(
     r"(?i)(passw|pwd|passphrase|secret|token|api_?key|credential|otp|nonce|salt|session_?id|csrf|reset_?code"
-    r"|verif\w*_?code|invit\w*|coupon|voucher|gift_?code|recovery|auth_?code|temp\w*_?pass|"
+    r"|verif\w*_?code|invit\w*|ticket|pairing_?code|access_?code|coupon|voucher|gift_?code|recovery|"
+    r"auth_?code|temp\w*_?pass|"
     r"remember_?me|cookie)"
 )
 NOT_SECRET_NAME = re.compile(

@@ -188,7 +188,8 @@ def _asked_not_checked(sketch: Sketch) -> Marks:
             for call in function.calls()
             if re.search(r"(check_password_hash|checkpw|verify)$", dotted(call.func))
         ]
-        if not old or not checks:
+        field = re.search(r"(?m)^\s+(current|old)\w*\s*[:=][^\n]*(Password|Field)", sketch.text)
+        if not (old or field) or not checks:
             continue
         looked = {
             w for call in checks for a in call.args for w in (*words_in(list(ast.walk(a))), *constants(a))

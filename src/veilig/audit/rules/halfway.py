@@ -77,7 +77,9 @@ def _of_digest(function: FunctionSketch, test: ast.Compare) -> bool:
 
 def _redirected(sketch: Sketch) -> Marks:
     """The host was looked up and found harmless; then redirects lead anywhere."""
-    if not _LOOKS_INSIDE.search(sketch.program_text) or not re.search(r"requests|urlopen|httpx", sketch.text):
+    if not re.search(r"requests\.|urlopen\(|httpx\.|session\.", sketch.text) or not sketch.program.has(
+        _LOOKS_INSIDE.pattern
+    ):
         return
     for function in sketch.functions:
         if not _checks_host(sketch, function):
@@ -170,11 +172,11 @@ def _over_http(sketch: Sketch) -> Marks:
 
 SKIPPED = Rule(
     id="digest-check-skipped",
-    cwe=354,
+    cwe=345,
     title="digest compared only sometimes",
     severity=Severity.HIGH,
     what="a computed digest is compared only when something else holds",
-    why="CWE-354: who leaves the digest out, or a flag unset, passes unchecked (CWE-345, CWE-494)",
+    why="CWE-345: who leaves the digest out, or a flag unset, passes unchecked (CWE-354, CWE-494)",
     advice="refuse what has no digest",
     silent="comparisons that stand alone",
     shape=_skipped,

@@ -18,12 +18,14 @@ def _rights_in_order(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         body = function.body
         user = body.find("os.setuid(")
+        if user < 0 and "pw_uid" in body:  # only the effective one is given up: it can be taken back
+            user = body.find("os.seteuid(")
         if user < 0:
             continue
         group = body.find("os.setgid(")
         if group < 0 or group > user or ("setgroups" not in body and "initgroups" not in body):
             for call in function.calls():
-                if dotted(call.func) == "os.setuid":
+                if dotted(call.func) in ("os.setuid", "os.seteuid"):
                     yield call, Confidence.CERTAIN
                     break
 
