@@ -36,6 +36,7 @@ async def test_an_answer_comes_with_its_text_tokens_host_and_thread(form: str) -
         "host": server.root.removeprefix("http://"),
         "model": FORMS[form][0].partition(":")[2] or "local-model",
         "attempts": 1,
+        "lost_answers": 0,
         "tokens_in": 100,
         "tokens_cached": 40,
         "tokens_out": 10,

@@ -78,8 +78,9 @@ async def test_a_cut_stream_is_no_answer(form: str, events: int) -> None:
     with replay([cut("A long answer that breaks off", events=events), "Whole."]) as server:
         async with Asking(server, form) as asking:
             outcome = await asking.ask(HELLO)
-    assert (outcome.detail, outcome.data["attempts"]) == ("Whole.", 2)
+    assert (outcome.detail, outcome.data["attempts"], outcome.data["lost_answers"]) == ("Whole.", 2, 1)
     assert b"asking again" in asking.heard
+    assert b"may be on the bill" in asking.heard
 
 
 @pytest.mark.parametrize("form", ["chat", "responses"])

@@ -48,6 +48,11 @@ class _Answer:
 
     response: "ModelResponse"
     attempts: int
+    paid: int  # attempts before it whose answer was lost and may be on the bill
+
+    def counted(self) -> dict[str, JSON]:
+        """What an outcome says of them."""
+        return {"attempts": self.attempts, "lost_answers": self.paid}
 
 
 class ModelsProvider:
@@ -134,10 +139,11 @@ class ModelsProvider:
         """The answer, or trouble that the planner may mend (SHORTER, REFUSED). Raises ProviderError."""
         # All attempts together: the gate stops waiting soon after, and would not know what happened.
         until_s = time.monotonic() + float(getattr(asked.action, "timeout_s", COMMAND_TIMEOUT_S))
+        paid = 0
         for attempt in range(1, RETRIES_MAX + 2):
             try:
                 async with asyncio.timeout(until_s - time.monotonic()):
-                    return _Answer(await _stream(client, asked, permit), attempt)
+                    return _Answer(await _stream(client, asked, permit), attempt, paid)
             except Exception as error:
                 found = trouble.explain(error, asked.route)
                 if found.next in (Next.SHORTER, Next.REFUSED):
@@ -147,6 +153,9 @@ class ModelsProvider:
                 if found.next is Next.PERSON or late or attempt > RETRIES_MAX:
                     raise _given_up(found, attempt).error() from error
             note = f"{found.what} ({found.why}); asking again in {wait_s:.0f} s, {attempt} of {RETRIES_MAX}"
+            if found.paid:
+                paid += 1
+                note += "; the answer that was lost may be on the bill"
             permit.emit(STREAM, f"\n[{note}]\n".encode())
             await self._sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
@@ -160,14 +169,15 @@ class ModelsProvider:
             message = replace(message, text=permit.seal(str(details.get("refusal") or "")))
         model = response.model_name or asked.route.name
         data = told(model, response.usage, priced=asked.route.vendor)
-        return self._outcome(asked, message, stop, data | {"model": model, "attempts": found.attempts})
+        return self._outcome(asked, message, stop, data | {"model": model, **found.counted()})
 
     def _unanswered(self, asked: _Asked, found: Trouble) -> Outcome:
         if found.next is Next.SHORTER:
             detail = str(found.error())
             return Outcome(False, detail, Status.FAILED, {"overflow": True, "host": asked.route.host})
         data: dict[str, JSON] = {"tokens_in": 0, "tokens_cached": 0, "tokens_out": 0, "tokens": 0}
-        data |= {"cost_usd": 0.0, "price_known": False, "model": asked.route.name, "attempts": 1}
+        data |= {"cost_usd": 0.0, "price_known": False, "model": asked.route.name}
+        data |= {"attempts": 1, "lost_answers": 0}
         message = Message(Role.ASSISTANT, f"{found.what}: {found.why}")
         return self._outcome(asked, message, Stop.REFUSAL, data)
 

@@ -21,13 +21,14 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One error of one attempt."""
+    """One error of one attempt. paid: the vendor may have counted tokens of an answer that never arrived."""
 
     next: Next
     what: str
     why: str = ""
     fix: str = ""
     retry_after_s: float | None = None
+    paid: bool = False
 
     def error(self) -> ProviderError:
         """As the caller hears of it."""
@@ -76,21 +77,17 @@ def explain(error: Exception, route: Route) -> Trouble:
             wait = error.retry_after
             return Trouble(Next.AGAIN, f"{host} has trouble", said, "try again later", wait or 1.0)
         case found.ModelTimeoutError() | TimeoutError():
-            return Trouble(Next.AGAIN, f"{host} did not answer in time", said, "try again later", 1.0)
+            return _lost(f"{host} did not answer in time", said)
         case found.ModelConnectionError():
             return _unreached(error.phase, host, said)
         case CutStream() | found.UnexpectedModelBehavior():
-            return Trouble(
-                Next.AGAIN, f"the answer of {host} was cut or is no model's answer", said, "try again", 1.0
-            )
+            return _lost(f"the answer of {host} was cut or is no model's answer", said)
         case found.ModelAPIError() if "without a `finish_reason`" in str(error):
-            return Trouble(
-                Next.AGAIN, f"the answer of {host} was cut", "the stream ended early", "try again", 1.0
-            )
-        case found.ModelAPIError() if error.in_stream and not isinstance(
-            error, found.ModelRequestRejectedError
-        ):
-            return Trouble(Next.AGAIN, f"{host} broke off its answer", said, "try again", 1.0)
+            return _lost(f"the answer of {host} was cut", "the stream ended early")
+        case found.ModelRequestRejectedError():
+            return _rejected(error, route, said)
+        case found.ModelAPIError() if error.in_stream:
+            return _lost(f"{host} broke off its answer", said)
         case found.ModelAPIError():
             return _rejected(error, route, said)
         case AssertionError():
@@ -99,12 +96,17 @@ def explain(error: Exception, route: Route) -> Trouble:
             return _foreign(error, route, said)
 
 
+def _lost(what: str, why: str) -> Trouble:
+    """The request was sent and no answer came back whole."""
+    return Trouble(Next.AGAIN, what, why, "try again later", 1.0, paid=True)
+
+
 def _foreign(error: Exception, route: Route, said: str) -> Trouble:
     """What the vendor's client let through as it came: a broken connection, or something it cannot handle."""
     import httpx2
 
     if isinstance(error, httpx2.TransportError):
-        return Trouble(Next.AGAIN, f"the connection to {route.host} broke", said, "try again", 1.0)
+        return _lost(f"the connection to {route.host} broke", said)
     what = f"the request to {route.host} could not be made or its answer not be read"
     return Trouble(Next.PERSON, what, f"{type(error).__name__}: {said}", "please report this")
 
@@ -113,7 +115,7 @@ def _unreached(phase: str | None, host: str, said: str) -> Trouble:
     if phase in ("connect", "pool"):
         fix = "is the server up, and the address right?"
         return Trouble(Next.AGAIN, f"{host} cannot be reached", said, fix, 1.0)
-    return Trouble(Next.AGAIN, f"the connection to {host} broke", said, "try again", 1.0)
+    return _lost(f"the connection to {host} broke", said)
 
 
 def _rejected(error: Any, route: Route, said: str) -> Trouble:
