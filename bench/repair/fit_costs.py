@@ -3,7 +3,7 @@
     python bench/repair/fit_costs.py CHECKOUTS FIXES.tsv
 
 FIXES.tsv comes from families.py; CHECKOUTS is the folder of the clones. For each fix all candidates at its
-lines are made with their costs of now. Each family gets an offset (multiples of 0.2 within 0.8) that makes
+lines are made with their costs of now. Each family gets an offset (multiples of 0.2 within 0.4) that makes
 the sum of log10 of the places small, with a penalty on large offsets (coordinate descent). Prints the mean
 before and after, on the fixes fitted on and on each project when it was left out, then the offsets.
 """
@@ -24,8 +24,8 @@ from veilig.repair.edit import apply
 from veilig.repair.families import Hints
 from veilig.repair.locate import Line
 
-OFFSETS = tuple(number / 10 for number in range(-8, 9, 2))
-PENALTY = 0.15  # of an offset of 1.0, in units of log10 of a place, per family
+OFFSETS = tuple(number / 10 for number in range(-4, 5, 2))
+PENALTY = 0.5  # of an offset of 1.0, in units of log10 of a place, per family
 SWEEPS = 3
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from veilig.repair.candidates import Candidate, describe, generate
 from veilig.repair.edit import apply
 from veilig.repair.families import FAMILIES, Hints
+from veilig.repair.families.fitted import OFFSETS
 from veilig.repair.locate import Line
 from veilig.repair.simplify import simplify
 
@@ -282,3 +283,9 @@ def test_the_same_thing_in_another_form_is_offered(
 ) -> None:
     found = generate({"m.py": text}, [Line("m.py", line, 1.0, "")], Hints(words=words))
     assert any(wanted in apply(text, one.edits) for one in found)
+
+
+def test_fitted_costs_belong_to_families_that_exist_and_leave_none_for_free() -> None:
+    costs = {family.name: family.cost for family in FAMILIES}
+    assert set(OFFSETS) <= set(costs)
+    assert min(costs.values()) >= 0.5

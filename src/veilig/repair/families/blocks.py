@@ -33,14 +33,14 @@ def _loop(site: Site) -> Iterator[Draft]:
     elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
         text = site.text(node.iter)
         for before, after, cost in (
-            ("reversed(", ")", 0.2),
-            ("sorted(", ")", 0.3),
+            ("reversed(", ")", 0.8),
+            ("sorted(", ")", 0.5),
             ("list(", ")", 0.1),
             ("", "[1:]", 0.4),
             ("", "[:-1]", 0.5),
             ("", ".items()", 0.3),
             ("", ".values()", 0.5),
-            ("set(", ")", 0.8),
+            ("set(", ")", 1.0),
             ("range(", ")", 0.6),
             ("range(len(", "))", 0.7),
             ("", "[:]", 0.5),
