@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veilig.core.action import Action, AskModel
+from veilig.core.action import Action, AskModel, CallTool, ListTools
 from veilig.core.actor import Actor
 from veilig.core.clock import Clock
 from veilig.core.errors import PolicyError
@@ -101,8 +101,8 @@ class Laws:
         """The stricter of both decisions; questions and budgets of both count."""
         first = decide(self.operator, action, actor, facts)
         project = self.project
-        if project is None or (isinstance(action, AskModel) and project.models.silent):
-            return first  # a project that says nothing of models takes nothing away
+        if project is None or _says_nothing_of(project, action):
+            return first  # a project that says nothing of models or MCP servers takes nothing away
         return strictest(first, decide(project, action, actor, facts))
 
     def allows_secret(self, handle: Handle, action: Action) -> bool:
@@ -128,6 +128,12 @@ class Laws:
             return self.decide(action, actor, replace(facts(action), now_wall_s=clock.wall_s()))
 
         return Law(decided, self.digest, self.allows_secret)
+
+
+def _says_nothing_of(project: Policy, action: Action) -> bool:
+    if isinstance(action, AskModel):
+        return project.models.silent
+    return isinstance(action, ListTools | CallTool) and project.mcp.silent
 
 
 def strictest(first: Decision, second: Decision) -> Decision:

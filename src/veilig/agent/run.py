@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from veilig.agent.compact import compacted, too_full
+from veilig.agent.mcp_tools import specs, told_tools
 from veilig.agent.run_calls import RULES, Calls, said_by_project
 from veilig.agent.run_end import Ending
 from veilig.agent.run_state import WINDOW_TOKENS, Draft, Json, RunOptions, fresh
 from veilig.agent.tools import TOOLS
-from veilig.core.action import Action, AskModel, OpenWorkspace, ReadFile
+from veilig.core.action import Action, AskModel, ListTools, OpenWorkspace, ReadFile
+from veilig.core.canonical import JSON
 from veilig.core.message import Message, Role, Stop, ToolCall
 from veilig.core.provider import Finish, Outcome, Status, Step
 
@@ -51,6 +53,7 @@ class RunPlanner(Ending, Calls):
         handlers: dict[str, Callable[[Draft, Outcome], Step]] = {
             "open": self._after_open,
             "rules": self._after_rules,
+            "servers": self._after_server,
             "ask": self._after_ask,
             "rewind": self._after_rewind,
             **self._endings(),
@@ -76,7 +79,25 @@ class RunPlanner(Ending, Calls):
             task += f"\n\n{said_by_project(RULES, outcome.detail)}"
         now.say(Message(Role.SYSTEM, SYSTEM))
         now.say(Message(Role.USER, task, images=self._options.images))
-        return self._ask(now)
+        return self._next_server(now)
+
+    def _next_server(self, now: Draft) -> Step:
+        """Ask each MCP server for its tools, then the model."""
+        asked = cast(list[str], now["mcp_asked"])
+        server = next((name for name in self._options.servers if name not in asked), None)
+        if server is None:
+            return self._ask(now)
+        now["mcp_asked"], now["stage"] = [*asked, server], "servers"
+        return Step(now.state, ListTools(server))
+
+    def _after_server(self, now: Draft, outcome: Outcome) -> Step:
+        """A server that does not answer is left out, and that is said at the end."""
+        server = cast(list[str], now["mcp_asked"])[-1]
+        left: list[JSON] = [f"{server}: {outcome.detail}"]
+        if outcome.ok:
+            now["mcp_tools"], left = told_tools(cast(Json, now["mcp_tools"]), server, outcome)
+        now["mcp_left"] = [*cast(list[JSON], now["mcp_left"]), *left]
+        return self._next_server(now)
 
     def _after_rewind(self, now: Draft, outcome: Outcome) -> Step:
         """The files are as they were at the step that the conversation was brought back to."""
@@ -106,10 +127,16 @@ class RunPlanner(Ending, Calls):
         now["stage"] = "ask"
         prompt = json.dumps(now.unsent(), separators=(",", ":"), ensure_ascii=False)
         thread = str(now["thread"])
-        tools = "" if thread else self._tools
+        tools = "" if thread else self._declared(now)
         return Step(
             now.state, AskModel(self._options.model, prompt, self._options.answer_tokens, thread, tools)
         )
+
+    def _declared(self, now: Draft) -> str:
+        more = specs(now.state)
+        if not more:
+            return self._tools
+        return json.dumps([tool.to_json() for tool in (*TOOLS, *more.values())], separators=(",", ":"))
 
     def _after_ask(self, now: Draft, outcome: Outcome) -> Step:
         if not outcome.ok:

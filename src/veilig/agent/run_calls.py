@@ -5,11 +5,13 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 
 from veilig.agent.background import ask_job, start_job
+from veilig.agent.mcp_tools import act_of, specs, told
 from veilig.agent.patching import PatchError, patch_paths, patched, replaced
 from veilig.agent.run_state import COMMANDS_KEPT, Draft, Json, RunOptions, pick, shown
 from veilig.agent.tools import READ_LINES, BadCall, Wish, argv_of, read_call, timeout_of
 from veilig.core.action import (
     Action,
+    CallTool,
     DeleteFile,
     PatchFile,
     ReadFile,
@@ -56,7 +58,7 @@ class Calls:
 
     def _begin_call(self, now: Draft, call: ToolCall) -> Step | None:
         """The first act of a call; None when it was answered without any."""
-        wish = read_call(call)
+        wish = read_call(call, specs(now.state))
         if isinstance(wish, BadCall):
             now.answer(call, wish.text)
             return None
@@ -70,7 +72,7 @@ class Calls:
             text = "\n".join(part for part in (wish.text("summary"), wish.text("evidence")) if part)
             return self._claims_done(now, text, call)
         try:
-            action = self._first_act(wish)
+            action = act_of(now.state, wish) or self._first_act(wish)
         except (InvalidAction, PatchError) as error:
             now.answer(call, f"error: {error}")
             return None
@@ -119,7 +121,7 @@ class Calls:
     def _after_call(self, now: Draft, action: Action, outcome: Outcome) -> Step:
         doing = cast(dict[str, Any], now["doing"])
         call = ToolCall(**doing["call"])
-        wish = read_call(call)
+        wish = read_call(call, specs(now.state))
         if isinstance(wish, BadCall):  # it was a good one when it began
             return self._tell(now, call, wish.text)
         if doing.get("folders"):
@@ -153,6 +155,10 @@ class Calls:
 
     def _go_on(self, now: Draft, call: ToolCall, wish: Wish, action: Action, outcome: Outcome) -> Step:
         match wish.tool:
+            case _ if isinstance(action, CallTool):
+                for path in cast(list[str], outcome.data.get("changed", [])):
+                    _touched(now, path, "edited")
+                return self._tell(now, call, told(outcome))
             case "shell" | "job" | "search":
                 return self._tell(now, call, self._command_told(now, wish, outcome))
             case "read":

@@ -247,6 +247,7 @@ class Ending:
             "proof",
             "tests",
             "skipped",
+            "mcp_left",
             "files",
             "thread",
         )

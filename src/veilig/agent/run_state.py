@@ -21,7 +21,7 @@ class RunOptions:
 
     model: `vendor:name`. check: an argv whose exit code says whether the task is done. deliver: "", "apply"
     or "branch:NAME". window: tokens of the model's context, 0 to ask the provider. schema: a JSON schema that
-    the final result must have, as text.
+    the final result must have, as text. servers: the MCP servers whose tools the model is told of.
     """
 
     source: str
@@ -35,11 +35,12 @@ class RunOptions:
     verify: bool = True
     schema: str = ""
     images: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
         """The options as `session.started` records them."""
         found = cast(Json, asdict(self))
-        for name in ("test_command", "check", "images"):
+        for name in ("test_command", "check", "images", "servers"):
             found[name] = [*cast(tuple[str, ...], found[name])]
         return found
 
@@ -47,7 +48,7 @@ class RunOptions:
     def from_json(cls, value: dict[str, Any]) -> "RunOptions":
         """The inverse of `to_json`."""
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        for name in ("test_command", "check", "images"):
+        for name in ("test_command", "check", "images", "servers"):
             known[name] = tuple(str(word) for word in known.get(name, ()))
         return cls(**known)
 
@@ -68,6 +69,7 @@ def fresh() -> Json:
     work: Json = {"stage": "open", "queue": [], "doing": {}, "turns": 0, "tries": 0, "again": ["", 0]}
     end: Json = {"finish": {}, "claim": {}, "wrong": [], "proof": [], "tests": {}, "diff": "", "base": []}
     end |= {"failing": [], "before": [], "groups": [], "first_tree": "", "present_tree": "", "applied": ""}
+    work |= {"mcp_tools": {}, "mcp_left": [], "mcp_asked": []}
     odd: Json = {"usage": usage, "skipped": [], "cut": 0, "tight": False, "halt": False, "asked_old": False}
     return {**talk, **known, **work, **end, **odd}
 

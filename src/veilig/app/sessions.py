@@ -37,8 +37,10 @@ async def run_task(
     options: RunOptions, setting: Setting, watcher: Watcher, approver: Approver | None
 ) -> Ended:
     """Let a model work on a task, and check what it made."""
-    sealed = find_home(setting.environment).redactor(setting.environment).seal(options.task)
-    return await _start(run_job(replace(options, task=sealed)), setting, watcher, approver)
+    home = find_home(setting.environment)
+    sealed = home.redactor(setting.environment).seal(options.task)
+    servers = tuple(server.name for server in operator_policy(home, setting).mcp.servers)
+    return await _start(run_job(replace(options, task=sealed, servers=servers)), setting, watcher, approver)
 
 
 def changes_since(folder: Path, revision: str, shown: str) -> str:

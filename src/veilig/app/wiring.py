@@ -27,6 +27,7 @@ from veilig.providers.deliver import DeliverProvider
 from veilig.providers.files import IMAGE_BYTES_MAX, FilesProvider, image_media
 from veilig.providers.guarding import RepairGuard
 from veilig.providers.history import HistoryProvider
+from veilig.providers.mcp import McpProvider
 from veilig.providers.outputs import OutputsProvider
 from veilig.providers.sandbox.wall import Bounds, Feature, Wall
 from veilig.providers.watching import Watched
@@ -100,6 +101,8 @@ class Wired:
             self.redactor.learn_text,
             watched,
         )
+        servers = self.policy.mcp.servers if job.free else ()
+        self.mcp = McpProvider(self.box, self.clock, servers, watched)
         self.gate = Gate(
             session=session,
             ledger=self.ledger,
@@ -111,6 +114,7 @@ class Wired:
                 DeliverProvider(self.source, self.clock, self.redactor.seal),
                 OutputsProvider(self.clock, self._said),
                 *self._models(setting),
+                self.mcp,
             ],
             redactor=self.redactor,
             clock=self.clock,
@@ -170,10 +174,12 @@ class Wired:
                 )
                 # What is worth keeping stands in the ledger; but a person may go on with free work.
                 if (finish.ok and not self.job.free) or not self.job.keeps_copy:
+                    await self.mcp.close()
                     await self.work.close()
                     await asyncio.to_thread(self.home.remove_session, self.session)
                 return Ended(self.session, finish, events, self.wall)
         finally:
+            await self.mcp.close()
             await self.work.close()
             self.ledger.close()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from veilig.core import action_checks as check
+from veilig.core.action_mcp import CallTool, ListTools
 from veilig.core.action_world import (
     AskModel,
     ChangeDatabase,
@@ -42,10 +43,12 @@ __all__ = [
     "KINDS",
     "Action",
     "AskModel",
+    "CallTool",
     "ChangeDatabase",
     "ChangeSecurityGroup",
     "DescribeSecurityGroup",
     "Effect",
+    "ListTools",
     "RestartService",
     "ScaleDown",
     "ScaleUp",
@@ -354,6 +357,8 @@ type Action = (
     | ChangeSecurityGroup
     | ChangeDatabase
     | AskModel
+    | ListTools
+    | CallTool
     | EditPolicy
 )
 

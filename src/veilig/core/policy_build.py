@@ -37,6 +37,7 @@ def build(node: Node, source: Source, base: model.Policy | None) -> model.Policy
         agent=_agent(root.section("agent"), source, base.agent if base else None),
         sandbox=_sandbox(root.section("sandbox")),
         models=_models(root.section("models"), source, silent=not root.has("models")),
+        mcp=_mcp(root.section("mcp"), source, silent=not root.has("mcp")),
         elsewhere=_elsewhere(root, roles),
         examples=_examples(root),
     )
@@ -316,6 +317,19 @@ def _models(section: Section, source: Source, *, silent: bool) -> model.ModelRul
         requests_per_hour=section.whole("requests_per_hour"),
         withhold=_globs(section, "withhold"),
     )
+
+
+def _mcp(section: Section, source: Source, *, silent: bool) -> model.McpRules:
+    servers: list[model.McpServer] = []
+    for entry in section.tables("servers"):
+        name, tools = entry.text("name"), entry.section("tools")
+        if any(name == one.name for one in servers):
+            what, fix = f"{entry.path}.name {name!r} is taken", "give each server its own"
+            source.report(_value_mark(entry, "name"), what, "another name", fix)
+        allow, deny = frozenset(tools.texts("allow")), frozenset(tools.texts("deny"))
+        asked = frozenset(tools.texts("ask"))
+        servers.append(model.McpServer(entry.rule(), name, entry.texts("argv"), allow - asked, deny))
+    return model.McpRules(section.rule("servers"), silent, tuple(servers))
 
 
 def _elsewhere(root: Section, roles: dict[str, frozenset[str]]) -> model.Elsewhere:

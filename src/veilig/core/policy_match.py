@@ -12,6 +12,7 @@ _MODEL_PATTERN = re.compile(r"[A-Za-z0-9._:/*-]+")
 _SECRET_PATTERN = re.compile(r"[A-Za-z0-9._:/*-]+")
 _HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[1-9][0-9]{0,4})?")
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_SERVER = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
 HTTPS_PORT = "443"  # what a host without a port means
 
 # Levels no patch may have, in any spelling; `git~1` is what Windows may call `.git`.
@@ -182,6 +183,17 @@ def wrong_secret_pattern(text: str) -> str | None:
 def wrong_word(text: str) -> str | None:
     """What is wrong with a role's name, or None."""
     return None if _WORD.fullmatch(text) else "is no name of the characters a-z 0-9 . _ -"
+
+
+def wrong_server(text: str) -> str | None:
+    """What is wrong with an MCP server's name, or None."""
+    return None if _SERVER.fullmatch(text) else "is no name of at most 20 characters a-z 0-9 -"
+
+
+def wrong_tool(text: str) -> str | None:
+    """What is wrong with the name of a tool, or None."""
+    ok = text and text.isprintable() and not any(c.isspace() or c in "*?[" for c in text)
+    return None if ok else "is empty, unprintable, or has spaces, `*`, `?` or `[`"
 
 
 def wrong_person(text: str) -> str | None:

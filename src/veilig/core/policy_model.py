@@ -268,6 +268,26 @@ class ModelRules:
 
 
 @dataclass(frozen=True, slots=True)
+class McpServer:
+    """One MCP server: how it is started inside the wall, and which of its tools may act unasked, or never."""
+
+    rule: str
+    name: str
+    argv: tuple[str, ...]
+    allow: frozenset[str]
+    deny: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class McpRules:
+    """Which MCP servers there are. silent: the file says nothing of them."""
+
+    rule: str
+    silent: bool
+    servers: tuple[McpServer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Elsewhere:
     """Keys that other capabilities read; no verdict depends on them."""
 
@@ -306,6 +326,7 @@ class Policy:
     agent: AgentRules
     sandbox: SandboxBounds
     models: ModelRules
+    mcp: McpRules
     elsewhere: Elsewhere
     examples: tuple[Example, ...]
 

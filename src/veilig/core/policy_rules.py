@@ -12,9 +12,11 @@ from veilig.core.action import (
     Action,
     ApplyPatch,
     AskModel,
+    CallTool,
     CommitBranch,
     DeleteFile,
     EditPolicy,
+    ListTools,
     OpenWorkspace,
     PatchFile,
     ReadFile,
@@ -327,6 +329,24 @@ def _ask_model(case: Case) -> None:
         case.budgets.append(BudgetClaim(f"model.ask/{action.model}", models.requests_per_hour, HOUR_S))
 
 
+def _mcp(case: Case) -> None:
+    """A tool that is not named is asked about; a server that is not named is refused."""
+    action, mcp = case.action, case.policy.mcp
+    if not isinstance(action, ListTools | CallTool):
+        return
+    server = next((one for one in mcp.servers if one.name == action.server), None)
+    if server is None:
+        case.deny(mcp.rule, f"mcp.servers does not name {action.server!r}")
+    elif isinstance(action, ListTools):
+        case.grant(Verdict.ALLOW, server.rule, f"asks {action.server!r} for its tools, inside the wall")
+    elif action.tool in server.deny:
+        case.deny(server.rule, f"tools.deny names {action.tool!r}")
+    elif action.tool in server.allow:
+        case.grant(Verdict.ALLOW, server.rule, f"tools.allow names {action.tool!r}")
+    else:
+        case.grant(Verdict.ASK, server.rule, f"tools.allow does not name {action.tool!r}")
+
+
 JUDGES: Mapping[str, Judge] = {
     "file.read": _read_file,
     "file.view": _read_file,
@@ -347,4 +367,6 @@ JUDGES: Mapping[str, Judge] = {
     "repair.propose": _look,
     "repair.search": _tests,
     "model.ask": _ask_model,
+    "mcp.list": _mcp,
+    "mcp.call": _mcp,
 }

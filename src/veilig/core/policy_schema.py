@@ -67,6 +67,8 @@ SECRET = Text("a secret's name, `*` for any run of characters", match.wrong_secr
 GLOB = Text("a path below the workspace, `*` within a level, `**` across levels", match.wrong_path_glob)
 HOST = Text("a host, `*.` before it for every name below it", match.wrong_host)
 ARGUMENT = Text("an argument as text", match.wrong_argument)
+TOOL = Text("a tool's name, whole", match.wrong_tool)
+SERVER = Text("a short name of letters, digits and -", match.wrong_server)
 ROLE = Text("a role's name", match.wrong_word)
 PERSON = Text("a person's id", match.wrong_person)
 FOLDER = Text("a path", match.wrong_folder)
@@ -209,6 +211,22 @@ MODELS = Table((
     Entry("requests_per_hour", Whole(0, 10**6), "requests per model", 600, "a loop must not cost a fortune"),
     Entry("withhold", Many(GLOB), "", (), "kept out of the copy that a model works in"),
 ))  # fmt: skip
+TOOLS = Table((
+    Entry("allow", Many(TOOL), "", (), "may act without a question"),
+    Entry("ask", Many(TOOL), "", (), "people are asked, as for every tool that is not named"),
+    Entry("deny", Many(TOOL), "", (), "never; wins over the others"),
+))  # fmt: skip
+MCP_SERVER = Table((
+    Entry("name", SERVER, "", "", "its tools are SERVER__TOOL for the model", required=True),
+    Entry(
+        "argv", Many(ARGUMENT, least=1), "", (), "started inside the wall, without network, in the copy",
+        required=True,
+    ),
+    Entry("tools", TOOLS, "", None, "every tool is asked about"),
+))  # fmt: skip
+MCP = Table((
+    Entry("servers", Many(MCP_SERVER, most=20), "", (), "no server unless named"),
+))  # fmt: skip
 AUDIT = Table((
     Entry("exclude", Many(GLOB), "", (), "not audited; counted in every report"),
     Entry("advisories", FOLDER, "", "", "an advisory database on this machine; empty: the one shipped"),
@@ -271,6 +289,7 @@ ROOT = Table((
     Entry("agent", AGENT, "", None, "absent: as in the built-in policy"),
     Entry("sandbox", SANDBOX, "", None, "the bounds of core/limits.py"),
     Entry("models", MODELS, "", None, "absent: none is asked; in a project's file: as the operator says"),
+    Entry("mcp", MCP, "", None, "absent: none; a project's file starts no server, it only tightens"),
     Entry("audit", AUDIT, "", None, "everything is audited"),
     Entry("ledger", LEDGER, "", None, "in the user's state folder"),
     Entry("collaboration", COLLABORATION, "", None, "one person, the owner"),

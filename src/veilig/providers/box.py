@@ -59,7 +59,7 @@ class Box:
         *,
         cwd: str = ".",
         env: Mapping[str, str] | None = None,
-        stdin: bytes | None = None,
+        stdin: bytes | int | None = None,
         timeout_s: float,
         on_output: OnOutput | None = None,
     ) -> CommandResult:

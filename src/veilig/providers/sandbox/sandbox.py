@@ -70,7 +70,7 @@ class Sandbox:
         *,
         cwd: Path | str | None = None,
         env: Mapping[str, str] | None = None,
-        stdin: bytes | None = None,
+        stdin: bytes | int | None = None,
         timeout_s: float | None = None,
         bounds: Bounds | None = None,
         on_output: OnOutput | None = None,
@@ -78,7 +78,8 @@ class Sandbox:
         """Run one command to its end and say how it ended.
 
         cwd: inside the workspace, absolute or relative to it. env: added to a clean environment (PATH, HOME,
-        LANG, TERM, TMPDIR). stdin: None for /dev/null. bounds can only be stricter than those of the box.
+        LANG, TERM, TMPDIR). stdin: None for /dev/null, a number for a descriptor to read from, which stays
+        the caller's. bounds can only be stricter than those of the box.
         on_output gets (1 or 2, bytes) as they come. Daemons the command started live on until `close`.
         Raises ProviderError when the command could not be started or the box is gone; what a program does,
         fails or is killed for is a result. Cancelling kills the command and what it started.
@@ -180,7 +181,7 @@ class _Command:
         self.streams: list[Stream] = []
 
     async def run(
-        self, request: dict[str, Any], stdin: bytes | None, limit_s: float, give_up: Callable[[], None]
+        self, request: dict[str, Any], stdin: bytes | int | None, limit_s: float, give_up: Callable[[], None]
     ) -> CommandResult:
         loop = asyncio.get_running_loop()
         kills_before = self._standing.group.oom_kills()
@@ -208,12 +209,14 @@ class _Command:
         return self._result(message, request, wall_s, self._standing.group.oom_kills() > kills_before)
 
     def _start(
-        self, loop: asyncio.AbstractEventLoop, request: dict[str, Any], stdin: bytes | None
+        self, loop: asyncio.AbstractEventLoop, request: dict[str, Any], stdin: bytes | int | None
     ) -> asyncio.Future[Message]:
         given: list[int] = []
         try:
             if stdin is None:
                 given.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            elif isinstance(stdin, int):
+                given.append(os.dup(stdin))
             else:
                 given.append(sealed("veilig-stdin", stdin))
             for index in (0, 1):
