@@ -28,6 +28,7 @@ _PRECIOUS = re.compile(
 _LOGS = re.compile(
     r"(?i)(^|\.)_?(log|logger|logging)\w*\.(debug|info|warning|error|exception|critical)$|^print$"
 )
+_WRITES = re.compile(r"(^|\.)(dumps|str|repr|pformat|dict|format|safe_dump)$")
 _SECRET = re.compile(r"(?i)(^|_)(token|secret|api_?key|password|passwd|pass|psk|pwd)$")
 
 
@@ -139,11 +140,25 @@ def _bounds(function: FunctionSketch, name: str) -> tuple[bool, bool]:
     return upper, lower or re.search(rf"max\(\s*[01]\s*,|abs\(|isdigit|\bge=|range\({name}", text) is not None
 
 
+def _takes_anything(owner: ast.ClassDef) -> bool:
+    """`class P(BaseModel, extra="allow")`, ConfigDict(extra="allow") or an inner Config that says so."""
+    for node in ast.walk(owner):
+        if isinstance(node, ast.keyword) and node.arg == "extra" and "allow" in ast.unparse(node.value):
+            return True
+        if (
+            isinstance(node, ast.Assign)
+            and last_name(node.targets[0]) == "extra"
+            and "allow" in ast.unparse(node.value)
+        ):
+            return True
+    return False
+
+
 def _extra_fields(sketch: Sketch) -> Marks:
     """A model that takes fields nobody declared is copied into a record."""
-    if "setattr(" not in sketch.text or not sketch.program.has(
-        r"extra\s*=\s*(['\"]allow['\"]|Extra\.allow)|'extra': 'allow'"
-    ):
+    if "setattr(" not in sketch.text or not sketch.program.has(r"extra\s*=\s*(['\"]allow|Extra\.allow)"):
+        return
+    if not any(isinstance(node, ast.ClassDef) and _takes_anything(node) for node in sketch.everywhere()):
         return
     for function in sketch.functions:
         if not re.search(r"model_dump\(|\.dict\(|model_extra|__dict__", function.body) or re.search(
@@ -165,7 +180,10 @@ def _logged_whole(sketch: Sketch) -> Marks:
                 continue
             local = definitions(function.own) if local is None else local
             for argument in call.args:
-                inner = argument.args[0] if isinstance(argument, ast.Call) and argument.args else argument
+                wrapped = (
+                    isinstance(argument, ast.Call) and argument.args and _WRITES.search(dotted(argument.func))
+                )
+                inner = argument.args[0] if wrapped and isinstance(argument, ast.Call) else argument
                 given = local.get(inner.id, []) if isinstance(inner, ast.Name) else [inner]
                 if any(isinstance(value, ast.Dict) and _shows(value) for value in given):
                     yield call, Confidence.CERTAIN

@@ -25,7 +25,7 @@ _LOOKS_UP = re.compile(
     r"user_for\w*|accept\w*)$"
 )
 _CREDENTIAL = re.compile(
-    r"(?i)^(plain|raw|presented|given)?_?(token|key|api_?key|code|secret|session_?id|sid|digest|"
+    r"(?i)^(plain|raw|presented|given)?_?(token|api_?key|code|secret|session_?id|sid|digest|"
     r"ticket|invite|link)$"
 )
 _QUERIES = re.compile(
@@ -176,11 +176,11 @@ UNASKED = Rule(
     shape=_expiry_unasked,
     bad="from .models import Key\ndef make(db, digest, until):\n"
     "    db.add(Key(digest=digest, expires_at=until))\n"
-    "def authenticate(db, key):\n    row = db.query(Key).filter_by(digest=key).first()\n"
+    "def authenticate(db, token):\n    row = db.query(Key).filter_by(digest=token).first()\n"
     "    return row.user if row else None\n",
     good="from .models import Key\ndef make(db, digest, until):\n"
     "    db.add(Key(digest=digest, expires_at=until))\n"
-    "def authenticate(db, key, now):\n    row = db.query(Key).filter_by(digest=key).first()\n"
+    "def authenticate(db, token, now):\n    row = db.query(Key).filter_by(digest=token).first()\n"
     "    return row.user if row and row.expires_at > now else None\n",
 )
 

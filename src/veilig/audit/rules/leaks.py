@@ -158,7 +158,7 @@ def _unsigned_state(sketch: Sketch) -> Marks:
     """JSON is kept in a cookie and read back from it, and nothing tells whether the browser changed it."""
     if "set_cookie(" not in sketch.text or not sketch.program.has(r"\.cookies"):
         return
-    if sketch.program.has(r"(?i)\.unsign\(|signer\.(un)?load|\.loads\(raw\b.*signer"):
+    if sketch.program.has(r"(?i)\.unsign\(|signer\.(un)?load|\.loads\(raw\b.*signer|\.decrypt\("):
         return
     text = sketch.program_text
     for function in sketch.functions:

@@ -14,13 +14,16 @@ type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 _LOCK = re.compile(r"(?i)lock|mutex|sem(aphore)?$|_?busy|guard|gate|cond")
 _INCOMING = re.compile(
-    r"(?i)(request|req|self\.request)\.(content|stream|rfile|body|iter_\w+)|\.iter_(chunked|any|bytes|content|lines)\(|"
+    r"(?i)(request|req|self\.request)\.(content|stream|rfile|body|iter_\w+)|\.iter_(chunked|any|bytes|"
+    r"content|lines)\(|"
     r"\.stream\(|\.aiter_\w+\(|\.chunks\(|\.recv\(|receive\w*\(|rfile\.read|read_chunk|stream\.read"
 )
 _STATUS = re.compile(
     r"^(os\.(stat|lstat|access)|os\.path\.(getsize|isfile|islink|exists|getmtime|realpath))$"
 )
 _PATH_STATUS = re.compile(r"\.(stat|lstat|is_file|is_symlink|exists)$")
+# Somebody else can reach the place: a program with more rights, or a folder of others.
+_OTHERS = re.compile(r"(?i)\broot\b|chown|set(res)?uid|/tmp/|spool|/var/www|incoming|other users|belongs? to")
 _OPENS = re.compile(
     r"^(open|io\.open|gzip\.open|shutil\.(copy\w*|move)|os\.(open|chown|chmod|rename|remove|unlink))$"
 )
@@ -82,9 +85,22 @@ def _folder_kept(sketch: Sketch) -> Marks:
                         break
                     if isinstance(other, ast.Expr) and _removes(other, name):
                         between = block[index + 1 : later]
-                        if any(isinstance(n, ast.Call) for s in between for n in ast.walk(s)):
+                        if any(_shows_a_way_out(s) for s in between):
                             yield statement, Confidence.POSSIBLE
                         break
+
+
+def _shows_a_way_out(statement: ast.stmt) -> bool:
+    """The code itself raises, returns, or starts something that raises when it fails."""
+    return any(
+        isinstance(node, ast.Raise | ast.Return)
+        or (isinstance(node, ast.keyword) and node.arg == "check" and ast.unparse(node.value) == "True")
+        or (
+            isinstance(node, ast.Call)
+            and re.search(r"check_(call|output)$|raise_for_status$", dotted(node.func))
+        )
+        for node in ast.walk(statement)
+    )
 
 
 def _made(statement: ast.stmt) -> str:
@@ -195,7 +211,8 @@ def _asked_by_name(sketch: Sketch) -> Marks:
             elif not _OPENS.match(name):
                 continue
             if first in asked and call.lineno > asked[first]:
-                yield call, Confidence.POSSIBLE
+                reached = _OTHERS.search(sketch.text) is not None
+                yield call, Confidence.POSSIBLE if reached else Confidence.PATTERN
                 break
 
 
@@ -261,7 +278,8 @@ FOLDER = Rule(
     advice="try/finally, or tempfile.TemporaryDirectory()",
     silent="removal in finally, context managers",
     shape=_folder_kept,
-    bad="import shutil, tempfile\ndef f(job):\n    d = tempfile.mkdtemp()\n    job(d)\n"
+    bad="import shutil, tempfile\ndef f(job):\n    d = tempfile.mkdtemp()\n"
+    "    if not job(d):\n        raise OSError\n"
     "    shutil.rmtree(d)\n",
     good="import shutil, tempfile\ndef f(job):\n    d = tempfile.mkdtemp()\n    try:\n        job(d)\n"
     "    finally:\n        shutil.rmtree(d)\n",
@@ -309,7 +327,8 @@ BY_NAME = Rule(
     advice="open with O_NOFOLLOW and ask os.fstat",
     silent="fstat of the open file",
     shape=_asked_by_name,
-    bad="import os, stat\ndef read(p):\n    if not stat.S_ISREG(os.lstat(p).st_mode):\n"
+    bad="import os, stat\nBOX = '/var/spool/in'\ndef read(p):\n"
+    "    if not stat.S_ISREG(os.lstat(p).st_mode):\n"
     "        raise OSError\n    return open(p).read()\n",
     good="import os, stat\ndef read(p):\n    fd = os.open(p, os.O_RDONLY | os.O_NOFOLLOW)\n"
     "    if not stat.S_ISREG(os.fstat(fd).st_mode):\n        raise OSError\n    return os.read(fd, 99)\n",
