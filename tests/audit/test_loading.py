@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from veilig.audit.detect import Detector
 from veilig.audit.engine.loading import NESTED_MAX
+from veilig.audit.engine.program import build
 from veilig.audit.engine.run import follow_unit, new_engine
-from veilig.audit.engine.source import build, parse
+from veilig.audit.engine.source import parse
 from veilig.audit.rules import RULES
 from veilig.audit.rules.known import KNOWLEDGE
 from veilig.audit.scan import scan_sources

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from veilig.audit.finding import Report
 from veilig.audit.memory import CHARS_MAX, Memory
 from veilig.audit.parallel import CHARS_WORTH_IT, in_parallel
-from veilig.audit.programs import plan_of, scan_tree
+from veilig.audit.programs import programs_of, scan_tree
 from veilig.audit.scan import ScanConfig
 
 SHOP = {
@@ -27,7 +27,7 @@ def shown(report: Report) -> Report:
 
 
 def test_files_that_import_one_another_or_share_a_folder_are_one_program():
-    assert [sorted(p) for p in plan_of(SHOP, CONFIG).programs] == [
+    assert [sorted(p) for p in programs_of(SHOP)] == [
         ["shop/db.py", "shop/web.py"],
         ["tools/hash.py"],
     ]
@@ -38,7 +38,7 @@ def test_a_second_audit_looks_at_nothing_again_and_says_the_same():
     cold = scan_tree(SHOP, CONFIG, first)
     again = Memory(first.to_text())
     assert shown(scan_tree(SHOP, CONFIG, again)) == shown(cold)
-    assert again.recalled == 2
+    assert again.recalled == 3
     assert {f.rule for f in cold.findings if f.flow}
     assert "os.system('grep '" not in first.to_text()  # no line of the source is kept
 
@@ -78,22 +78,26 @@ def test_a_remembered_report_of_other_contents_or_another_engine_is_never_shown(
     memory = Memory()
     scan_tree(SHOP, CONFIG, memory)
     held = json.loads(memory.to_text())
-    held["reports"] = {"0" * 64: next(iter(held["reports"].values()))}
-    forged = Memory(json.dumps(held))
-    assert shown(scan_tree(SHOP, CONFIG, forged)) == shown(scan_tree(SHOP, CONFIG))
-    assert forged.recalled == 0
+    forged = [Memory(json.dumps({**held, "settings": "0" * 64}))]
+    other = [[path, "0" * len(digest), *rest] for path, digest, *rest in held["files"]]
+    forged.append(Memory(json.dumps({**held, "files": other})))
+    for memory in forged:
+        assert shown(scan_tree(SHOP, CONFIG, memory)) == shown(scan_tree(SHOP, CONFIG))
+        assert memory.recalled == 0
 
 
 def test_what_ran_out_of_time_is_not_remembered():
     memory = Memory()
     report = scan_tree(SHOP, replace(CONFIG, seconds_max=0.0), memory)
     assert report.incomplete
-    assert json.loads(memory.to_text())["reports"] == {}
+    later = Memory(memory.to_text())
+    assert shown(scan_tree(SHOP, CONFIG, later)) == shown(scan_tree(SHOP, CONFIG))
+    assert later.recalled == 0
 
 
 def test_a_memory_that_grew_too_large_is_forgotten():
     memory = Memory()
-    memory.remember("k", Report(outside_profile=("x" * CHARS_MAX,)))
+    scan_tree({"a.py": "x = 1\n", "b" * CHARS_MAX + ".txt": "x = 1\n"}, CONFIG, memory)
     assert memory.to_text() == ""
 
 
@@ -104,14 +108,74 @@ def test_two_processes_find_what_one_finds():
     assert shown(scan_tree(files, CONFIG, None, in_parallel(2))) == shown(scan_tree(files, CONFIG))
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from(["x = 1\n", "# n\n", "import os\n", "def f():\n    pass\n"]), min_size=1, max_size=4
-    )
+@pytest.mark.parametrize(
+    ("name", "change", "kept"),
+    [
+        ("a comment in the one that is called", {"shop/db.py": SHOP["shop/db.py"] + "# n\n"}, 1),
+        ("a change in the one that calls", {"shop/web.py": SHOP["shop/web.py"] + "# n\n"}, 2),
+        ("a new file beside", {"shop/new.py": "x = 1\n"}, 3),
+        ("a call of that name elsewhere", {"shop/new.py": "def g(y):\n    find(y)\n"}, 2),
+    ],
 )
-def test_whatever_is_appended_a_warm_audit_is_a_cold_one(parts: list[str]):
+def test_only_what_looked_at_a_change_is_judged_again(name: str, change: dict[str, str], kept: int):
     memory = Memory()
     scan_tree(SHOP, CONFIG, memory)
-    changed = {**SHOP, "tools/hash.py": SHOP["tools/hash.py"] + "".join(parts)}
-    assert shown(scan_tree(changed, CONFIG, memory)) == shown(scan_tree(changed, CONFIG))
+    changed = {**SHOP, **change}
+    later = Memory(memory.to_text())
+    assert shown(scan_tree(changed, CONFIG, later)) == shown(scan_tree(changed, CONFIG))
+    assert later.recalled == kept, name
+
+
+PIECES = [
+    "from {m} import *\n",
+    "from {p}{m} import f{n}\nZ = f{n}('z')\n",
+    "import {p}{m}\nL = [{p}{m}.f{n}(1)]\n",
+    "from {m} import K{n}\n\n\nclass K(K{n}):\n    pass\n",
+    "import {m}\n\n\ndef g(x):\n    return {m}.f{n}(x)\n",
+    "from flask import request\nfrom {m} import g\n\n\ndef v():\n    g(request.args['q'])\n",
+    "S = []\n\n\ndef h(x):\n    global S\n    S = x\n\n\nh(1)\n",
+    "def w(s, x):\n    s.f{n}(x)\n    s.only(x)\n\n\nclass O:\n    def only(self, x):\n        eval(x)\n",
+    "import flask\napp = flask.Flask(__name__)\n\n\ndef check():\n    flask.abort(401)\n",
+    "check()\nprint(f{n})\n",
+    "def f{n}(x):\n    return 'x'\n",
+    "def broken(:\n",
+    "\n# a comment\n",
+]
+NAMES = ["a", "b", "c", "d", "p/a", "p/e"]
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, str]:
+    """Modules that ask one another for names, some of them in a package, some twice under one name."""
+    return {f"{name}.py": draw(modules(name)) for name in draw(st.sets(st.sampled_from(NAMES), min_size=2))}
+
+
+@st.composite
+def modules(draw: st.DrawFn, name: str) -> str:
+    drawn = draw(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(NAMES)), max_size=4))
+    own = NAMES.index(name)
+    return "".join(
+        piece.format(m=other.rpartition("/")[2], n=NAMES.index(other), p="p." if "/" in other else "")
+        for piece, other in drawn
+    ) + (
+        f"\n\ndef f{own}(x):\n    import os\n    os.system(x)\n    return x\n\n\n"
+        f"class K{own}:\n    def f{own}(self, x):\n        return f{own}(x)\n"
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(trees(), st.data())
+def test_whatever_is_changed_added_or_removed_a_warm_audit_is_a_cold_one(
+    files: dict[str, str], data: st.DataObject
+):
+    memory = Memory()
+    scan_tree(files, CONFIG, memory)
+    for _ in range(2):  # what is remembered after a warm audit must be right too
+        for name in data.draw(st.sets(st.sampled_from(NAMES), max_size=2)):
+            path = f"{name}.py"
+            if path in files and len(files) > 1 and data.draw(st.booleans()):
+                files = {p: text for p, text in files.items() if p != path}
+            else:
+                files = {**files, path: data.draw(modules(name))}
+        memory = Memory(memory.to_text())
+        assert shown(scan_tree(files, CONFIG, memory)) == shown(scan_tree(files, CONFIG))

@@ -3,6 +3,7 @@
 import ast
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.state import children, deep_taints
@@ -34,6 +35,14 @@ class Hit:
         return column
 
 
+class LinesByPath(Protocol):
+    """Source lines of any file: a dict, or something that splits texts when asked."""
+
+    def get(self, path: str, default: list[str], /) -> list[str]:
+        """The lines, or the default when there is no such file."""
+        ...
+
+
 type Place = tuple[str, str, int, int]  # rule, path, line, column
 
 
@@ -42,7 +51,7 @@ class Detector:
     """A Listener that applies every rule to what it is told."""
 
     rules: tuple[Rule, ...]
-    texts: dict[str, list[str]]
+    texts: LinesByPath
     hits: dict[Place, Hit] = field(default_factory=dict[Place, Hit])
     sinks: dict[str, list[tuple[Rule, Sink]]] = field(default_factory=dict[str, list[tuple[Rule, Sink]]])
 

@@ -1,7 +1,7 @@
-"""Which files of a tree are one program, and which programs were looked at before, byte for byte the same?
+"""Which files of a tree are one program, and what must be judged of it that nobody remembers?
 
-A value crosses files, so what one file shows depends on its whole program: the unit of work, of memory and of
-parallel work is the program (modules that import one another or lie in one folder), never the file.
+A value crosses files, so what one file shows depends on its whole program (modules that import one another or
+lie in one folder). A tree is judged program by program, a program module by module.
 """
 
 import ast
@@ -15,18 +15,30 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from veilig.audit.engine.source import ModuleInfo, Project, join_programs, module_name
-from veilig.audit.finding import Confidence, Finding, Report
+from veilig.audit.engine.program import joined
+from veilig.audit.engine.source import ModuleInfo, Project, module_name
+from veilig.audit.finding import Finding, Report
 from veilig.audit.memory import Memory
+from veilig.audit.options import ScanConfig
 from veilig.audit.rules import RULES
-from veilig.audit.scan import ScanConfig, scan_sources
-from veilig.audit.suppress import apply_suppressions
+from veilig.audit.scan import assembled, judged
+from veilig.audit.units import Unit, World
 
 COLLECT_AFTER = (100_000, 50, 100)  # objects, then rounds
 
 type Texts = Mapping[str, str]
-type Scan = Callable[[Texts, ScanConfig], Report]
-type Spread = Callable[[Sequence[Texts], ScanConfig], Iterable[Report]]
+type Units = Mapping[str, Unit]
+type Spread = Callable[[Sequence[Task], float], Iterable[Units]]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A world and those of its modules that must be judged, with what is remembered of them."""
+
+    world: World
+    paths: tuple[str, ...]
+    old: Units
+
 
 # Finds too much rather than too little (an import in a text joins two programs that could stand apart).
 # They begin with plain letters, not with \b: the search for those is ten times as fast.
@@ -36,46 +48,52 @@ _IMPORT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The programs of a tree, each with the key under which its report is remembered."""
-
-    programs: tuple[Texts, ...]
-    keys: tuple[str, ...]
-
-
 def scan_tree(
     files: Texts, config: ScanConfig, memory: Memory | None = None, spread: Spread | None = None
 ) -> Report:
-    """The report on a tree, program by program; those that `memory` knows are not looked at again.
+    """The report on a tree, program by program; modules of which `memory` still holds are not judged again.
 
-    memory: takes the reports of this run in; only complete ones, and only for rules that have an identity.
-    spread: how several programs are scanned (one after the other by default). Raises nothing.
+    memory: takes the results of this run in; only for rules that have an identity, and only complete ones.
+    spread: how the work is done (one module after the other by default). Raises nothing.
     """
     started = time.monotonic()
+    deadline = started + config.seconds_max
     raw = replace(config, include_pattern=True, suppress=False)
     keep = memory if config.rules is RULES or config.identity else None
-    plan = plan_of(files, raw)
-    reports = {key: keep.recall(key, files) for key in plan.keys} if keep is not None else {}
-    todo = [(k, p) for k, p in zip(plan.keys, plan.programs, strict=True) if reports.get(k) is None]
-    fresh = (spread or one_by_one)([program for _, program in todo], raw)
-    for (key, _), report in zip(todo, fresh, strict=True):
-        reports[key] = report
-        if keep is not None:
-            keep.remember(key, report)
     if keep is not None:
-        keep.retain(plan.keys)
-    whole = united([r for key in plan.keys if (r := reports.get(key)) is not None])
-    return _judged(whole, files, config, time.monotonic() - started)
+        keep.believe(_settings(raw))
+    tasks = [_task(texts, raw, keep) for texts in programs_of(files)]
+    with _few_collections():
+        fresh = (spread or one_by_one)(tasks, deadline)
+        done = [(task.world, {**task.old, **units}) for task, units in zip(tasks, fresh, strict=True)]
+    whole = united([assembled(world, units, raw) for world, units in done])
+    if keep is not None:
+        keep.remember(done)
+    return judged(whole, files, config, time.monotonic() - started)
 
 
-def one_by_one(programs: Sequence[Texts], config: ScanConfig) -> Iterable[Report]:
-    """The programs' reports in order; the time of all together is what the configuration allows."""
-    deadline = time.monotonic() + config.seconds_max
-    for program in programs:
-        with _few_collections():
-            report = scan_sources(program, replace(config, seconds_max=max(deadline - time.monotonic(), 0.0)))
-        yield report
+def _task(texts: Texts, config: ScanConfig, memory: Memory | None) -> Task:
+    if memory is None:
+        return Task(World(texts, config), tuple(sorted(texts)), {})
+    same = memory.facts(texts)
+    world = World(texts, config, same)
+    old = memory.units(world, same)
+    todo = tuple(path for path in sorted(texts) if not _whole(world, path, old.get(path)))
+    memory.recalled += len(texts) - len(todo)
+    return Task(world, todo, old)
+
+
+def _whole(world: World, path: str, unit: Unit | None) -> bool:
+    known = world.files.get(path)
+    if known is not None and known.skipped:
+        return True
+    return unit is not None and bool(unit.flow.touched) and bool(unit.shape.touched)
+
+
+def one_by_one(tasks: Sequence[Task], deadline: float) -> Iterable[Units]:
+    """The units of each task, one after the other."""
+    for task in tasks:
+        yield task.world.judge(task.paths, task.old, deadline) if task.paths else {}
 
 
 @contextmanager
@@ -89,27 +107,19 @@ def _few_collections() -> Generator[None]:
         gc.set_threshold(*before)
 
 
-def plan_of(files: Texts, config: ScanConfig) -> Plan:
-    """The programs of the tree in path order, keyed by contents, engine, interpreter and options."""
+def programs_of(files: Texts) -> list[Texts]:
+    """The programs of the tree in path order, as far as texts that nobody parsed can tell them apart."""
     project = Project()
     for path in sorted(files):
         module = ModuleInfo(path, module_name(path), ast.Module([], []), [], path.endswith("__init__.py"))
         module.imports = _imports(files[path])
         project.add(module)
-    join_programs(project)
-    groups: dict[int, list[str]] = {}
-    for path in sorted(files):
-        program = project.programs.get(path)
-        groups.setdefault(id(program) if program is not None else 0, []).append(path)
-    settings = f"{engine_identity()}\0{config.include_tests}\0{config.file_bytes_max}\0{config.identity}"
-    keys: list[str] = []
-    for paths in groups.values():
-        digest = hashlib.sha256(settings.encode())
-        for path in paths:
-            body = hashlib.sha256(files[path].encode("utf-8", "surrogatepass")).digest()
-            digest.update(path.encode("utf-8", "surrogatepass") + b"\0" + body)
-        keys.append(digest.hexdigest())
-    return Plan(tuple({p: files[p] for p in paths} for paths in groups.values()), tuple(keys))
+    return [{module.path: files[module.path] for module in group} for group in joined(project)]
+
+
+def _settings(config: ScanConfig) -> str:
+    spelt = f"{engine_identity()}\0{config.include_tests}\0{config.file_bytes_max}\0{config.identity}"
+    return hashlib.sha256(spelt.encode()).hexdigest()
 
 
 @cache
@@ -133,19 +143,6 @@ def united(reports: Sequence[Report]) -> Report:
         lines=sum(r.lines for r in reports),
         incomplete=tuple(i for r in reports for i in r.incomplete),
         outside_profile=tuple(sorted(p for r in reports for p in r.outside_profile)),
-    )
-
-
-def _judged(whole: Report, files: Texts, config: ScanConfig, seconds: float) -> Report:
-    findings = [f for f in whole.findings if config.include_pattern or f.confidence is not Confidence.PATTERN]
-    texts = {f.path: files[f.path].splitlines() for f in findings if f.path in files}
-    kept, suppressed, notices = apply_suppressions(findings, texts, config.today)
-    return replace(
-        whole,
-        findings=tuple(kept),
-        suppressed=tuple(suppressed),
-        notices=tuple(notices),
-        seconds=round(seconds, 3),
     )
 
 

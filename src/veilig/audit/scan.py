@@ -1,110 +1,67 @@
 """What is wrong in these sources? The pure entry: text in, report out; nothing is read, run or asked."""
 
 import hashlib
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import replace
 
-from veilig.audit.detect import Detector, Hit, Place, finding_of
-from veilig.audit.engine.knowledge import Knowledge
-from veilig.audit.engine.run import follow_unit, new_engine
-from veilig.audit.engine.source import ModuleInfo, UnparsableError, build, parse
-from veilig.audit.finding import Confidence, Finding, Incomplete, Report, Skipped
-from veilig.audit.rules import RULES
-from veilig.audit.rules.known import KNOWLEDGE
-from veilig.audit.rules.rule import Rule
-from veilig.audit.shapes import look_at_shapes
+from veilig.audit.detect import Detector, Hit, finding_of
+from veilig.audit.finding import Confidence, Finding, Incomplete, Report
+from veilig.audit.options import ScanConfig
 from veilig.audit.suppress import apply_suppressions
-
-FILE_BYTES_MAX = 2 << 20  # 2 MiB: larger Python files are generated data
-SECONDS_MAX = 600.0
-TEST_PATH = re.compile(r"(^|/)(tests?|testing|conftest\.py|test_[^/]*\.py|[^/]*_test\.py)(/|$)")
-
-
-@dataclass(frozen=True, slots=True)
-class ScanConfig:
-    """What to look for and how far to go. `today` (ISO date) decides which suppressions have expired."""
-
-    rules: tuple[Rule, ...] = RULES
-    include_pattern: bool = False
-    include_tests: bool = False
-    file_bytes_max: int = FILE_BYTES_MAX
-    seconds_max: float = SECONDS_MAX
-    today: str = ""
-    knowledge: Knowledge = KNOWLEDGE
-    identity: str = ""  # of rules that are not ours: what was found with others is not believed
-    suppress: bool = True  # False: what is silenced in the source is reported like everything else
+from veilig.audit.units import TextLines, Unit, World, skipped_of
 
 
 def scan_sources(files: Mapping[str, str], config: ScanConfig | None = None) -> Report:
     """The report on these files (relative posix path -> text).
 
     Never raises on any content: what cannot be parsed is `skipped`, what is too deep or too large to follow
-    is
-    `incomplete`. Test files take part (they may be imported) but are not reported on unless asked for.
+    is `incomplete`. Test files take part (they may be imported) but are not reported on unless asked for.
     """
     config = config if config is not None else ScanConfig()
     started = time.monotonic()
-    deadline = started + config.seconds_max
-    modules, skipped = _parse_all(files, config)
-    texts = {path: module.lines for path, module in modules.items()}
-    detector = Detector(config.rules, texts)
-    engine = new_engine(build(modules), config.knowledge, detector)
+    world = World(files, config)
+    units = world.judge(sorted(files), {}, started + config.seconds_max)
+    return judged(assembled(world, units, config), files, config, time.monotonic() - started)
+
+
+def assembled(world: World, units: Mapping[str, Unit], config: ScanConfig) -> Report:
+    """One report on all units of a world, nothing silenced and nothing left out yet."""
+    lines = TextLines(world.texts)
+    detector = Detector(config.rules, lines)
     incomplete: list[Incomplete] = []
-    hits: dict[Place, Hit] = {}
-    for path, module in modules.items():
-        unit = follow_unit(engine, module, lambda: time.monotonic() > deadline)
-        incomplete.extend(unit.incomplete)
-        detector.turn(unit.told)
-        if not module.is_test:
-            program = engine.project.programs.get(path)
-            incomplete.extend(look_at_shapes(module, detector, config.rules, program))
-        told = detector.turn(hits)
-        for hit in told.values():
-            detector.add(hit)
-        hits = detector.turn(None)
-    findings = fingerprinted(list(hits.values()), texts)
-    if not config.include_pattern:
-        findings = [finding for finding in findings if finding.confidence is not Confidence.PATTERN]
-    readable = texts if config.suppress else {}  # without its line no comment can be found
-    kept, suppressed, notices = apply_suppressions(findings, readable, config.today)
-    unique = dict.fromkeys(incomplete)
+    for path in sorted(units):
+        for part in (units[path].flow, units[path].shape):
+            incomplete.extend(Incomplete(*item) for item in part.incomplete)
+            for hit in world.hits(part, lines):
+                detector.add(hit)
+    read = [item for item in world.files.values() if not item.skipped]
     return Report(
-        findings=tuple(kept),
-        skipped=tuple(skipped),
-        files=len(modules),
-        lines=sum(len(lines) for lines in texts.values()),
-        seconds=round(time.monotonic() - started, 3),
-        incomplete=tuple(unique),
-        suppressed=tuple(suppressed),
-        notices=tuple(notices),
-        outside_profile=tuple(sorted(path for path, module in modules.items() if module.is_test)),
+        findings=tuple(fingerprinted(list(detector.hits.values()), lines)),
+        skipped=tuple(skipped_of(world.files)),
+        files=len(read),
+        lines=sum(item.lines for item in read),
+        incomplete=tuple(dict.fromkeys(incomplete)),
+        outside_profile=tuple(path for path in sorted(world.files) if world.is_test(path)),
     )
 
 
-def _parse_all(files: Mapping[str, str], config: ScanConfig) -> tuple[dict[str, ModuleInfo], list[Skipped]]:
-    modules: dict[str, ModuleInfo] = {}
-    skipped: list[Skipped] = []
-    for path in sorted(files):
-        text = files[path]
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            skipped.append(Skipped(path, "not a relative path inside the root"))
-            continue
-        if len(text) > config.file_bytes_max:
-            skipped.append(Skipped(path, f"larger than {config.file_bytes_max} characters"))
-            continue
-        is_test = not config.include_tests and TEST_PATH.search(path) is not None
-        try:
-            modules[path] = parse(path, text, is_test=is_test)
-        except UnparsableError as error:
-            skipped.append(Skipped(path, str(error)))
-    return modules, skipped
+def judged(whole: Report, files: Mapping[str, str], config: ScanConfig, seconds: float) -> Report:
+    """The report as it is shown: what the source silences apart, what only looks like a weakness left out."""
+    findings = [f for f in whole.findings if config.include_pattern or f.confidence is not Confidence.PATTERN]
+    silenced = {f.path: files[f.path].splitlines() for f in findings if f.path in files and config.suppress}
+    kept, suppressed, notices = apply_suppressions(findings, silenced, config.today)
+    return replace(
+        whole,
+        findings=tuple(kept),
+        suppressed=tuple(suppressed),
+        notices=tuple(notices),
+        seconds=round(seconds, 3),
+    )
 
 
-def fingerprinted(hits: list[Hit], texts: Mapping[str, list[str]]) -> list[Finding]:
+def fingerprinted(hits: list[Hit], texts: TextLines) -> list[Finding]:
     """Findings in reading order; fingerprints survive moved lines but tell equal lines of one function
     apart."""
     order = sorted(

@@ -1,8 +1,9 @@
 """Which weaknesses show in the shape of the code alone: decorators, handlers, patterns?"""
 
 from veilig.audit.detect import Detector, Hit
+from veilig.audit.engine.program import Program
 from veilig.audit.engine.run import mistake
-from veilig.audit.engine.source import ModuleInfo, Program
+from veilig.audit.engine.source import ModuleInfo
 from veilig.audit.finding import Incomplete
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import sketch

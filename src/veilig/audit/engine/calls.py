@@ -6,8 +6,8 @@ from veilig.audit.engine.attributes import attribute, find_member, instance_of, 
 from veilig.audit.engine.builtin_calls import BUILTINS
 from veilig.audit.engine.external import call_outside
 from veilig.audit.engine.frame import CallSite, Frame, opaque
-from veilig.audit.engine.origins import part_of
 from veilig.audit.engine.methods import call_method
+from veilig.audit.engine.origins import part_of
 from veilig.audit.engine.state import as_values, deep_taints
 from veilig.audit.engine.value import (
     UNKNOWN,
@@ -231,7 +231,7 @@ def _only_method(frame: Frame, callee: Opaque, site: CallSite) -> Value | None:
     if not any(deep_taints(frame.state, value) for value in (*site.args, *site.kwargs.values())):
         return None
     module, owner = found[0]
-    cls = frame.engine.module_globals(module).get(owner.name)
+    cls = frame.engine.module_globals(module).get(owner)
     member = find_member(cls, site.name) if isinstance(cls, Class) else None
     if not isinstance(cls, Class) or member is None or not isinstance(member[0], Func):
         return None

@@ -2,8 +2,9 @@
 
 The answer depends on nothing but the texts the body looked at: it is worked out with a full budget, an empty
 call stack and summaries of its own, and nothing that is followed later changes it. So modules can be loaded
-in any order, in any process, or not at all. Two modules whose bodies ask for one another, directly or by way of
-others, would see each other half loaded; each is shown what the other makes of its own text alone instead.
+in any order, in any process, or not at all. Two modules whose bodies ask for one another, directly or by
+way of others, would see each other half loaded; each is shown what the other makes of its own
+text alone instead.
 """
 
 import ast

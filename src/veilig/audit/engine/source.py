@@ -1,21 +1,32 @@
 """What modules, classes and functions does the project have, and which names does it call?"""
 
 import ast
-import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from veilig.audit.engine.walk import FIELDS, own_nodes, walk
+
+if TYPE_CHECKING:
+    from veilig.audit.engine.program import Program
+
+FORGETTABLE = frozenset(
+    {"tree", "lines", "handlers", "decorated", "functions", "has_yield", "has_outer_names", "injected"}
+)
 
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 @dataclass(slots=True, eq=False)
 class ModuleInfo:
-    """One parsed file. `name` is dotted as seen from the scanned root."""
+    """One file. `name` is dotted as seen from the scanned root.
+
+    What takes room (`tree`, `lines`, `functions` and so on) may be forgotten: it is read from `source` again
+    when somebody asks.
+    """
 
     path: str
     name: str
@@ -23,6 +34,7 @@ class ModuleInfo:
     lines: list[str]
     is_package: bool
     is_test: bool = False
+    source: str | None = None
     mentioned: set[str] = field(default_factory=set[str])  # names called or used as a value somewhere
     invoked: set[str] = field(default_factory=set[str])  # names called
     handlers: list[ast.ExceptHandler] = field(default_factory=list[ast.ExceptHandler])
@@ -34,6 +46,23 @@ class ModuleInfo:
     has_yield: bool = True
     has_outer_names: bool = True
     injected: frozenset[str] | None = None  # names of annotations that a dependency fills; found when asked
+
+    if not TYPE_CHECKING:  # a checker would take every misspelt name for one of these
+
+        def __getattr__(self, name: str) -> object:
+            """What was forgotten, read again. Raises AttributeError for a name that never was."""
+            if name not in FORGETTABLE or self.source is None:
+                raise AttributeError(name)
+            again = parse(self.path, self.source, is_test=self.is_test)
+            for item in FORGETTABLE:
+                setattr(self, item, getattr(again, item))
+            return getattr(self, name)
+
+    def forget(self) -> None:
+        """Let go of what can be read again."""
+        for item in FORGETTABLE if self.source is not None else ():
+            with suppress(AttributeError):
+                delattr(self, item)
 
     def text(self, line: int) -> str:
         """The source line, 1-based, without its margin."""
@@ -87,9 +116,8 @@ def parse(path: str, text: str, *, is_test: bool = False) -> ModuleInfo:
         raise UnparsableError(f"not parsable: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise UnparsableError("nested too deeply to parse") from error
-    module = ModuleInfo(
-        path, module_name(path), tree, text.splitlines(), path.endswith("__init__.py"), is_test
-    )
+    lines = text.splitlines()
+    module = ModuleInfo(path, module_name(path), tree, lines, path.endswith("__init__.py"), is_test, text)
     module.has_yield = "yield" in text
     module.has_outer_names = "global " in text or "nonlocal " in text
     _survey(module)
@@ -161,7 +189,7 @@ class Project:
     by_suffix: dict[str, list[ModuleInfo]] = field(default_factory=dict[str, list[ModuleInfo]])
     packages: set[str] = field(default_factory=set[str])
     namespaces: dict[str, ModuleInfo] = field(default_factory=dict[str, ModuleInfo])
-    programs: dict[str, "Program"] = field(default_factory=dict[str, "Program"])
+    programs: "dict[str, Program]" = field(default_factory=dict[str, "Program"])
 
     def add(self, module: ModuleInfo) -> None:
         """Make the module importable and note which names it mentions."""
@@ -251,98 +279,9 @@ def _survey(module: ModuleInfo) -> None:
                 stack.append(child)
 
 
-@dataclass(slots=True, eq=False)
-class Program:
-    """Modules that belong together: what one of them calls, another may define."""
-
-    called: set[str] = field(default_factory=set[str])  # last names of everything called
-    mentioned: set[str] = field(default_factory=set[str])  # last names of everything called or passed on
-    modules: list[ModuleInfo] = field(default_factory=list[ModuleInfo])
-    functions: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = field(
-        default_factory=dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]]
-    )
-    methods: dict[str, list[tuple[ModuleInfo, ast.ClassDef]]] = field(
-        default_factory=dict[str, list[tuple[ModuleInfo, ast.ClassDef]]]
-    )
-
-    answers: dict[str, object] = field(default_factory=dict[str, object])  # what rules asked about the whole
-
-    @property
-    def text(self) -> str:
-        """The source of all its modules, joined once."""
-        known = self.answers.get("text")
-        if not isinstance(known, str):
-            known = "\n".join(line for module in self.modules for line in module.lines)
-            self.answers["text"] = known
-        return known
-
-    def has(self, pattern: str) -> bool:
-        """Whether the regular expression is found anywhere in the source; searched once per pattern."""
-        key = f"has {pattern}"
-        known = self.answers.get(key)
-        if not isinstance(known, bool):
-            known = any(re.search(pattern, "\n".join(module.lines)) is not None for module in self.modules)
-            self.answers[key] = known
-        return known
-
-    def add(self, module: ModuleInfo) -> None:
-        """Note which names the module mentions, and which methods it defines."""
-        self.called |= module.invoked
-        self.mentioned |= module.mentioned
-        self.modules.append(module)
-        for node, owner in module.functions:
-            self.functions.setdefault(node.name, []).append(node)
-            if owner is not None and not node.name.startswith("__"):
-                self.methods.setdefault(node.name, []).append((module, owner))
-
-
-def _imported(project: Project, module: ModuleInfo) -> Iterator[ModuleInfo]:
-    for node in module.imports:
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            base = resolve_relative(module, node.level, node.module) if node.level else node.module or ""
-            names = [base, *(f"{base}.{alias.name}" if base else alias.name for alias in node.names)]
-        for name in names:
-            found = project.modules.get(name) or project.find(name, module)
-            if found is not None:
-                yield found
-
-
-def join_programs(project: Project) -> None:
-    """Modules of one folder, and modules that import one another, are one program; a tree may hold many."""
-    leader: dict[str, str] = {}
-
-    def find(path: str) -> str:
-        while leader.setdefault(path, path) != path:
-            leader[path] = leader[leader[path]]
-            path = leader[path]
-        return path
-
-    for module in project.by_path.values():
-        folder = str(PurePosixPath(module.path).parent)
-        leader[find(module.path)] = find(f"{folder}/")
-        for other in _imported(project, module):
-            leader[find(other.path)] = find(module.path)
-    programs: dict[str, Program] = {}
-    for module in project.by_path.values():
-        program = programs.setdefault(find(module.path), Program())
-        program.add(module)
-        project.programs[module.path] = program
-
-
 def resolve_relative(module: ModuleInfo, level: int, name: str | None) -> str:
     """The absolute dotted name of `from ..name import`."""
     parts = module.name.split(".") if module.name else []
     drop = level - 1 if module.is_package else level
     kept = parts[: len(parts) - drop] if drop else parts
     return ".".join([*kept, name] if name else kept)
-
-
-def build(modules: Mapping[str, ModuleInfo]) -> Project:
-    """A project of these modules, in path order."""
-    project = Project()
-    for path in sorted(modules):
-        project.add(modules[path])
-    join_programs(project)
-    return project

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from veilig.audit.engine.source import ModuleInfo, Program, dotted
+from veilig.audit.engine.program import Program, alone
+from veilig.audit.engine.source import ModuleInfo, dotted
 from veilig.audit.engine.walk import own_nodes, walk
 
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -127,8 +128,7 @@ def sketch(module: ModuleInfo, program: Program | None = None) -> Sketch:
     match = WEB.search(text)
     web = match.group(1) if match else ""
     if program is None:
-        program = Program()
-        program.add(module)
+        program = alone(module)
     result = Sketch(module, text, "django" if web == "rest_framework" else web, program)
     for node, owner in module.functions:
         first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
