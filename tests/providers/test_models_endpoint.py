@@ -1,15 +1,21 @@
 """Is the right host asked, with the right key, and is everything else refused before anything is sent?"""
 
 import dataclasses
+import datetime as dt
+import ipaddress
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_asking import HELLO, SHELL, SYSTEM, Asking
+from model_asking import FORMS, HELLO, SHELL, SYSTEM, Asking
 from replay_server import replay
 from veilig.core.errors import ProviderError
 from veilig.providers.models import endpoint as endpoints
@@ -254,3 +260,45 @@ except ProviderError as error:
     assert first == "[]"
     assert "not installed" in rest
     assert "pip install 'veilig[llm]'" in rest
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1 that no system trusts, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(here, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = tmp_path / "server.pem"
+    file.write_bytes(made.public_bytes(pem) + private)
+    return file
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_certificate_is_trusted_where_the_environment_says_so_and_nowhere_else(
+    form: str, certificate: Path
+) -> None:
+    with replay(["Hi."], certificate) as server:
+        async with Asking(server, form) as stranger:
+            with pytest.raises(ProviderError, match="is not to be trusted"):
+                await stranger.ask(HELLO)
+        assert server.requests == []
+        async with Asking(server, form, environment={"SSL_CERT_FILE": str(certificate)}) as asking:
+            assert (await asking.ask(HELLO)).detail == "Hi."
+
+
+async def test_a_file_of_certificates_that_is_none_is_said(tmp_path: Path) -> None:
+    with replay(["Hi."]) as server:
+        async with Asking(server, environment={"SSL_CERT_FILE": str(tmp_path / "none.pem")}) as asking:
+            with pytest.raises(ProviderError, match="cannot be read"):
+                await asking.ask(HELLO)

@@ -10,12 +10,14 @@ and returns its answer. It speaks /v1/responses, /v1/chat/completions, /v1/messa
 """
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import replay_forms as forms
@@ -137,8 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def replay(script: Script) -> Generator[Server]:
-    """Serve `script` on a free port of 127.0.0.1 until the block ends."""
+def replay(script: Script, certificate: Path | None = None) -> Generator[Server]:
+    """Serve `script` on a free port of 127.0.0.1 for the block; over TLS with a certificate and its key."""
 
     class Handler(_Handler):
         pass
@@ -150,7 +152,12 @@ def replay(script: Script) -> Generator[Server]:
             """A client that hangs up in the middle is part of the tests."""
 
     server = Quiet(("127.0.0.1", 0), Handler)
-    Handler.replayed = Server(f"http://127.0.0.1:{server.server_port}", script)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if certificate else "http"
+    Handler.replayed = Server(f"{scheme}://127.0.0.1:{server.server_port}", script)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -7,6 +7,7 @@ form the API wants already, so `_send_plain` posts it as it stands. (Anthropic's
 Google's does, at 0.5 ms per turn of the conversation.)
 """
 
+import ssl
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -44,6 +45,7 @@ def connect(route: Route) -> Client:
         read_usage_without_prices()
         http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            verify=_trusted(route),
             trust_env=False,  # the route names the proxy, or there is none
             proxy=route.proxy or None,
             follow_redirects=False,  # a key goes to the host that was named
@@ -60,6 +62,20 @@ def connect(route: Route) -> Client:
             "no model can be asked: the libraries for it are not installed",
             why=f"{error.name or error} is missing",
             fix=f"install veilig[llm]: {_INSTALL}",
+        ) from error
+
+
+def _trusted(route: Route) -> ssl.SSLContext | bool:
+    """Whose certificates are believed: the system's, or the file's that the environment names."""
+    if not route.authorities:
+        return True
+    try:
+        return ssl.create_default_context(cafile=route.authorities)
+    except OSError as error:  # ssl.SSLError is one
+        raise ProviderError(
+            f"the certificates to trust cannot be read from {route.authorities!r}",
+            why=str(error),
+            fix="correct SSL_CERT_FILE, or unset it",
         ) from error
 
 

@@ -24,8 +24,8 @@ class Endpoint:
     """What the operator configured.
 
     base_url: another server than the vendor's, up to and with `/v1`; empty: the vendor's own. api: which of
-    OpenAI's two forms that server speaks (auto: Chat). environment: where keys and the proxy are looked up,
-    and nowhere else.
+    OpenAI's two forms that server speaks (auto: Chat). environment: where keys, the proxy and SSL_CERT_FILE
+    are looked up, and nowhere else.
     """
 
     base_url: str = ""
@@ -35,13 +35,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything a client needs. `host` is what people are told; `key` is shown nowhere."""
+    """Everything a client needs. `host` is what people are told; `key` is shown nowhere.
+
+    authorities: a file of certificates to trust instead of the system's; empty: the system's.
+    """
 
     form: Form
     name: str
     base_url: str
     host: str
     vendor: bool  # the vendor's own server: it may be told of caching and of what it must not keep
+    authorities: str = ""
     proxy: str = field(default="", repr=False)
     key: str = field(default="", repr=False)
 
@@ -109,7 +113,7 @@ def _at(
     key = environment[variable] if variable and (near or not plain) else _NO_KEY
     proxy = "" if near else _proxy(environment, host, plain=plain)
     shown = f"{host} through the proxy {urlsplit(proxy).hostname}" if proxy else host
-    return Route(form, name, base_url, shown, vendor, proxy, key)
+    return Route(form, name, base_url, shown, vendor, environment.get("SSL_CERT_FILE", ""), proxy, key)
 
 
 def _address(base_url: str) -> tuple[str, bool, bool]:

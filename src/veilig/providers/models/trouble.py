@@ -1,5 +1,6 @@
 """What does a vendor's error mean: ask again, ask otherwise, or tell the person?"""
 
+import ssl
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -79,7 +80,7 @@ def explain(error: Exception, route: Route) -> Trouble:
         case found.ModelTimeoutError() | TimeoutError():
             return _lost(f"{host} did not answer in time", said)
         case found.ModelConnectionError():
-            return _unreached(error.phase, host, said)
+            return _unreached(error, error.phase, host, said)
         case CutStream() | found.UnexpectedModelBehavior():
             return _lost(f"the answer of {host} was cut or is no model's answer", said)
         case found.ModelAPIError() if "without a `finish_reason`" in str(error):
@@ -111,7 +112,13 @@ def _foreign(error: Exception, route: Route, said: str) -> Trouble:
     return Trouble(Next.PERSON, what, f"{type(error).__name__}: {said}", "please report this")
 
 
-def _unreached(phase: str | None, host: str, said: str) -> Trouble:
+def _unreached(error: BaseException, phase: str | None, host: str, said: str) -> Trouble:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            fix = "if its authority is to be trusted, name it in SSL_CERT_FILE"
+            return Trouble(Next.PERSON, f"the certificate of {host} is not to be trusted", str(cause), fix)
+        cause = cause.__cause__ or cause.__context__
     if phase in ("connect", "pool"):
         fix = "is the server up, and the address right?"
         return Trouble(Next.AGAIN, f"{host} cannot be reached", said, fix, 1.0)
