@@ -148,11 +148,11 @@ _RUNS = re.compile(
 
 def _over_http(sketch: Sketch) -> Marks:
     """A program is fetched over http:// and started, and nothing verifies it."""
-    if "http://" not in sketch.text or re.search(
-        r"(?i)hexdigest|hmac|verify\(|signature|gpg|compare_digest|cosign|verifykey", sketch.program_text
-    ):
+    if "http://" not in sketch.text:
         return
     if not re.search(r"urlopen|urlretrieve|requests\.get|httpx\.get|wget|curl", sketch.text):
+        return
+    if sketch.program.has(r"(?i)hexdigest|hmac|verify\(|signature|gpg|compare_digest|cosign|verifykey"):
         return
     remote = [
         node
