@@ -8,19 +8,21 @@ from veilig.audit.engine.expressions import item
 from veilig.audit.engine.external import ENDED
 from veilig.audit.engine.frame import Frame
 from veilig.audit.engine.guards import facts_of
-from veilig.audit.engine.origins import each_of, facts_about
+from veilig.audit.engine.origins import EACH, each_of, facts_about
 from veilig.audit.engine.state import State, as_values, join_values, truth
 from veilig.audit.engine.value import (
     EVERY_KIND,
     NONE,
     Class,
     Const,
+    Facts,
     Opaque,
     OriginKind,
     Ref,
     Seq,
     Value,
     apply_facts,
+    both_facts,
 )
 
 LOOP_PASSES = 2
@@ -163,11 +165,23 @@ def run_for(frame: Frame, node: ast.stmt) -> None:
             element = each_of(frame, iterable)
             again = _pass(frame, node, out.fork(), element)
             out = frame.join(out, again) or out
+            if again is not None and not frame.breaks:
+                out.facts = both_facts(out.facts, _of_all(frame, element, again))
     out = frame.branch(out, node.orelse) if out is not None and node.orelse else out
     for state in frame.breaks:
         out = frame.join(out, state)
     frame.breaks, frame.continues = breaks, continues
     frame.resume(out, before)
+
+
+def _of_all(frame: Frame, element: Value, after: State) -> Facts:
+    """What the body proved of every element, and so of the whole they come from; of none it holds as well."""
+    found: dict[int, frozenset[str]] = {}
+    for taint in element.taints:
+        whole, granted = frame.engine.grants.get(taint.origin.uid, (0, frozenset[str]()))
+        if granted is EACH and whole in after.facts:
+            found[whole] = after.facts[whole]
+    return found
 
 
 def _pass(frame: Frame, node: ast.For | ast.AsyncFor, state: State, element: Value) -> State | None:
