@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -80,6 +80,7 @@ class Wired:
         self.job = job
         self.watcher = watcher
         self.clock = SystemClock()
+        self._hang_up: Callable[[], Awaitable[None]] | None = None
         self.home = find_home(setting.environment)
         self.source = job.source
         self.laws = find_laws(self.source, setting.policy, setting.environment)
@@ -131,7 +132,9 @@ class Wired:
         from veilig.providers.models.provider import ModelsProvider
 
         endpoint = Endpoint(setting.model_url, setting.model_api, setting.environment)
-        return [ModelsProvider(self.clock, endpoint, self._picture)]
+        asker = ModelsProvider(self.clock, endpoint, self._picture)
+        self._hang_up = asker.close
+        return [asker]
 
     def _picture(self, path: str) -> bytes:
         data = self.workspace.tree.read_bytes(path, IMAGE_BYTES_MAX)
@@ -179,7 +182,8 @@ class Wired:
                     await asyncio.to_thread(self.home.remove_session, self.session)
                 return Ended(self.session, finish, events, self.wall)
         finally:
-            await self.mcp.close()
+            if self._hang_up is not None:
+                await self._hang_up()
             await self.work.close()
             self.ledger.close()
 

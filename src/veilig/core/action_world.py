@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from veilig.core import action_checks as check
 from veilig.core.effect import READ, WRITE, Effect, Effects, OnTarget
 from veilig.core.errors import InvalidAction
+from veilig.core.limits import MODEL_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class AskModel(OnTarget):
 
     model: `vendor:name`. prompt: the new messages, a JSON list of core/message.py's. base: the thread that
     they go on from, as an earlier answer named it; empty: from the beginning. tools: a JSON list of what the
-    model may call; empty with a base: as before.
+    model may call; empty with a base: as before. timeout_s: for the answer with all its retries.
     """
 
     model: str
@@ -106,11 +107,13 @@ class AskModel(OnTarget):
     tokens_max: int
     base: str = ""
     tools: str = ""
+    timeout_s: float = MODEL_TIMEOUT_S
     kind: Literal["model.ask"] = "model.ask"
     effects: ClassVar[Effects] = frozenset({Effect.NETWORK, Effect.SPEND})
 
     def __post_init__(self) -> None:
         check.need_name(self.model, self.kind)
         check.need_size(self.prompt + self.tools, self.kind)
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
         if self.tokens_max < 1:
             raise InvalidAction(f"{self.kind}: {self.tokens_max} tokens are no answer")

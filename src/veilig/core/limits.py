@@ -3,6 +3,7 @@
 # Actions
 ACTION_BYTES_MAX = 4 << 20  # 4 MiB: the largest file a patch may rewrite, twice; more is an artefact
 COMMAND_TIMEOUT_S = 120.0  # default per command: a test suite of a small project fits
+MODEL_TIMEOUT_S = 900.0  # a model that reasons for long, and three retries
 COMMAND_TIMEOUT_S_MAX = 3600.0  # no approved command is worth a stuck session
 ARGV_ITEMS_MAX = 4096  # the kernel allows more; nothing readable needs it
 
