@@ -184,6 +184,7 @@ class Wired:
         finally:
             if self._hang_up is not None:
                 await self._hang_up()
+            await self.mcp.close()
             await self.work.close()
             self.ledger.close()
 
