@@ -146,9 +146,9 @@ def _recovering(sketch: Sketch) -> Marks:
             r"build_absolute_uri",
             function.body,
         )
-        guess = re.search(r"hashlib\.\w+\(|md5\(|random\.|uuid1\(", function.body) and not re.search(
-            r"hmac|secrets\.|SystemRandom|urandom|uuid4|dumps\(|sign", function.body
-        )
+        guess = re.search(
+            r"(hashlib\.\w+|md5)\((?![^\n]*(request|token|code|body))|random\.|uuid1\(", function.body
+        ) and not re.search(r"hmac|secrets\.|SystemRandom|urandom|uuid4|dumps\(|sign", function.body)
         if (
             guess
             or (sets and (not proof or weak))
