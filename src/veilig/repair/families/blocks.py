@@ -33,7 +33,7 @@ def _loop(site: Site) -> Iterator[Draft]:
     elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
         text = site.text(node.iter)
         for before, after, cost in (
-            ("reversed(", ")", 0.8),
+            ("reversed(", ")", 1.4),
             ("sorted(", ")", 0.5),
             ("list(", ")", 0.1),
             ("", "[1:]", 0.4),

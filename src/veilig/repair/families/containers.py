@@ -46,7 +46,7 @@ def _slice(site: Site) -> Iterator[Draft]:
         ):
             return
         text = site.text(node)
-        for tail, cost in (("[1:]", 0.5), ("[:-1]", 0.6), ("[::-1]", 1.2), ("[:]", 0.8)):
+        for tail, cost in (("[1:]", 0.5), ("[:-1]", 0.6), ("[::-1]", 1.6), ("[:]", 0.8)):
             yield site.put(node, text + tail, ATOM, cost)
         for place, name in enumerate(site.scope.variables[:8]):
             if name != text:
