@@ -8,6 +8,7 @@ from veilig.repair.edit import BOM, EditError
 from veilig.repair.recipes import weakness_access as access
 from veilig.repair.recipes import weakness_allow as allow
 from veilig.repair.recipes import weakness_cipher as cipher
+from veilig.repair.recipes import weakness_closed as closed
 from veilig.repair.recipes import weakness_command as command
 from veilig.repair.recipes import weakness_credential as credential
 from veilig.repair.recipes import weakness_crypto as crypto
@@ -64,7 +65,10 @@ _RECIPES: Mapping[int, Callable[[Site], list[Proposal]]] = {
     611: data.no_entities,
     614: web.cookie_flags,
     643: filters.xpath_variables,
+    525: closed.private_pages,
+    636: closed.closed_on_errors,
     732: path.file_mode,
+    1188: closed.wanted_secret,
     321: credential.secret_from_environment,
     798: credential.secret_from_environment,
     1004: web.cookie_flags,

@@ -244,13 +244,14 @@ def temporary_file(site: Site) -> list[Proposal]:
 def file_mode(site: Site) -> list[Proposal]:
     """Modes without rights for others, and without write access for the group."""
     names = ("chmod", "fchmod", "lchmod", "mkdir", "makedirs", "open", "umask", "mkfifo")
+    taken = 0o077 if site.finding.rule == "secret-file-for-others" else 0o027
     for call in site.calls(suffix=names):
         last = site.name_of(call.func).rsplit(".", 1)[-1]
         for node in [*call.args, *(item.value for item in call.keywords if item.arg == "mode")]:
             if last == "umask" and is_constant(node, 0):
                 return [site.proposal("umask 0 -> 0o077", site.replace(node, "0o077"))]
-            if isinstance(node, ast.Constant) and type(node.value) is int and node.value & 0o027:
-                mode = f"{node.value & 0o7750:#o}"
+            if isinstance(node, ast.Constant) and type(node.value) is int and node.value & taken:
+                mode = f"{node.value & ~taken & 0o7777:#o}"
                 title = f"mode {node.value:#o} -> {mode}"
                 return [site.proposal(title, site.replace(node, mode), confidence=Confidence.MEDIUM)]
     return []
