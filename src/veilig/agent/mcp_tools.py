@@ -34,7 +34,9 @@ def told_tools(known: Mapping[str, JSON], server: str, outcome: Outcome) -> tupl
         name = _ODD.sub("_", f"{server}__{tool}")[:NAME_CHARS_MAX]
         spec = _spec(name, given)
         size = len(json.dumps(spec))
-        if not tool or name in found:
+        if not tool:
+            left.append(f"{server}: a tool without a name")
+        elif name in found:
             left.append(f"{server}.{tool}: another tool has this name")
         elif used + size > TOTAL_CHARS_MAX:
             left.append(f"{server}.{tool}: the declarations are {TOTAL_CHARS_MAX} characters already")
