@@ -23,9 +23,7 @@ _STATUS = re.compile(
 )
 _PATH_STATUS = re.compile(r"\.(stat|lstat|is_file|is_symlink|exists)$")
 # Somebody else can reach the place: a program with more rights, or a folder of others.
-_OTHERS = re.compile(
-    r"(?i)\bas root\b|geteuid|chown|set(res)?uid|/tmp/|spool|/var/www|incoming|other users|belongs? to"
-)
+_OTHERS = re.compile(r"(?i)\bruns? as root\b|set(res)?uid\(|/tmp/|/var/spool|/var/www|/incoming\b")
 _OPENS = re.compile(
     r"^(open|io\.open|gzip\.open|shutil\.(copy\w*|move)|os\.(open|chown|chmod|rename|remove|unlink))$"
 )
