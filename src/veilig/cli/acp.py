@@ -235,7 +235,9 @@ def _told(ended: "Ended") -> str:
     lines = [ended.finish.summary.strip()]
     wrong: Any = data.get("wrong") or []
     proof: Any = data.get("proof") or []
+    left: Any = data.get("mcp_left") or []
     lines += [f"- not proven: {one}" for one in wrong]
+    lines += [f"- a tool was not offered: {one}" for one in left]
     if proof:
         lines.append(f"Proof: {'; '.join(proof)}.")
     if _delivered(ended):

@@ -25,6 +25,8 @@ NAMES = {
     "workspace.restore": "goes back",
     "workspace.apply": "applies",
     "git.branch": "commits",
+    "mcp.list": "asks",
+    "mcp.call": "calls",
 }
 
 
@@ -132,6 +134,9 @@ def render(result: Mapping[str, Any], style: Style) -> str:
     minus = sum(line.startswith("-") and not line.startswith("---") for line in diff.splitlines())
     lines.append(f"files   {result.get('files_changed', 0)} changed, +{plus} -{minus}")
     lines += [f"wrong   {_block(str(one))}" for one in cast(list[str], result.get("wrong") or [])]
+    lines += [
+        f"tools   not offered: {_block(str(one))}" for one in cast(list[str], result.get("mcp_left") or [])
+    ]
     proof = "; ".join(cast(list[str], result.get("proof") or []))
     lines.append(f"proof   {proof or 'nothing was there to be checked'}")
     if usage:
