@@ -16,16 +16,19 @@ type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 _ROUTE = re.compile(r"\.(route|get|post|put|patch|delete|api_route|websocket)$")
 _OWNER = re.compile(
-    r"(?i)^(\w*_)?(owner|user|author|customer|tenant|account|member|org|organi[sz]ation|company|team|workspace|"
+    r"(?i)^(\w*_)?(owner|user|author|customer|tenant|account|member|org|organi[sz]ation|company|team|"
+    r"workspace|"
     r"created_by|student|patient|client|seller|buyer|assignee)(_id|_pk)?$"
 )
 _NUMBER = re.compile(r"(?i)^(id|pk|uuid|slug|number|ref|code|_id|\w+_(id|no|number))$")
 _TENANT = re.compile(
-    r"(?i)^(owner|user|author|customer|tenant|account|member|org|organi[sz]ation|company|team|workspace|viewer|"
+    r"(?i)^(owner|user|author|customer|tenant|account|member|org|organi[sz]ation|company|team|"
+    r"workspace|viewer|"
     r"requester|caller|current_user)(_id|_pk)?$|^me$"
 )
 _SQL_OR = re.compile(
-    r"(?is)\bwhere\b.{0,40}?\b(id|uuid|slug|number)\s*=\s*\S+\s+or\s+\w*\.?(owner|user|author|customer|tenant|"
+    r"(?is)\bwhere\b.{0,40}?\b(id|uuid|slug|number)\s*=\s*\S+\s+or\s+\w*\.?(owner|user|author|"
+    r"customer|tenant|"
     r"account|member|org|created_by)\w*\s*="
 )
 _ASKS_DATABASE = re.compile(r"^(execute|executemany|fetch\w*|text|raw|query|select\w*|scalar\w*)$")
@@ -94,9 +97,9 @@ def _either_number_or_owner(sketch: Sketch) -> Marks:
             sides = [node.left, node.right]
         elif isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] == "or_":
             sides = node.args
-        if isinstance(node, ast.Call) and _ASKS_DATABASE.search(dotted(node.func).rpartition(".")[2]):
-            if any(_SQL_OR.search(text) for text in constants(node)):
-                yield node, Confidence.POSSIBLE
+        asks = isinstance(node, ast.Call) and _ASKS_DATABASE.search(dotted(node.func).rpartition(".")[2])
+        if asks and any(_SQL_OR.search(text) for text in constants(node)):
+            yield node, Confidence.POSSIBLE
         if len(sides) == 2:
             left, right = (_asked(side) for side in sides)
             for one, two in ((left, right), (right, left)):

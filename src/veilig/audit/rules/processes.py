@@ -1,4 +1,4 @@
-"""Rules for starting other programs: secrets shown, answers unread, programs looked for in the wrong place."""
+"""Rules for starting other programs: secrets shown, answers unread, programs from the wrong place."""
 
 import ast
 import re
@@ -13,7 +13,8 @@ from veilig.audit.rules.slices import backwards, definitions
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 _STARTS = re.compile(
-    r"(^|\.)(subprocess\.(run|call|check_call|check_output|Popen)|create_subprocess_exec|os\.exec[lv]p?e?|os\.spawn\w+|"
+    r"(^|\.)(subprocess\.(run|call|check_call|check_output|Popen)|create_subprocess_exec|"
+    r"os\.exec[lv]p?e?|os\.spawn\w+|"
     r"check_call|check_output|Popen)$"
 )
 _SECRET = re.compile(
@@ -22,7 +23,8 @@ _SECRET = re.compile(
 )
 _NO_SECRET = re.compile(r"(?i)(file|path|name|url|type|env|hash|_id)$")
 _VERIFIES = re.compile(
-    r"(?i)^(--?verify\S*|verify(-\w+)*|verify-(commit|tag|blob|attestation)|checksig|-V|-c|--check|fsck|check|"
+    r"(?i)^(--?verify\S*|verify(-\w+)*|verify-(commit|tag|blob|attestation)|checksig|-V|-c|--check|"
+    r"fsck|check|"
     r"--check-signature|validate|gpgv|sha(1|256|512)sum|cosign|minisign|signify|codesign|dnssec-verify)$"
 )
 _CHECKERS = re.compile(
