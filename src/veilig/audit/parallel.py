@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from veilig.audit.memory import part_from
 from veilig.audit.programs import Task, Units, one_by_one
-from veilig.audit.units import Part, Unit
+from veilig.audit.units import LINES_HELD_MAX, Part, Unit
 
 CHARS_WORTH_IT = 400_000  # below, a second process costs more than it brings
 GRACE_S = 5.0  # a child that is later than this after the deadline is ended
@@ -41,9 +41,11 @@ class Spreader:
             least = loads.index(min(loads))
             shares[least].append((at, piece))
             loads[least] += _size(piece)
+        shares = [sorted(share, key=lambda item: item[0]) for share in shares]  # one world after the other
+        room = LINES_HELD_MAX
         for task in tasks:
-            if task.paths:
-                task.world.prepare()  # once, before the processes part
+            if task.paths:  # once, before the processes part
+                room -= task.world.prepare(room)
         children = [_Child(share, deadline) for share in shares[1:] if share]
         found: list[dict[str, Unit]] = [{} for _ in tasks]
         for (at, _), units in zip(shares[0], one_by_one([t for _, t in shares[0]], deadline), strict=True):

@@ -68,13 +68,21 @@ class World:
         self._modules: dict[str, ModuleInfo] = {}
         self._engine: Engine | None = None
         self._members: dict[str, frozenset[str]] | None = None
+        self._held = 0
         self._rules = {rule.id: rule for rule in config.rules}
 
-    def prepare(self) -> None:
-        """Read what nobody knows yet, so that a child process need not."""
+    def prepare(self, lines_held_max: int = LINES_HELD_MAX) -> int:
+        """Find the facts of what nobody knows yet, so that a child process need not; trees beyond the bound
+        are let go again. Returns the lines whose trees are held.
+        """
+        held = 0
         for path in sorted(self.texts):
-            if path not in self._modules:
-                self._enter(path)
+            if path in self._modules or not self._enter(path):
+                continue
+            held += self.files[path].lines
+            if held > lines_held_max:
+                self._modules[path].forget()
+        return min(held, lines_held_max)
 
     def judge(self, paths: Iterable[str], old: Mapping[str, Unit], deadline: float) -> dict[str, Unit]:
         """These modules in order; steps that `old` holds are taken over (a step that was not kept is absent).
@@ -83,34 +91,35 @@ class World:
         """
         self.prepare()
         judged: dict[str, Unit] = {}
-        held = 0
         for path in paths:
             module = self._modules.get(path)
             if module is None:
                 continue
-            if held > LINES_HELD_MAX:
-                self._forget()
-                held = 0
+            if self._held > LINES_HELD_MAX:
+                self.forget()
             engine = self._ready()
             judged[path] = self._judge(engine, module, old.get(path), deadline)
-            held += self.files[path].lines
+            self._held += self.files[path].lines
         return judged
 
-    def _enter(self, path: str) -> None:
+    def _enter(self, path: str) -> bool:
+        """Whether the file had to be read."""
         text, known = self.texts[path], self.files.get(path)
         is_test = not self._config.include_tests and TEST_PATH.search(path) is not None
         if known is not None and known.facts is not None:
-            module = unread(path, text, known.facts, is_test=is_test)
+            self._modules[path] = unread(path, text, known.facts, is_test=is_test)
+            return False
         elif known is not None:
-            return
+            return False
         else:
             try:
                 module = _parsed(path, text, self._config, is_test=is_test)
             except UnparsableError as error:
                 self.files[path] = FileFacts(str(error), 0, None)
-                return
+                return False
             self.files[path] = FileFacts("", len(module.lines), facts_of(module))
-        self._modules[path] = module
+            self._modules[path] = module
+            return True
 
     def _ready(self) -> Engine:
         if self._engine is None:
@@ -120,8 +129,9 @@ class World:
             self._engine = new_engine(project, self._config.knowledge, detector)
         return self._engine
 
-    def _forget(self) -> None:
-        self._engine = None
+    def forget(self) -> None:
+        """Let go of trees and values: what is needed again is read again."""
+        self._engine, self._held = None, 0
         for module in self._modules.values():
             module.forget()
 
