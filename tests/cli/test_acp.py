@@ -35,7 +35,7 @@ def shop(veilig: Terminal) -> Path:
 class Editor:
     """A client: keeps what it is told, and answers questions as its user would."""
 
-    def __init__(self, answer: str, on_update: Callable[[str], None] | None = None) -> None:
+    def __init__(self, answer: str, on_update: Callable[[Any], None] | None = None) -> None:
         self.answer = answer
         self.on_update = on_update
         self.updates: list[Any] = []
@@ -47,7 +47,7 @@ class Editor:
     async def session_update(self, session_id: str, update: Any, **rest: Any) -> None:
         self.updates.append(update)
         if self.on_update:
-            self.on_update(update.session_update)
+            self.on_update(update)
 
     async def request_permission(
         self, session_id: str, tool_call: Any, options: Any, **rest: Any
@@ -152,7 +152,7 @@ async def test_a_second_prompt_knows_the_first_and_sees_what_the_user_changed(
 
 async def test_a_prompt_can_be_cancelled_and_the_next_one_is_answered(veilig: Terminal, shop: Path) -> None:
     works = asyncio.Event()
-    editor = Editor("allow", lambda kind: works.set() if kind == "tool_call_update" else None)
+    editor = Editor("allow", lambda update: works.set() if getattr(update, "kind", "") == "execute" else None)
     script = [call("shell", command="sleep 60"), call("finish", summary="Nothing to do.")]
     with replay(script) as server:
         async with agent(veilig, editor, server) as connection:
