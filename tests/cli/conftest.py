@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from running import CART, TEST
 from terminal import Said, Terminal
 from veilig.cli.main import main
 
@@ -37,3 +38,9 @@ def inside(
         return Said(code, out, err)
 
     return call
+
+
+@pytest.fixture
+def shop(veilig: Terminal) -> Path:
+    """A shop with a wrong sum, and the test that says so."""
+    return veilig.project("shop", cart=CART, **{"tests/test_cart.py": TEST, "conftest.py": ""})

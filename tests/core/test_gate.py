@@ -35,7 +35,7 @@ async def test_an_allowed_act_happens_and_leaves_proposal_decision_intent_output
     world: World,
 ) -> None:
     outcome = await world.gate().submit(RESTART, AGENT)
-    assert outcome == Outcome(True, "web restarted")
+    assert outcome == Outcome(True, "web restarted", ref=outcome.ref)
     assert world.services.acts("web") == ["1"]
     assert world.names() == [
         "action.proposed",

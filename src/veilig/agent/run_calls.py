@@ -1,6 +1,7 @@
 """How does one call of a model become acts, and what is it told? One call at a time, from start to answer."""
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import PurePosixPath
 from typing import Any, cast
 
@@ -41,20 +42,23 @@ SEARCH = (
 )
 
 
-class Calls:
+class Calls(ABC):
     """The part of the planner that performs tools."""
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
 
+    @abstractmethod
     def _next_call(self, now: Draft) -> Step:
-        raise NotImplementedError
+        """The next call of the last answer; the model again when all are done."""
 
+    @abstractmethod
     def _claims_done(self, now: Draft, summary: str, call: ToolCall | None) -> Step:
-        raise NotImplementedError
+        """The model says that the task is done."""
 
+    @abstractmethod
     def _ended(self, now: Draft, *, ok: bool, summary: str) -> Step:
-        raise NotImplementedError
+        """The end where nobody says so."""
 
     def _begin_call(self, now: Draft, call: ToolCall) -> Step | None:
         """The first act of a call; None when it was answered without any."""

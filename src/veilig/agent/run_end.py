@@ -4,6 +4,7 @@ What fails is told to the model twice; then the session ends and says what is no
 run on the untouched copy too: one that failed before is nobody's fault here, and said.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -32,13 +33,14 @@ SHOWN_MAX = 12
 type Handler = Callable[[Draft, Outcome], Step]
 
 
-class Ending:
+class Ending(ABC):
     """The part of the planner that checks, brings back and reports."""
 
     _options: RunOptions
 
+    @abstractmethod
     def _ask(self, now: Draft) -> Step:
-        raise NotImplementedError
+        """Send the model what it has not seen yet."""
 
     def _endings(self) -> Mapping[str, Handler]:
         return {

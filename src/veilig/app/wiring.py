@@ -94,7 +94,8 @@ class Wired:
         data = (advisories,) if advisories else ()
         self.box = Box(self.workspace, python, terms(self.policy), self._stood, setting.hide, data)
         self.wall: Wall | None = None
-        self.work = WorkProvider(self.workspace, self.box, self.clock, advisories, watched)
+        tell = getattr(watcher, "told", None)  # only some watchers show what a search has tried
+        self.work = WorkProvider(self.workspace, self.box, self.clock, advisories, watched, tell)
         self.files = FilesProvider(
             self.workspace,
             self.clock,
