@@ -8,8 +8,8 @@ function of the recorded state and the last outcome.
 from collections.abc import Callable
 from typing import Any, cast
 
-from veilig.agent.fix_history import History
-from veilig.agent.fix_match import brought, matching, seen, still_there
+from veilig.agent.fix_match import brought, matching, seen, still_there, take_scan
+from veilig.agent.fix_model import Asking
 from veilig.agent.fix_state import (
     FIXED,
     KINDS,
@@ -38,7 +38,6 @@ TRIES_MAX = 8  # proposals per problem: the eighth best is a guess
 RECIPES_MAX = 6  # known repairs of one failure: each is a test run that the search would like to have
 QUICK_TESTS_S = 3.0  # a suite that takes longer is run for a repair only when its own tests pass
 SLOW_TESTS_S = 20.0  # beyond it, patches for weaknesses share one test run at the end
-PROBLEMS_MAX = 300  # an hour's work; what is beyond is said, and found again by the next session
 SEARCH_SHARE, LAST_SHARE = 0.5, 0.9  # of the time left, for one search and for the last one
 RESTARTS_MAX = 3  # a crash or two is bad luck; a step that always ends in doubt never will end
 
@@ -51,7 +50,7 @@ _ONLY = {
 }
 
 
-class FixPlanner(History):
+class FixPlanner(Asking):
     """The embedded planner of `veilig fix`."""
 
     def first(self) -> Step:
@@ -77,6 +76,8 @@ class FixPlanner(History):
             "history": self._after_history,
             "probe": self._after_probe,
             "search": self._after_search,
+            "model_read": self._after_model_read,
+            "model_ask": self._after_model_ask,
             "rescan": self._after_rescan,
             "pretest": self._after_pretest,
             "retest": self._after_retest,
@@ -100,7 +101,7 @@ class FixPlanner(History):
 
     def _after_scan(self, now: State, outcome: Outcome) -> Step:
         if outcome.ok:
-            self._take_scan(now, outcome)
+            take_scan(now, dict(outcome.data))
         else:
             now.notes.append(f"the code could not be audited: {outcome.detail}")
         return self._work(now)
@@ -229,6 +230,9 @@ class FixPlanner(History):
         """The next step for this problem; None when it was closed without one."""
         problem = now.problems[index]
         over = now.used_s >= self._options.budget_s
+        if problem.tried >= TRIES_MAX and not over and (question := self._ask_model(now, index)) is not None:
+            problem.proposals = []
+            return question
         if over or problem.tried >= TRIES_MAX:
             told = [problem.why] if problem.why else []
             why = "; ".join([*told, "the time budget is used up"] if over else told)
@@ -262,6 +266,8 @@ class FixPlanner(History):
             return self._step(
                 now, SearchPatch(tuple(problem.tests), lines, budget_s=left_s, timeout_s=left_s + 60.0)
             )
+        if (question := self._ask_model(now, index)) is not None:
+            return question
         if problem.undo:
             problem.proposals, problem.undo = [problem.undo], {}
             return self._try(now, index)
@@ -368,21 +374,6 @@ class FixPlanner(History):
         return self._step(fresh, OpenWorkspace(self._options.source))
 
     # --- small parts -----------------------------------------------------------------------------
-
-    def _take_scan(self, now: State, outcome: Outcome) -> None:
-        data = dict(outcome.data)
-        found = {str(item["id"]): item for item in cast(list[Json], data.pop("problems", []))}
-        now.scan = data
-        now.findings = seen(found.values())
-        for problem in now.problems:
-            if problem.status == OPEN and problem.id in found:
-                problem.proposals = cast(list[Json], found[problem.id].get("proposals", []))
-        known = {problem.id for problem in now.problems}
-        left = len(found.keys() - known) - PROBLEMS_MAX
-        if left > 0:
-            now.notes.append(f"{left} more problems were found and are not worked on in this session")
-            found = dict(list(found.items())[: PROBLEMS_MAX + len(found.keys() & known)])
-        now.problems += [problem_of(item) for key, item in found.items() if key not in known]
 
     def _current(self, now: State) -> Problem:
         return now.problems[self._trial(now).problem]

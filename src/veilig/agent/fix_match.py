@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import cast
 
-from veilig.agent.fix_state import Json, Problem
+from veilig.agent.fix_state import OPEN, Json, Problem, State, problem_of
+
+PROBLEMS_MAX = 300  # an hour's work; what is beyond is said, and found again by the next session
 
 type Seen = list[str]  # id, key, path: what is remembered of a finding that stands
 
@@ -53,3 +56,19 @@ def matching(problem: Problem, found: Sequence[Json], others: Iterable[Problem])
 def _line(item: Json) -> int:
     line = item.get("line", 0)
     return line if isinstance(line, int) else 0
+
+
+def take_scan(now: State, data: Json) -> None:
+    """Put a scan's findings into the state: new ones become problems, known ones get their proposals."""
+    found = {str(item["id"]): item for item in cast(list[Json], data.pop("problems", []))}
+    now.scan = data
+    now.findings = seen(found.values())
+    for problem in now.problems:
+        if problem.status == OPEN and problem.id in found:
+            problem.proposals = cast(list[Json], found[problem.id].get("proposals", []))
+    known = {problem.id for problem in now.problems}
+    left = len(found.keys() - known) - PROBLEMS_MAX
+    if left > 0:
+        now.notes.append(f"{left} more problems were found and are not worked on in this session")
+        found = dict(list(found.items())[: PROBLEMS_MAX + len(found.keys() & known)])
+    now.problems += [problem_of(item) for key, item in found.items() if key not in known]

@@ -27,6 +27,7 @@ class FixOptions:
     only: str = ""  # "", "tests", "audit" or "config"
     budget_s: float = 300.0
     deliver: str = ""  # "", "apply" or "branch:NAME"
+    model: str = ""  # who is asked where nothing else helps; "" nobody
 
     def to_json(self) -> dict[str, JSON]:
         """The options as `session.started` records them."""
@@ -36,13 +37,15 @@ class FixOptions:
             "only": self.only,
             "budget_s": self.budget_s,
             "deliver": self.deliver,
+            "model": self.model,
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "FixOptions":
         """The inverse of `to_json`."""
         command = tuple(str(word) for word in value["test_command"])
-        return cls(value["source"], command, value["only"], float(value["budget_s"]), value["deliver"])
+        budget_s, model = float(value["budget_s"]), str(value.get("model", ""))
+        return cls(value["source"], command, value["only"], budget_s, value["deliver"], model)
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class Problem:
     reasons: list[str] = field(default_factory=list[str])  # why each of the first lines is suspected
     asked: bool = False  # deterministic repairs were asked for
     searched: bool = False
+    asks: int = 0  # questions to a model
     history: Json = field(default_factory=dict[str, JSON])  # what agent/fix_history.py knows of older states
     undo: Json = field(default_factory=dict[str, JSON])  # an undo that only a person may choose
     tried: int = 0
@@ -121,6 +125,10 @@ class State:
     proven: bool = False  # `tests` is a run of every test, and nothing was changed since
     probes: int = 0  # test runs of older states, over all problems
     restarts: int = 0  # how often a step in doubt made us begin again
+    sources: Json = field(default_factory=dict[str, JSON])  # what a model is about to be shown
+    unread: list[str] = field(default_factory=list[str])
+    tokens: dict[str, int] = field(default_factory=dict[str, int])  # that models used
+    mute: bool = False  # the model does not answer: it is not asked again
     unproven: str = ""  # why the whole may not be brought back
     v: int = STATE_VERSION
 

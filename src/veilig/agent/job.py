@@ -20,7 +20,7 @@ class Job:
     """One kind of work on one folder: what is recorded of it, and who plans it.
 
     free: it runs commands and asks models as it sees fit, so its copy is watched; else it only repairs, and a
-    guard sees that tests stay what they are.
+    guard sees that tests stay what they are. asks: a model may see of the copy, where it is not free.
     """
 
     kind: str
@@ -30,11 +30,13 @@ class Job:
     python: str | None = None  # the interpreter, where the project's own is never needed
     keeps_copy: bool = True
     free: bool = False
+    asks: bool = False
 
 
 def fix_job(options: FixOptions) -> Job:
     """Find what is broken, mend it, prove it."""
-    return Job("fix", Path(options.source), options.to_json(), FixPlanner(options))
+    planner = FixPlanner(options)
+    return Job("fix", Path(options.source), options.to_json(), planner, asks=bool(options.model))
 
 
 def audit_job(options: AuditOptions) -> Job:

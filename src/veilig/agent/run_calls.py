@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 
 from veilig.agent.background import ask_job, start_job
+from veilig.agent.edit_acts import changes
 from veilig.agent.mcp_tools import act_of, specs, told
 from veilig.agent.patching import PatchError, patch_paths, patched, replaced
 from veilig.agent.run_state import COMMANDS_KEPT, Draft, Json, RunOptions, pick, shown
@@ -13,14 +14,10 @@ from veilig.agent.tools import READ_LINES, BadCall, Wish, argv_of, read_call, ti
 from veilig.core.action import (
     Action,
     CallTool,
-    DeleteFile,
-    PatchFile,
     ReadFile,
     ReadOutput,
     RunCommand,
-    TextEdit,
     ViewImage,
-    WriteFile,
 )
 from veilig.core.action_json import from_json, to_json
 from veilig.core.errors import InvalidAction
@@ -174,7 +171,7 @@ class Calls(ABC):
                 text = _text_of(outcome, action.path)
                 every = wish.flag("all")
                 after = replaced(text, action.path, wish.text("old"), wish.text("new"), every=every)
-                return self._change(now, _changes({action.path: text}, {action.path: after}))
+                return self._change(now, changes({action.path: text}, {action.path: after}))
             case "apply_patch" if isinstance(action, ReadFile):
                 return self._gather(now, wish, action, outcome)
             case _:
@@ -239,7 +236,7 @@ class Calls(ABC):
         now["doing"] = {**doing, "texts": texts, "wanted": wanted[1:]}
         if wanted:
             return Step(now.state, ReadFile(wanted[0]))
-        return self._change(now, _changes(texts, patched(wish.text("patch"), texts)))
+        return self._change(now, changes(texts, patched(wish.text("patch"), texts)))
 
     def _change(self, now: Draft, actions: list[Action]) -> Step:
         doing = cast(dict[str, Any], now["doing"])
@@ -314,41 +311,6 @@ def _text_of(outcome: Outcome, path: str) -> str | None:
     raise PatchError(outcome.detail)
 
 
-def _changes(before: dict[str, str | None], after: dict[str, str | None]) -> list[Action]:
-    """The acts that make one set of texts from another. Raises PatchError when nothing changes."""
-    found: list[Action] = []
-    for path, text in after.items():
-        old = before.get(path)
-        if text is None:
-            found.append(DeleteFile(path, _sha(old or "")))
-        elif old is None:
-            found.append(WriteFile(path, text))
-        elif text != old:
-            start, end, new = _span(old, text)
-            found.append(PatchFile(path, _sha(old), (TextEdit(start, end, new),)))
-    if not found:
-        raise PatchError("nothing would change")
-    return found
-
-
-def _span(old: str, new: str) -> tuple[int, int, str]:
-    """The smallest single replacement that makes `new` of `old`."""
-    start = 0
-    most = min(len(old), len(new))
-    while start < most and old[start] == new[start]:
-        start += 1
-    end = 0
-    while end < most - start and old[-1 - end] == new[-1 - end]:
-        end += 1
-    return start, len(old) - end, new[start : len(new) - end]
-
-
 def _touched(now: Draft, path: str, how: str) -> None:
     did = cast(Json, cast(Json, now["files"]).get(path, {}))
     now.inside("files", path, {**did, how: cast(int, did.get(how, 0)) + 1})
-
-
-def _sha(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

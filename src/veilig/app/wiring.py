@@ -99,7 +99,7 @@ class Wired:
         self.files = FilesProvider(
             self.workspace,
             self.clock,
-            self.laws.shown_to_models if job.free else self.laws.in_copy,
+            self.laws.shown_to_models if job.free or job.asks else self.laws.in_copy,
             self.redactor.learn_text,
             watched,
         )
@@ -127,7 +127,7 @@ class Wired:
 
     def _models(self, setting: Setting) -> list[Provider]:
         """Whoever can ask a model, where the work may want one: the library behind it is heavy."""
-        if not self.job.free:
+        if not (self.job.free or self.job.asks):
             return []
         from veilig.providers.models.endpoint import Endpoint
         from veilig.providers.models.provider import ModelsProvider

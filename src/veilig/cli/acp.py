@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from veilig.cli.models import model_options, named, setting_of
 from veilig.cli.peer import Peer, serve_stdio
-from veilig.cli.run import model_options, named, setting_of
 from veilig.core.jsonrpc import INVALID_PARAMS, NO_SUCH_METHOD, Call, Notice, RpcError, members
 
 if TYPE_CHECKING:

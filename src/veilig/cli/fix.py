@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veilig.cli.models import model_options, named, setting_of
 from veilig.core.errors import (
     EXIT_FINDINGS,
     EXIT_INCOMPLETE,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 def options(parser: argparse.ArgumentParser) -> None:
     """What `fix` takes."""
     parser.add_argument("path", help="the project's folder")
+    model_options(parser)
     deliver = parser.add_mutually_exclusive_group()
     deliver.add_argument("--apply", action="store_true", help="write the proven changes to your tree")
     deliver.add_argument("--branch", metavar="NAME", help="commit them on a new branch; your work tree stays")
@@ -60,7 +62,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Exit 0 nothing left, 1 something is left for a person, 3 part was not looked at, 4 refused."""
     from veilig.agent.fix_state import FixOptions
-    from veilig.app import Setting, run_fix
+    from veilig.app import run_fix
 
     source = Path(given.path).expanduser()
     if not source.is_dir():
@@ -71,9 +73,14 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(f"--budget {given.budget} is outside 1 to 86400 seconds", fix="give seconds")
     deliver = "apply" if given.apply else f"branch:{given.branch}" if given.branch else ""
     options = FixOptions(
-        str(source.resolve()), tuple(shlex.split(given.test or "")), given.only, given.budget, deliver
+        str(source.resolve()),
+        tuple(shlex.split(given.test or "")),
+        given.only,
+        given.budget,
+        deliver,
+        named(given) if given.model or given.model_url else "",
     )
-    setting = Setting(given.policy, given.python, hide=frozenset(given.hide_wall))
+    setting = setting_of(given)
     return drive(
         given, lambda watcher, approver: run_fix(options, setting, watcher, approver), delivers=bool(deliver)
     )

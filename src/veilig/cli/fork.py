@@ -2,7 +2,8 @@
 
 import argparse
 
-from veilig.cli.run import common_options, deliver_options, drive, model_options, setting_of
+from veilig.cli.models import model_options, setting_of
+from veilig.cli.run import common_options, deliver_options, drive
 from veilig.core.errors import UsageError
 
 

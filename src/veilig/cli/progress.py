@@ -15,6 +15,7 @@ WORDS = {
     "repair.propose": "looking for known repairs",
     "repair.search": "searching for an edit",
     "history.read": "reading the history",
+    "model.ask": "asking the model",
     "file.patch": "trying an edit",
     "file.write": "trying an edit",
     "file.delete": "taking a file back",

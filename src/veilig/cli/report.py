@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from veilig.agent.fix_model import BY_MODEL
 from veilig.agent.fix_state import FIXED, PROPOSED, UNFIXED
 from veilig.cli.style import Style, cut, printable
 
@@ -105,7 +106,12 @@ def _closing(result: Mapping[str, Any], style: Style) -> list[str]:
     if warning:
         lines.append(f"data    {warning}")
     proof = _proof(result)
-    seconds = f"{result['seconds']} s, 0 tokens"
+    used = _part(result, "tokens")
+    tokens = int(used.get("tokens_in", 0)) + int(used.get("tokens_out", 0))
+    seconds = f"{result['seconds']} s, {tokens} tokens"
+    theirs = [p for p in result.get("problems", []) if p["status"] == FIXED and p["fix"].startswith(BY_MODEL)]
+    if theirs:
+        seconds += f", {round(used.get('tokens_out', 0) / len(theirs))} out for each patch of the model's"
     if proof:
         lines.append(f"proof   {proof}     {seconds}")
     else:

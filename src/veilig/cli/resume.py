@@ -5,7 +5,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from veilig.cli.run import deliver_of, deliver_options, model_options, setting_of
+from veilig.cli.models import model_options, setting_of
+from veilig.cli.run import deliver_of, deliver_options
 from veilig.core.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
 import shlex
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veilig.cli.models import model_options, named, setting_of
 from veilig.core.errors import (
     EXIT_FINDINGS,
     EXIT_INTERRUPTED,
@@ -54,25 +54,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-schema", metavar="FILE", help="JSON schema that the result must have")
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help=argparse.SUPPRESS)
     common_options(parser)
-
-
-def model_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, and where it is."""
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("VEILIG_MODEL", ""),
-        metavar="VENDOR:NAME",
-        help="openai:NAME, anthropic:NAME, google:NAME (default: $VEILIG_MODEL; none: the embedded planner)",
-    )
-    parser.add_argument(
-        "--model-url",
-        default=os.environ.get("VEILIG_MODEL_URL", ""),
-        metavar="URL",
-        help="an OpenAI-compatible server: vLLM, llama.cpp, Ollama, a gateway (default: $VEILIG_MODEL_URL)",
-    )
-    parser.add_argument(
-        "--model-api", choices=("auto", "chat", "responses"), default="auto", help="what that server speaks"
-    )
 
 
 def deliver_options(parser: argparse.ArgumentParser) -> None:
@@ -127,33 +108,9 @@ def run(given: argparse.Namespace) -> int:
     return drive(given, setting, lambda watcher, approver: run_task(wanted, setting, watcher, approver))
 
 
-def named(given: argparse.Namespace) -> str:
-    """The model's name as policy and ledger know it."""
-    if not given.model:
-        raise UsageError(
-            "no model is named", why="a server may hold several", fix="give --model, as that server names it"
-        )
-    model: str = given.model
-    return model if ":" in model or given.model_url else f"openai:{model}"
-
-
 def deliver_of(given: argparse.Namespace) -> str:
     """Where the result goes: nowhere, "apply" or "branch:NAME"."""
     return "apply" if given.apply else f"branch:{given.branch}" if given.branch else ""
-
-
-def setting_of(given: argparse.Namespace) -> "Setting":
-    """What the command line says of machine, law and model."""
-    from veilig.app import Setting
-
-    return Setting(
-        given.policy,
-        given.python,
-        given.patience,
-        hide=frozenset(given.hide_wall),
-        model_url=given.model_url,
-        model_api=given.model_api,
-    )
 
 
 def _schema(file: str | None) -> str:

@@ -5,7 +5,8 @@ import asyncio
 import json
 import sys
 
-from veilig.cli.run import common_options, model_options, setting_of
+from veilig.cli.models import model_options, setting_of
+from veilig.cli.run import common_options
 from veilig.core.errors import EXIT_OK, EXIT_REFUSED, UsageError
 
 
