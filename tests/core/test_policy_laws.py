@@ -32,6 +32,7 @@ PATHS = ["src/a.py", "src/sub/b.py", "README.md", ".env", "src/key.pem", ".git/c
 GLOBS = ["**", "src/**", "src/*.py", "*.md", "**/*.pem", ".env"]
 ARGVS = [["python", "-m", "pytest"], ["python"], ["make", "docs"], ["git", "push"], ["ls"]]
 SHAPES = [["python", "**"], ["python", "-m", "*"], ["make", "*"], ["git", "push"], ["ls"]]
+TOOLS = ["now", "read", "write"]
 HOSTS = ["pypi.org", "a.example.org", "x.lan"]
 HOST_PATTERNS = ["pypi.org", "*.example.org", "x.lan"]
 VERDICTS = ["allow", "ask", "deny"]
@@ -113,6 +114,29 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
                 "requests_per_hour": st.integers(0, 3),
             }
         ),
+        "mcp": st.fixed_dictionaries(
+            {
+                "servers": st.lists(
+                    st.builds(
+                        lambda n, allow, ask, deny: {
+                            "name": n,
+                            "argv": ["server"],
+                            "tools": {
+                                "allow": [t for t in allow if t not in (*ask, *deny)],
+                                "ask": [t for t in ask if t not in deny],
+                                "deny": deny,
+                            },
+                        },
+                        st.sampled_from(["time", "files"]),
+                        some(TOOLS),
+                        some(TOOLS),
+                        some(TOOLS),
+                    ),
+                    max_size=2,
+                    unique_by=lambda one: one["name"],
+                )
+            }
+        ),
     }
 )
 
@@ -167,6 +191,12 @@ actions: st.SearchStrategy[Action] = st.one_of(
         lambda m, t: act(kind="model.ask", model=m, prompt="", tokens_max=t),
         st.sampled_from(["local/a", "big", "no"]),
         st.integers(1, 25),
+    ),
+    st.builds(lambda s: act(kind="mcp.list", server=s), st.sampled_from(["time", "files", "no"])),
+    st.builds(
+        lambda s, t: act(kind="mcp.call", server=s, tool=t),
+        st.sampled_from(["time", "files", "no"]),
+        st.sampled_from(TOOLS),
     ),
 )
 moments: st.SearchStrategy[Facts] = st.builds(
@@ -241,6 +271,13 @@ def _item(items: list[Any], n: int, key: str) -> None:
         stricter(entry(items, n), key, VERDICTS, 1)
 
 
+def _tool(doc: Doc, n: int, source: str, target: str) -> None:
+    """One tool of one server moves to the stricter list."""
+    tools = entry(doc["mcp"]["servers"], n).get("tools", {})
+    if tools.get(source):
+        tools[target].append(tools[source].pop(n % len(tools[source])))
+
+
 def _repeat_stricter(doc: Doc, n: int) -> None:
     """The same shape once more, asking or denied: the strictest matching entry wins."""
     commands = doc["agent"]["commands"]
@@ -285,6 +322,10 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
     "models.allowed": lambda d, n: shorter(d["models"]["allowed"], n),
     "models.tokens_per_answer": lambda d, n: lower(d["models"], "tokens_per_answer", n, 1),
     "models.requests_per_hour": lambda d, n: lower(d["models"], "requests_per_hour", n),
+    "mcp.servers": lambda d, n: shorter(d["mcp"]["servers"], n),
+    "mcp.servers[].tools.allow": lambda d, n: _tool(d, n, "allow", "ask"),
+    "mcp.servers[].tools.ask": lambda d, n: _tool(d, n, "ask", "deny"),
+    "mcp.servers[].tools.deny": lambda d, n: _tool(d, n, "allow", "deny"),
 }
 
 # Keys no verdict depends on; and values that have no order: a name, a pattern (a rule that matches less also
@@ -308,6 +349,8 @@ NO_ORDER = {
     "agent.commands[].argv",
     "agent.hosts[].host",
     "agent.hosts",
+    "mcp.servers[].name",
+    "mcp.servers[].argv",
 }
 
 

@@ -1,6 +1,5 @@
 """What happens when a model does not answer as it should: errors, cuts, refusals, silence, over real HTTP?"""
 
-import time
 
 import pytest
 
@@ -9,7 +8,6 @@ from replay_server import Answer, cut, fail, overflow, refuse, replay
 from veilig.core.errors import ProviderError
 from veilig.core.message import Message, Role
 from veilig.core.provider import Status
-from veilig.providers.models import provider
 
 OPENAI = ["chat", "responses"]
 
@@ -133,16 +131,11 @@ async def test_a_server_that_is_not_there_is_said() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_model_that_says_nothing_is_given_up_before_the_gate_does(
-    form: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(provider, "COMMAND_TIMEOUT_S", 1.0)
-    with replay(lambda _: Answer(text="late", delay_s=3)) as server:
+async def test_a_model_that_says_nothing_is_given_up_before_the_gate_does(form: str) -> None:
+    with replay(lambda _: Answer(text="late", delay_s=4)) as server:
         async with Asking(server, form) as asking:
-            started = time.monotonic()
             with pytest.raises(ProviderError, match="did not answer in time"):
-                await asking.ask(HELLO)
-            assert time.monotonic() - started < 2.5
+                await asking.ask(HELLO, timeout_s=1.0)
 
 
 async def test_a_stream_that_stops_halfway_says_what_was_lost_and_shows_the_whole_again() -> None:

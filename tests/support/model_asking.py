@@ -10,6 +10,7 @@ from replay_server import Server
 from veilig.core.action import AskModel
 from veilig.core.action_json import digest
 from veilig.core.clock import SystemClock
+from veilig.core.limits import MODEL_TIMEOUT_S
 from veilig.core.message import Message, Role, ToolSpec, messages_json
 from veilig.core.provider import Outcome, Permit
 from veilig.providers.models.endpoint import Endpoint
@@ -74,7 +75,9 @@ class Asking:
     ) -> Outcome:
         prompt = json.dumps(messages_json(messages))
         told = "" if base else json.dumps([tool.to_json() for tool in tools])
-        action = AskModel(more.get("model", self.model), prompt, 500, base, told)
+        action = AskModel(
+            more.get("model", self.model), prompt, 500, base, told, more.get("timeout_s", MODEL_TIMEOUT_S)
+        )
         now = SystemClock().boottime_s()
         permit = Permit("r1", digest(action), now + 60, "p", "s1", lambda text: text, self._seal, self._emit)
         outcome = await self.provider.perform(action, permit)

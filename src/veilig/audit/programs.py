@@ -92,7 +92,7 @@ def _whole(world: World, path: str, unit: Unit | None) -> bool:
 
 def one_by_one(tasks: Sequence[Task], deadline: float) -> Iterable[Units]:
     """The units of each task, one after the other."""
-    for task, following in zip(tasks, [*tasks[1:], None], strict=True):
+    for task, following in zip(tasks, [*tasks[1:], None], strict=False):
         yield task.world.judge(task.paths, task.old, deadline) if task.paths else {}
         if following is None or following.world is not task.world:
             task.world.forget()

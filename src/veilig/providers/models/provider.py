@@ -12,7 +12,6 @@ from veilig.core.action_json import digest
 from veilig.core.canonical import JSON
 from veilig.core.clock import Clock
 from veilig.core.errors import ProviderError
-from veilig.core.limits import COMMAND_TIMEOUT_S
 from veilig.core.message import Message, Role, Stop
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
 from veilig.providers.models import convert, trouble
@@ -138,7 +137,7 @@ class ModelsProvider:
     async def _ask(self, client: Client, asked: _Asked, permit: Permit) -> _Answer | Trouble:
         """The answer, or trouble that the planner may mend (SHORTER, REFUSED). Raises ProviderError."""
         # All attempts together: the gate stops waiting soon after, and would not know what happened.
-        until_s = time.monotonic() + float(getattr(asked.action, "timeout_s", COMMAND_TIMEOUT_S))
+        until_s = time.monotonic() + asked.action.timeout_s
         paid = 0
         for attempt in range(1, RETRIES_MAX + 2):
             try:
