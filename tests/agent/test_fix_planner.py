@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veilig.agent.fix import PROBLEMS_MAX, RESTARTS_MAX, FixPlanner
+from veilig.agent.fix import RESTARTS_MAX, FixPlanner
+from veilig.agent.fix_match import PROBLEMS_MAX
 from veilig.agent.fix_state import FIXED, KINDS, UNFIXED, FixOptions, Problem, State, Trial
 from veilig.core.action import (
     Action,
