@@ -1,6 +1,5 @@
 """What happens when a model does not answer as it should: errors, cuts, refusals, silence, over real HTTP?"""
 
-
 import pytest
 
 from model_asking import FORMS, HELLO, SYSTEM, Asking
