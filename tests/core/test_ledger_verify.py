@@ -202,7 +202,8 @@ def test_a_damaged_anchor_is_found_and_one_torn_slot_only_said(place: Path):
     whole = anchor.read_bytes()
     newest = 0 if whole[8] == EVENTS else 512
     for slot, works in [(512 - newest, True), (newest, True)]:
-        anchor.write_bytes(whole[: slot + 20] + b"\xff" + whole[slot + 21 :])
+        flipped = bytes([whole[slot + 20] ^ 0xFF])
+        anchor.write_bytes(whole[: slot + 20] + flipped + whole[slot + 21 :])
         assert any("slot" in w for w in verify(place / "l.db", place / "anchors").warnings) is works
     anchor.write_bytes(b"\xff" * len(whole))
     assert first_bad(place) == 1
