@@ -154,6 +154,8 @@ def _next(result: Mapping[str, Any], *, ok: bool, session: str, changed: bool) -
         return str(result["applied"])
     if result.get("approval"):
         return f"veilig approvals show {result['approval']}, then veilig resume {session}"
+    if not result.get("turns"):
+        return f"veilig resume {session}"
     if ok and changed:
         return f"veilig resume {session} --apply   or   --branch NAME   (the diff: --diff)"
     return f"veilig resume {session} --say TEXT   or   veilig undo {session}"

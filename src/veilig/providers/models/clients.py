@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0  # a host that does not even shake hands by then is not there
 SILENCE_TIMEOUT_S = 120.0  # a model that reasons may be silent this long before its first word
 
-_INSTALL = "uv pip install 'veilig[llm]'   (or: pip install 'veilig[llm]')"
+_INSTALL = "pip install 'veilig[llm]'   (in a checkout: VEILIG_BOOTSTRAP=dev ./veilig)"
 
 
 @dataclass(frozen=True, slots=True)
