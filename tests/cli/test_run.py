@@ -63,6 +63,7 @@ def test_a_refactoring_over_several_files_arrives_as_one_patch(veilig: Terminal,
     assert "import price_of" in (shop / "tests/test_cart.py").read_text()
     assert (shop / "docs/cart.md").read_text() == "# Cart\n"
     assert not (shop / "conftest.py").exists()
+    assert "the change touches tests: conftest.py, tests/test_cart.py" in said.out
 
 
 def test_a_claim_that_does_not_hold_goes_back_to_the_model(veilig: Terminal, shop: Path) -> None:

@@ -5,7 +5,6 @@ The answer is edits; each is tried, tested and audited as every other proposal, 
 """
 
 import json
-import re
 from abc import abstractmethod
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from veilig.core.action_json import JSON, to_json
 from veilig.core.errors import InvalidAction
 from veilig.core.message import Message, Role
 from veilig.core.provider import Outcome, Step
+from veilig.repair.denials_paths import is_test_path
 
 BY_MODEL = "model: "  # how the title of a model's patch begins
 ASKS_MAX = 2  # per problem: the second time it is told what became of the first patches
@@ -126,11 +126,7 @@ def _patches(answer: str) -> list[dict[str, Any]]:
 
 def _files(problem: Problem) -> list[str]:
     paths = [problem.path, *(str(line[0]) for line in cast(list[list[Any]], problem.lines))]
-    return [path for path in dict.fromkeys(paths) if path and not _is_test(path)][:FILES_MAX]
-
-
-def _is_test(path: str) -> bool:
-    return bool(re.search(r"(^|/)(tests?/|test_[^/]*\.py$|conftest\.py$|[^/]*_test\.py$)", path))
+    return [path for path in dict.fromkeys(paths) if path and not is_test_path(path)][:FILES_MAX]
 
 
 def _question(problem: Problem, sources: Json) -> str:

@@ -218,7 +218,6 @@ class Calls(ABC):
         if isinstance(action, RunCommand):  # a folder's names
             return self._tell(now, call, shown(outcome.detail, outcome.ref) if outcome.ok else outcome.detail)
         if not outcome.ok and isinstance(action, ReadFile) and "not a regular file" in outcome.detail:
-            now["doing"] = cast(Json, now["doing"])
             return Step(now.state, _listing(action.path))
         if not outcome.ok:
             return self._tell(now, call, f"error: {outcome.detail}")

@@ -24,6 +24,7 @@ from veilig.core.action import (
 from veilig.core.action_json import JSON
 from veilig.core.message import Message, Role, ToolCall
 from veilig.core.provider import Finish, Outcome, Step
+from veilig.repair.denials_paths import is_test_path
 
 TRIES_MAX = 2  # how often a claim that does not hold goes back to the model
 TESTS_S = 900.0
@@ -71,6 +72,9 @@ class Ending(ABC):
         finish = cast(Json, now["finish"])
         if not finish.get("done", True):
             return self._end(now, ok=False)
+        touched = [str(path) for path, _ in cast(list[list[str]], now["base"]) if is_test_path(str(path))]
+        if touched:  # what they prove is for a person to judge
+            now["proof"] = [*now["proof"], f"the change touches tests: {', '.join(touched[:SHOWN_MAX])}"]
         if now["diff"] and self._options.verify:
             now["stage"] = "tests"
             return Step(now.state, RunTests(self._options.test_command, timeout_s=TESTS_S))
