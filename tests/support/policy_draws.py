@@ -93,6 +93,9 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
                     ),
                     max_size=3,
                 ),
+                "delegates": st.fixed_dictionaries(
+                    {"verdict": verdicts, "sessions": st.integers(0, 3), "depth": st.integers(0, 2)}
+                ),
             }
         ),
         "sandbox": st.fixed_dictionaries({"wall_s": st.integers(1, 200)}),
@@ -181,6 +184,7 @@ actions: st.SearchStrategy[Action] = st.one_of(
         st.sampled_from(["local/a", "big", "no"]),
         st.integers(1, 25),
     ),
+    st.just(act(kind="session.start", task="look", steps=5)),
     st.builds(lambda s: act(kind="mcp.list", server=s), st.sampled_from(["time", "files", "no"])),
     st.builds(
         lambda s, t: act(kind="mcp.call", server=s, tool=t),
@@ -201,6 +205,8 @@ moments: st.SearchStrategy[Facts] = st.builds(
     classes=st.sampled_from([frozenset[Effect](), frozenset({Effect.DATABASE})]),
     unhealthy=st.sampled_from([frozenset[str](), frozenset({"db"})]),
     in_flight=st.sampled_from([frozenset[str](), frozenset({"worker-2"})]),
+    children=st.sampled_from([None, 0, 1, 3]),
+    depth=st.sampled_from([None, 0, 1]),
 )
 
 

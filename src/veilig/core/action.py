@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from veilig.core import action_checks as check
+from veilig.core.action_heal import FreeSpace, Notify, RollBack, WatchSignals
 from veilig.core.action_mcp import CallTool, ListTools
+from veilig.core.action_session import StartSession
 from veilig.core.action_world import (
     AskModel,
     ChangeDatabase,
@@ -48,12 +50,17 @@ __all__ = [
     "ChangeSecurityGroup",
     "DescribeSecurityGroup",
     "Effect",
+    "FreeSpace",
     "ListTools",
+    "Notify",
     "RestartService",
+    "RollBack",
     "ScaleDown",
     "ScaleUp",
     "Scope",
+    "StartSession",
     "StopService",
+    "WatchSignals",
 ]
 
 
@@ -349,8 +356,12 @@ type Action = (
     | ScanCode
     | ProposePatch
     | SearchPatch
+    | WatchSignals
     | RestartService
     | StopService
+    | RollBack
+    | FreeSpace
+    | Notify
     | ScaleUp
     | ScaleDown
     | DescribeSecurityGroup
@@ -359,6 +370,7 @@ type Action = (
     | AskModel
     | ListTools
     | CallTool
+    | StartSession
     | EditPolicy
 )
 

@@ -34,6 +34,8 @@ APPROVAL_POLL_S = 0.1  # a person does not notice; the disk does not either
 
 # Sessions
 SESSION_STEPS_MAX = 5000  # two thousand turns of a model; a fix takes a tenth of that at most
+DELEGATE_STEPS = 200  # of a child session where nobody says: forty turns of a model
+DELEGATES_MAX = 8  # child sessions of one session: more is a plan that should be smaller
 SESSION_WALL_S_MAX = 3600.0  # an unattended hour; more is asked for in veilig.yaml
 STUCK_REPEATS_MAX = 3  # the same refused proposal three times: the planner does not learn, stop
 

@@ -223,7 +223,13 @@ def _agent(section: Section, source: Source, base: model.AgentRules | None) -> m
         budgets=model.Budgets(
             budgets.whole("steps"), budgets.whole("wall_s"), budgets.whole("tokens"), budgets.real("cost_usd")
         ),
+        delegates=_delegates(section.section("delegates")),
     )
+
+
+def _delegates(section: Section) -> model.DelegateRules:
+    verdict = Verdict(section.text("verdict"))
+    return model.DelegateRules(section.rule(), verdict, section.whole("sessions"), section.whole("depth"))
 
 
 def _commands(section: Section, source: Source) -> tuple[model.CommandRule, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from veilig.core.action import Action, OpenWorkspace, ScaleDown, ScaleUp
+from veilig.core.action import Action, OpenWorkspace, ScaleDown, ScaleUp, StartSession
 from veilig.core.action_json import from_json
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.effect import Effect, OnTree
@@ -41,6 +41,8 @@ def kindest(action: Action) -> Facts:
     facts = Facts(
         now_wall_s=0.0, capability=Capability.READ_WRITE, managed=True, known=True, last_healthy=False
     )
+    if isinstance(action, StartSession):
+        return replace(facts, children=0, depth=0)
     if isinstance(action, OpenWorkspace):
         return replace(facts, root=action.source)
     if isinstance(action, OnTree):
@@ -86,4 +88,6 @@ def _facts(section: Section, action: Action) -> Facts:
         classes=frozenset(Effect(word) for word in section.texts("classes")),
         unhealthy=frozenset(section.texts("unhealthy")),
         in_flight=frozenset(section.texts("in_flight")),
+        children=section.whole("children"),
+        depth=section.whole("depth"),
     )

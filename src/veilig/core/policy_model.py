@@ -109,7 +109,8 @@ class Facts:
     there when the policy was loaded, or somebody confirmed it. managed: it carries the veilig.managed label.
     last_healthy: acting on it takes the last healthy capacity. classes: effects only the provider knows
     of (this service is a database). holds: incident rules that say "not now". unhealthy, in_flight, live:
-    canonical names of services; live None means nobody listed them.
+    canonical names of services; live None means nobody listed them. children: sessions that this one has
+    started; depth: sessions above it, 0 for one that a person started; None: not known.
     """
 
     now_wall_s: float | None = None
@@ -125,6 +126,8 @@ class Facts:
     unhealthy: frozenset[str] = field(default_factory=frozenset[str])
     in_flight: frozenset[str] = field(default_factory=frozenset[str])
     live: frozenset[str] | None = None
+    children: int | None = None
+    depth: int | None = None
 
 
 # --- sections --------------------------------------------------------------------------------------
@@ -211,6 +214,16 @@ class Budgets:
 
 
 @dataclass(frozen=True, slots=True)
+class DelegateRules:
+    """May a session start others, how many, and how deep below the one that a person started?"""
+
+    rule: str
+    verdict: Verdict
+    sessions: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class AgentRules:
     """What the coding agent may do in its copy, and what it may bring back."""
 
@@ -233,6 +246,7 @@ class AgentRules:
     hosts: tuple[HostRule, ...]
     secrets: tuple[SecretRule, ...]
     budgets: Budgets
+    delegates: DelegateRules
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from veilig.core.action import (
     RunCommand,
     RunTests,
     ScanCode,
+    StartSession,
     ViewImage,
     WriteFile,
 )
@@ -258,6 +259,19 @@ def _tests(case: Case) -> None:
         _argv(case, action.command)
 
 
+def _delegate(case: Case) -> None:
+    """A child has the same copy, wall and law; what is bounded is how many there are."""
+    rules, facts = case.policy.agent.delegates, case.facts
+    if not isinstance(case.action, StartSession):
+        return
+    if facts.depth is None or facts.depth >= rules.depth:
+        case.deny(rules.rule, f"a session {facts.depth} levels down starts none: the bound is {rules.depth}")
+    elif facts.children is None or facts.children >= rules.sessions:
+        case.deny(rules.rule, f"{facts.children} were started, the bound is {rules.sessions}")
+    else:
+        case.grant(rules.verdict, rules.rule, "a child session in the same copy, under the same law")
+
+
 # --- the user's own tree ---------------------------------------------------------------------------------
 
 
@@ -369,4 +383,5 @@ JUDGES: Mapping[str, Judge] = {
     "model.ask": _ask_model,
     "mcp.list": _mcp,
     "mcp.call": _mcp,
+    "session.start": _delegate,
 }

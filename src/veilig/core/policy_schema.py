@@ -171,6 +171,11 @@ BUDGETS = Table((
     Entry("tokens", Whole(0, 10**9), "tokens", 0, "a model costs money: none unless stated"),
     Entry("cost_usd", Real(0, 10**6), "USD", 0.0, "none unless stated"),
 ))  # fmt: skip
+DELEGATES = Table((
+    Entry("verdict", VERDICTS, "", "allow", "a child may do nothing that its parent may not"),
+    Entry("sessions", Whole(0, 100), "sessions", limits.DELEGATES_MAX, "started by one session"),
+    Entry("depth", Whole(0, 3), "levels", 1, "a child of a child only where it is meant"),
+))  # fmt: skip
 AGENT = Table((
     Entry("enabled", Flag(), "", True, "false stops every change by the agent, in its copy too"),
     Entry(
@@ -187,7 +192,8 @@ AGENT = Table((
         "secrets", Many(SECRET_RULE), "", "as in the built-in policy",
         "a secret found in a file may go back into files; nothing else may travel",
     ),
-    Entry("budgets", BUDGETS, "", None, "per session"),
+    Entry("budgets", BUDGETS, "", None, "per session, its children included"),
+    Entry("delegates", DELEGATES, "", None, "child sessions of a model's session"),
 ))  # fmt: skip
 SANDBOX = Table((
     Entry("walls", Many(Choice(WALLS), least=1), "", WALLS, "the first that stands, in this order"),
@@ -271,6 +277,8 @@ TEST = Table((
             Entry("classes", Many(Choice(tuple(Effect))), "", (), "effects only the provider knows"),
             Entry("unhealthy", Many(NAME), "", (), "services that are down"),
             Entry("in_flight", Many(NAME), "", (), "services being healed now"),
+            Entry("children", Whole(0, 1000), "sessions", 0, "started by this session"),
+            Entry("depth", Whole(0, 100), "levels", 0, "sessions above this one"),
         )),
         "", None, "the kindest moment, so that the rules themselves are tested",
     ),
