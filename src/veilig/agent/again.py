@@ -62,7 +62,8 @@ def rewound(session: str, events: list[Event], point: Point, say: str) -> Step:
     view = fold(session, (event for event in events if event.seq < point.seq))
     now = Draft(view.state)
     now["stage"], now["sent"], now["thread"], now["context"] = "rewind", 0, "", 0
-    now["halt"] = not say
+    now["halt"], now["told"] = not say, []
+    now["heard"] = max((event.seq for event in events), default=0)  # later words are taken back
     if say:
         _say(now, say)
     return Step(now.state, RestoreTree(point.tree))
@@ -84,6 +85,11 @@ def spoken_to(options: RunOptions, state: Json, text: str) -> Step:
     now["queue"], now["doing"], now["claim"], now["tries"] = [], {}, {}, 0
     _say(now, text)
     return RunPlanner(options).ask(now)
+
+
+def gone_on(options: RunOptions, state: Json) -> Step:
+    """The step of a session that a person brought back to a moment, and that goes on from there."""
+    return RunPlanner(options).ask(Draft({**state, "halt": False}))
 
 
 def brought_back(options: RunOptions, state: Json) -> Step:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from veilig.agent.compact import compacted, too_full
-from veilig.agent.mcp_tools import specs, told_tools
+from veilig.agent.delegating import PART
+from veilig.agent.mcp_tools import told_tools
 from veilig.agent.run_calls import RULES, Calls, said_by_project
 from veilig.agent.run_end import Ending
 from veilig.agent.run_state import WINDOW_TOKENS, Draft, Json, RunOptions, fresh
@@ -42,7 +43,11 @@ class RunPlanner(Ending, Calls):
         self._tools = json.dumps([tool.to_json() for tool in TOOLS], separators=(",", ":"))
 
     def first(self) -> Step:
-        """Start with the copy."""
+        """Start with the copy; a child finds its parent's."""
+        if origin := self._options.origin:
+            now = Draft(fresh())
+            now["first_tree"], now["stage"] = origin.tree, "rules"
+            return Step(now.state, ReadFile(RULES))
         return Step(fresh(), OpenWorkspace(self._options.source))
 
     def next(self, state: Json, action: Action, outcome: Outcome) -> Step:
@@ -60,6 +65,15 @@ class RunPlanner(Ending, Calls):
         }
         return handlers[str(now["stage"])](now, outcome)
 
+    def heard(self, state: Json) -> int:
+        """The event of the last message that `state` holds."""
+        return cast(int, state.get("heard", 0))
+
+    def hear(self, state: Json, seq: int, text: str) -> Json:
+        """The same state, with a message for the model that goes with the next question."""
+        told = cast(list[JSON], state.get("told", []))
+        return {**state, "heard": seq, "told": [*told, text]}
+
     # --- the beginning -------------------------------------------------------------------------------
 
     def _after_open(self, now: Draft, outcome: Outcome) -> Step:
@@ -74,7 +88,7 @@ class RunPlanner(Ending, Calls):
     def _after_rules(self, now: Draft, outcome: Outcome) -> Step:
         if outcome.ok:
             now.inside("rules", ".", True)
-        task = self._options.task
+        task = self._options.task if self._options.origin is None else f"{PART}\n\n{self._options.task}"
         if outcome.ok and outcome.detail.strip():
             task += f"\n\n{said_by_project(RULES, outcome.detail)}"
         now.say(Message(Role.SYSTEM, SYSTEM))
@@ -124,6 +138,9 @@ class RunPlanner(Ending, Calls):
         if now["count"] > 3 and too_full(now, window, self._options.answer_tokens):
             messages = now.messages()
             compacted(now, window, messages[1], messages[0])
+        for text in cast(list[str], now.state.get("told", [])):
+            now.say(Message(Role.USER, text))
+        now["told"] = []
         now["stage"] = "ask"
         prompt = json.dumps(now.unsent(), separators=(",", ":"), ensure_ascii=False)
         thread = str(now["thread"])
@@ -133,7 +150,7 @@ class RunPlanner(Ending, Calls):
         )
 
     def _declared(self, now: Draft) -> str:
-        more = specs(now.state)
+        more = self._more(now)
         if not more:
             return self._tools
         return json.dumps([tool.to_json() for tool in (*TOOLS, *more.values())], separators=(",", ":"))

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from veilig.agent.delegating import edited
 from veilig.agent.fix_state import number, outcomes
 from veilig.agent.run_state import Draft, Json, RunOptions
 from veilig.agent.schema import misfit
@@ -75,10 +76,15 @@ class Ending(ABC):
         touched = [str(path) for path, _ in cast(list[list[str]], now["base"]) if is_test_path(str(path))]
         if touched:  # what they prove is for a person to judge
             now["proof"] = [*now["proof"], f"the change touches tests: {', '.join(touched[:SHOWN_MAX])}"]
-        if now["diff"] and self._options.verify:
+        if self._to_verify(now):
             now["stage"] = "tests"
             return Step(now.state, RunTests(self._options.test_command, timeout_s=TESTS_S))
         return self._checked(now)
+
+    def _to_verify(self, now: Draft) -> bool:
+        """Whether there is a change of this session that tests and an audit may judge."""
+        mine = self._options.origin is None or edited(now)
+        return bool(now["diff"]) and self._options.verify and mine
 
     def _after_tests(self, now: Draft, outcome: Outcome) -> Step:
         report = {key: value for key, value in outcome.data.items() if key not in ("groups", "lines")}
@@ -155,7 +161,7 @@ class Ending(ABC):
         return self._audited(now)
 
     def _audited(self, now: Draft) -> Step:
-        if now["diff"] and self._options.verify:
+        if self._to_verify(now):
             now["stage"] = "scan"
             return Step(now.state, ScanCode())
         return self._judge(now)
@@ -184,16 +190,16 @@ class Ending(ABC):
 
     def _judge(self, now: Draft) -> Step:
         wrong = cast(list[str], now["wrong"])
-        if not wrong:
+        told = bool(now.state.get("told"))
+        if not wrong and not told:
             return self._bring_back(now)
-        if now["tries"] >= TRIES_MAX:
+        if now["tries"] >= TRIES_MAX and not told:
             return self._end(now, ok=False)
-        now["tries"] = now["tries"] + 1
-        text = (
-            "Not accepted yet:\n"
-            + "\n".join(f"- {line}" for line in wrong)
-            + "\nMend it and call finish again."
-        )
+        now["tries"] = 0 if told else now["tries"] + 1
+        lines = "\n".join(f"- {line}" for line in wrong)
+        text = f"Not accepted yet:\n{lines}\nMend it and call finish again."
+        if not wrong:
+            text = "Noted. The user has said something more; call finish again when that is done, too."
         call = cast(dict[str, Any], cast(Json, now["claim"])["call"])
         if call:
             now.answer(ToolCall(**call), text)
@@ -262,6 +268,8 @@ class Ending(ABC):
             if name in now.state:
                 found[name] = now[name]
         finish = cast(Json, now["finish"])
+        if told := now.state.get("told"):
+            found["unheard"] = told
         found["result"] = finish.get("result")
         found["files_changed"] = len(cast(list[JSON], found.get("base", [])))
         return found

@@ -16,12 +16,31 @@ type Json = dict[str, JSON]
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a child session comes from, and its budget.
+
+    parent: the session that started it; ref: with which act. tree: the state of the copy then. depth: sessions
+    above it. steps, tokens, cost_usd, wall_s: as in core/session.py's Budget.
+    """
+
+    parent: str = ""
+    ref: str = ""
+    tree: str = ""
+    depth: int = 0
+    steps: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunOptions:
     """What the user asked for.
 
     model: `vendor:name`. check: an argv whose exit code says whether the task is done. deliver: "", "apply"
     or "branch:NAME". window: tokens of the model's context, 0 to ask the provider. schema: a JSON schema that
     the final result must have, as text. servers: the MCP servers whose tools the model is told of.
+    delegates: levels of child sessions that it may start; origin: where a child comes from.
     """
 
     source: str
@@ -36,6 +55,8 @@ class RunOptions:
     schema: str = ""
     images: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
+    delegates: int = 0
+    origin: Origin | None = None
 
     def to_json(self) -> Json:
         """The options as `session.started` records them."""
@@ -50,6 +71,7 @@ class RunOptions:
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         for name in ("test_command", "check", "images", "servers"):
             known[name] = tuple(str(word) for word in known.get(name, ()))
+        known["origin"] = Origin(**known["origin"]) if known.get("origin") else None
         return cls(**known)
 
 
@@ -71,6 +93,7 @@ def fresh() -> Json:
     end |= {"failing": [], "before": [], "groups": [], "first_tree": "", "present_tree": "", "applied": ""}
     work |= {"mcp_tools": {}, "mcp_left": [], "mcp_asked": []}
     odd: Json = {"usage": usage, "skipped": [], "cut": 0, "tight": False, "halt": False, "asked_old": False}
+    odd |= {"told": [], "heard": 0}  # what people said that the model has not been told, and the last event
     return {**talk, **known, **work, **end, **odd}
 
 

@@ -13,6 +13,7 @@ from veilig.app.sessions import (
     run_fix,
     run_task,
     say,
+    tell,
 )
 from veilig.app.walls import walls
 from veilig.app.wiring import Ended, Setting, Watcher, find_advisories, operator_policy, terms
@@ -37,6 +38,7 @@ __all__ = [
     "run_fix",
     "run_task",
     "say",
+    "tell",
     "terms",
     "vote",
     "walls",

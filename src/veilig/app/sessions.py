@@ -6,19 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from veilig.agent.again import Point, brought_back, points, rewound, spoken_to
+from veilig.agent.again import Point, brought_back, gone_on, points, rewound, spoken_to
 from veilig.agent.audit_plan import AuditOptions
 from veilig.agent.fix_state import FixOptions
 from veilig.agent.job import JOBS, Job, audit_job, fix_job, run_job
 from veilig.agent.run_state import RunOptions
 from veilig.app.wiring import Ended, Setting, Watcher, Wired, operator_policy
+from veilig.core.canonical import JSON
 from veilig.core.errors import SessionError
 from veilig.core.ledger import Event
-from veilig.core.lock import SessionLock
+from veilig.core.lock import SessionLock, driven
 from veilig.core.policy import Policy
-from veilig.core.provider import Approver
+from veilig.core.provider import Approver, Verdict
 from veilig.core.session import View, fold
-from veilig.home import Home, find_home
+from veilig.home import Home, find_home, local_person
 
 
 async def run_fix(
@@ -39,8 +40,12 @@ async def run_task(
     """Let a model work on a task, and check what it made."""
     home = find_home(setting.environment)
     sealed = home.redactor(setting.environment).seal(options.task)
-    servers = tuple(server.name for server in operator_policy(home, setting).mcp.servers)
-    return await _start(run_job(replace(options, task=sealed, servers=servers)), setting, watcher, approver)
+    policy = operator_policy(home, setting)
+    servers = tuple(server.name for server in policy.mcp.servers)
+    rules = policy.agent.delegates
+    levels = rules.depth if rules.sessions and rules.verdict is not Verdict.DENY else 0
+    options = replace(options, task=sealed, servers=servers, delegates=levels)
+    return await _start(run_job(options), setting, watcher, approver)
 
 
 def changes_since(folder: Path, revision: str, shown: str) -> str:
@@ -57,8 +62,13 @@ async def resume(session: str, setting: Setting, watcher: Watcher, approver: App
         raise SessionError(
             f"session {view.id!r} is of kind {view.kind!r}", why=f"this veilig resumes {', '.join(JOBS)}"
         )
+    need_root(view)
     job = JOBS[view.kind](dict[str, Any](view.options))
-    return await Wired(view.id, job, setting, watcher, approver).go(resume=True)
+    wired = Wired(view.id, job, setting, watcher, approver)
+    if view.kind == "run" and view.ended and view.state.get("halt"):  # `undo` left it there
+        options = RunOptions.from_json(dict[str, Any](view.options))
+        return await wired.go(resume=True, step_of=lambda now: gone_on(options, now.state))
+    return await wired.go(resume=True)
 
 
 async def say(
@@ -69,6 +79,36 @@ async def say(
     text = find_home(setting.environment).redactor(setting.environment).seal(text)
     wired = Wired(view.id, run_job(options), setting, watcher, approver)
     return await wired.go(resume=True, step_of=lambda now: spoken_to(options, now.state, text))
+
+
+async def tell(session: str, text: str, setting: Setting) -> str:
+    """Say something to a model that is at work in another process; it hears it with its next question.
+
+    Returns the session's id. What is said is data for the model and approves nothing.
+    Raises SessionError when nobody drives the session: `say` goes on with it then.
+    """
+    view, _ = _talk(session, setting)
+    home = find_home(setting.environment)
+    if not driven(home.session(view.id)):
+        raise SessionError(
+            f"session {view.id!r} is not at work",
+            why="nobody would hear it",
+            fix=f"go on with it: veilig resume {view.id} --say TEXT",
+        )
+    policy = operator_policy(home, setting)
+    body: dict[str, JSON] = {
+        "actor": local_person(policy).id,
+        "via": "command line",
+        "text": home.redactor(setting.environment).seal(text),
+    }
+    with home.open_ledger(policy, create=False) as ledger:
+        await ledger.submit(lambda tx: tx.append("session.told", view.id, body))
+        last = ledger.last(view.id)
+    if last is not None and last.name == "session.ended":
+        raise SessionError(
+            f"session {view.id!r} ended just before", fix=f"go on with it: veilig resume {view.id}"
+        )
+    return view.id
 
 
 async def bring_back(
@@ -130,6 +170,7 @@ def moments(session: str, setting: Setting) -> list[Point]:
 
 def _talk(session: str, setting: Setting) -> tuple[View, RunOptions]:
     view = find_session(find_home(setting.environment), session, setting)
+    need_root(view)
     if view.kind != "run":
         raise SessionError(
             f"session {view.id!r} is of kind {view.kind!r}", why="only a model can be talked to"
@@ -145,10 +186,23 @@ def find_session(home: Home, prefix: str, setting: Setting | None = None) -> Vie
         found = sorted(s for s in started if prefix and s.startswith(prefix))
         if prefix in found:
             found = [prefix]
+        else:  # the beginning of an id means the session that a person started, unless it names a child
+            found = [s for s in found if not any(s.startswith(f"{other}.") for other in found)]
         if len(found) != 1:
             known = "no" if not found else "more than one"
             raise SessionError(f"{known} session starts with {prefix!r}", fix="see `veilig sessions`")
         return fold(found[0], ledger.events(session=found[0]))
+
+
+def need_root(view: View) -> None:
+    """Raises SessionError for a child: only its parent, which shares its copy with it, goes on with it."""
+    parent = view.id.rpartition(".")[0]
+    if parent:
+        raise SessionError(
+            f"session {view.id!r} was started by {parent!r}",
+            why="it works in that session's copy, and that session waits for it",
+            fix=f"veilig resume {parent.partition('.')[0]}",
+        )
 
 
 async def _start(job: Job, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:

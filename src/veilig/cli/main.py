@@ -14,6 +14,7 @@ from veilig.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, VeiligError
 COMMANDS = {
     "fix": ("veilig.cli.fix", "find what is broken or unsafe in a project, mend it in a sandbox, prove it"),
     "run": ("veilig.cli.run", "let a model work on a task behind the wall; check what it made"),
+    "say": ("veilig.cli.say", "tell a model something while it works in another terminal"),
     "undo": ("veilig.cli.undo", "bring a model's session back to an earlier moment, files and conversation"),
     "fork": ("veilig.cli.fork", "go on from a moment of a model's session in a new one"),
     "resume": ("veilig.cli.resume", "go on with a session that a crash or a question stopped"),

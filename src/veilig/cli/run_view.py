@@ -106,6 +106,11 @@ class RunView:
         if not outcome.ok and not outcome.data.get("unknown_thread"):
             self._line(f"{self._turn:4}  {self.style('bad', 'no answer')}  {printable(outcome.detail)}")
 
+    def heard(self, actor: str, text: str) -> None:
+        """A person spoke to the model while it works."""
+        self._emit("told", {"actor": actor, "text": text})
+        self._line(f"{self._turn:4}  hears     {printable(actor)}: {cut(printable(text), 4 * WIDTH)}")
+
     def _emit(self, name: str, body: Mapping[str, Any]) -> None:
         if self._events:
             print(json.dumps({"event": name, **body}, ensure_ascii=False), file=self.stream, flush=True)
@@ -134,6 +139,7 @@ def render(result: Mapping[str, Any], style: Style) -> str:
     minus = sum(line.startswith("-") and not line.startswith("---") for line in diff.splitlines())
     lines.append(f"files   {result.get('files_changed', 0)} changed, +{plus} -{minus}")
     lines += [f"wrong   {_block(str(one))}" for one in cast(list[str], result.get("wrong") or [])]
+    lines += [f"unheard {_block(str(one))}" for one in cast(list[str], result.get("unheard") or [])]
     lines += [
         f"tools   not offered: {_block(str(one))}" for one in cast(list[str], result.get("mcp_left") or [])
     ]

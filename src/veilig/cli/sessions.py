@@ -1,13 +1,10 @@
 """`veilig sessions`: which sessions are there, what did one do, and which copies can go?"""
 
 import argparse
-import fcntl
-import os
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veilig.cli.record import (
@@ -22,6 +19,7 @@ from veilig.cli.record import (
 )
 from veilig.cli.style import Style, cut, printable
 from veilig.core.errors import EXIT_OK, UsageError
+from veilig.core.lock import driven
 
 if TYPE_CHECKING:
     from veilig.core.ledger import Event
@@ -259,23 +257,9 @@ def _why_kept(row: Row | None, before_ms: float) -> str:
 
 def with_state(places: Places, row: Row) -> Row:
     """The same row, its state `running` while a process drives the session."""
-    if row.state == "open" and _driven(places.home.session(row.id) / "lock"):
+    if row.state == "open" and driven(places.home.session(row.id)):
         return replace(row, state="running")
     return row
-
-
-def _driven(lock: Path) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _target(action: Any) -> str:

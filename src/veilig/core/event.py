@@ -13,6 +13,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "session.started": ("kind", "actor", "source", "options", "policy", "veilig"),
     "session.resumed": ("policy", "veilig", "in_doubt"),
     "session.rewound": ("to",),  # a person brought files and conversation back to before event `to`
+    "session.told": ("actor", "via", "text"),  # a person spoke to the planner: data for it, never an approval
     "session.noted": ("delta",),  # what changed in the planner's state: resuming starts from all of them
     "session.ended": ("state", "summary", "result"),
     "wall.stood": ("wall", "enforces", "missing"),

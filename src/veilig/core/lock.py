@@ -9,6 +9,21 @@ from typing import Self
 from veilig.core.errors import SessionError
 
 
+def driven(folder: Path) -> bool:
+    """Whether a process drives the session of this folder now."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class SessionLock:
     """A kernel lock on `folder/lock`; the kernel lets go of it when the process dies, however it dies.
 

@@ -7,7 +7,7 @@ Implementations do not inherit; only `app.py` names one. Every provider passes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from veilig.core.action import Action
 from veilig.core.action_json import JSON
@@ -173,6 +173,19 @@ class Planner(Protocol):
     def first(self) -> Step: ...
 
     def next(self, state: dict[str, JSON], action: Action, outcome: Outcome) -> Step: ...
+
+
+@runtime_checkable
+class Listener(Planner, Protocol):
+    """A planner that people may speak to while it works. What they say is data: it approves nothing."""
+
+    def heard(self, state: dict[str, JSON]) -> int:
+        """The event number of the last message that `state` holds; 0 for none."""
+        ...
+
+    def hear(self, state: dict[str, JSON], seq: int, text: str) -> dict[str, JSON]:
+        """The state that holds the message of event `seq`, too; pure, as `next` is."""
+        ...
 
 
 def must_fit(permit: Permit, digest: str, boottime_s: float) -> None:

@@ -8,7 +8,7 @@ planner state and the last action, and an intent without a result is settled fir
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 from veilig.core.action import Action
@@ -20,7 +20,7 @@ from veilig.core.event import CLOSING
 from veilig.core.gate import Gate, doubted
 from veilig.core.ledger import Event, Ledger
 from veilig.core.limits import SESSION_STEPS_MAX, SESSION_WALL_S_MAX, STUCK_REPEATS_MAX
-from veilig.core.provider import Finish, Found, Outcome, Planner, Status, Step
+from veilig.core.provider import Finish, Found, Listener, Outcome, Planner, Status, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class _Folding:
         self.repeats = self.repeats + 1 if again else int(outcome.status is Status.REFUSED)
         self.refused_digest = self.digest if outcome.status is Status.REFUSED else ""
         tokens, cost = outcome.data.get("tokens"), outcome.data.get("cost_usd")
+        self.steps += _count(outcome, "child_steps")
         self.tokens += tokens if isinstance(tokens, int) else 0
         self.cost_usd += float(cost) if isinstance(cost, int | float) else 0.0
 
@@ -186,6 +187,7 @@ class Session:
         self._policy = policy
         self._watcher = watcher
         self._begun_s = time.monotonic()
+        self._looked = 0  # no message of an earlier event is unheard
 
     async def run(
         self, kind: str, source: str, options: dict[str, JSON], version: str, first: Step | None = None
@@ -226,7 +228,7 @@ class Session:
         # Asked, only proposed, or found not done: it never happened, so it goes to the gate again.
         if outcome is None or outcome.status is Status.HELD or outcome.data.get("found") == Found.NOT_DONE:
             return await self._loop(view, Step(view.state, turn.action))
-        return await self._loop(view, self._planner.next(view.state, turn.action, outcome))
+        return await self._loop(view, self._planner.next(self._hear(view.state), turn.action, outcome))
 
     async def go_on(self, version: str, step_of: Callable[[View], Step], *, to: int = 0) -> Finish:
         """Go on as a person wants: `step_of` makes the step from what the session is, ended or not.
@@ -236,7 +238,7 @@ class Session:
         view = await asyncio.to_thread(lambda: fold(self.id, self._ledger.events(session=self.id)))
         if not view.kind:
             raise SessionError(f"no session {self.id!r} in this ledger", fix="see `veilig sessions`")
-        step = step_of(view)
+        step = step_of(replace(view, state=self._hear(view.state)))
         turn = view.last
         in_doubt = turn.ref if turn and turn.started and turn.outcome is None else ""
         body: dict[str, JSON] = {"policy": self._policy(), "veilig": version, "in_doubt": in_doubt}
@@ -258,7 +260,7 @@ class Session:
                 self._watcher.proposed(action)
             outcome = await self._gate.submit(action, self._actor, note=delta(noted, step.state))
             noted = step.state
-            steps += 1
+            steps += 1 + _count(outcome, "child_steps")
             tokens += _count(outcome, "tokens")
             cost_usd += _count(outcome, "cost_usd")
             if self._watcher:
@@ -271,9 +273,22 @@ class Session:
                 if repeats >= STUCK_REPEATS_MAX:
                     why = f"stuck: {action.kind} was refused {repeats} times ({outcome.detail})"
                     return await self._end("stuck", Finish(False, why, step.state))
-            step = self._planner.next(step.state, action, outcome)
+            step = self._planner.next(self._hear(step.state), action, outcome)
         failed = "stopped" if step.propose.resumable else "failed"
         return await self._end("done" if step.propose.ok else failed, step.propose)
+
+    def _hear(self, state: dict[str, JSON]) -> dict[str, JSON]:
+        """The state with what people have said since: each message once, as the state itself knows."""
+        if not isinstance(self._planner, Listener):
+            return state
+        size = self._ledger.size()
+        after = max(self._looked, self._planner.heard(state))
+        for event in self._ledger.events(self.id, after=after, names=("session.told",)):
+            state = self._planner.hear(state, event.seq, str(event.body["text"]))
+            if (heard := getattr(self._watcher, "heard", None)) is not None:  # only some show it
+                heard(str(event.body["actor"]), str(event.body["text"]))
+        self._looked = size
+        return state
 
     def _over(self, steps: int, used_before_s: float, tokens: int, cost_usd: float) -> str:
         """Which budget is used up, in one line; empty when none is."""
