@@ -51,6 +51,7 @@ def test_explain_names_the_deciding_rule_the_silent_ones_and_the_live_targets():
         capability=Capability.READ_WRITE,
         known=True,
         last_healthy=False,
+        foreign_starts=0,
         live=frozenset({"worker-1", "worker-2", "api-1", "db"}),
     )
     text = explain(policy, RestartService("worker-1"), AGENT, facts)

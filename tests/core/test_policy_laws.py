@@ -102,6 +102,10 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
     SERVICE + "depends_on": lambda d, n: entry(_services(d), n).setdefault("depends_on", []).append("db"),
     SERVICE + "database": lambda d, n: _set(entry(_services(d), n), "database", True),
     SERVICE + "max_in_flight": lambda d, n: lower(entry(_services(d), n), "max_in_flight", n),
+    "autonomous_healing.notify": lambda d, n: shorter(d["autonomous_healing"]["notify"], n),
+    "autonomous_healing.notify[].messages_per_hour": lambda d, n: lower(
+        entry(d["autonomous_healing"]["notify"], n), "messages_per_hour", n
+    ),
     "autonomous_healing.scope.security_groups.readonly": lambda d, n: _set(
         d["autonomous_healing"]["scope"]["security_groups"], "readonly", True
     ),
@@ -147,6 +151,10 @@ NO_VERDICT = (
 NO_ORDER = {
     SERVICE + "name",
     SERVICE + "all",
+    "autonomous_healing.notify[].name",
+    "autonomous_healing.notify[].url",
+    "autonomous_healing.notify[].form",
+    "autonomous_healing.notify[].secret",
     "agent.commands[].all",
     "agent.hosts[].all",
     "models.all",

@@ -125,7 +125,7 @@ def test_the_message_shows_line_caret_expectation_and_nearest_key():
         "etc/veilig.yaml:3:3: unknown key 'scpoe' in autonomous_healing",
         "    3 |   scpoe: {}",
         "          ^^^^^",
-        "  expected: enabled, scope",
+        "  expected: enabled, scope, notify",
         "  fix: did you mean 'scope'?",
     ]
 

@@ -37,6 +37,7 @@ KNOWN = Facts(
     managed=True,
     known=True,
     last_healthy=False,
+    foreign_starts=0,
     live=frozenset({"web", "other"}),
     unhealthy=frozenset({"web"}),
 )

@@ -34,7 +34,10 @@ def some(values: list[Any], most: int = 3) -> st.SearchStrategy[list[Any]]:
 
 verdicts = st.sampled_from(VERDICTS)
 services = st.fixed_dictionaries(
-    {"name": st.sampled_from(PATTERNS), "actions": some(["restart", "stop"], 2)},
+    {
+        "name": st.sampled_from(PATTERNS),
+        "actions": some(["restart", "stop", "rollback", "restore_config", "free_space"], 4),
+    },
     optional={
         "max_restarts_per_hour": st.integers(0, 5),
         "max_total_restarts_per_hour": st.integers(0, 5),
@@ -49,6 +52,13 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
         "autonomous_healing": st.fixed_dictionaries(
             {
                 "enabled": st.sampled_from([True, True, False]),
+                "notify": st.lists(
+                    st.builds(
+                        lambda n: {"name": "ops", "url": "http://127.0.0.1:9/", "messages_per_hour": n},
+                        st.integers(0, 3),
+                    ),
+                    max_size=1,
+                ),
                 "scope": st.fixed_dictionaries(
                     {
                         "services": st.lists(services, max_size=4),
@@ -184,6 +194,24 @@ actions: st.SearchStrategy[Action] = st.one_of(
         st.sampled_from(["local/a", "big", "no"]),
         st.integers(1, 25),
     ),
+    st.builds(
+        lambda s, w, to: act(
+            kind="service.rollback", service=s, incarnation="1", what=w, to=to, files=[["/v/c", "a", "b"]]
+        ),
+        st.sampled_from(NAMES),
+        st.sampled_from(["config", "version"]),
+        st.sampled_from(["good", "other"]),
+    ),
+    st.builds(
+        lambda s, f: act(kind="space.free", service=s, files=[[f, 1, 1, 1]]),
+        st.sampled_from(NAMES),
+        st.sampled_from(["/v/a.1", "/v/live"]),
+    ),
+    st.just(act(kind="signals.watch", inventory="/etc/services.json", digest="d")),
+    st.builds(
+        lambda c: act(kind="people.notify", channel=c, incident="i", text="t"),
+        st.sampled_from(["ops", "no"]),
+    ),
     st.just(act(kind="session.start", task="look", steps=5)),
     st.builds(lambda s: act(kind="mcp.list", server=s), st.sampled_from(["time", "files", "no"])),
     st.builds(
@@ -200,6 +228,9 @@ moments: st.SearchStrategy[Facts] = st.builds(
     managed=st.booleans(),
     known=st.booleans(),
     last_healthy=st.booleans(),
+    foreign_starts=st.sampled_from([None, 0, 0, 1]),
+    last_good=st.sampled_from(["", "good"]),
+    regenerable=st.sampled_from([frozenset[str](), frozenset({"/v/a.1"})]),
     replicas=st.one_of(st.none(), st.integers(0, 12)),
     own_replicas=st.integers(0, 3),
     classes=st.sampled_from([frozenset[Effect](), frozenset({Effect.DATABASE})]),

@@ -86,8 +86,20 @@ def _healing(section: Section, source: Source) -> model.Healing:
         max_scale=containers.whole("max_scale"),
         scale_down_own=containers.flag("scale_down_own"),
         cooldown_s=containers.whole("cooldown_s"),
+        channels=tuple(_channel(s) for s in section.tables("notify")),
         exact=exact,
         wide=tuple(wide),
+    )
+
+
+def _channel(section: Section) -> model.Channel:
+    return model.Channel(
+        rule=section.rule(),
+        name=section.text("name"),
+        url=section.text("url"),
+        form=section.text("form"),
+        secret=section.text("secret"),
+        messages_per_hour=section.whole("messages_per_hour"),
     )
 
 

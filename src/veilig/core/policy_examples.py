@@ -3,7 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from veilig.core.action import Action, OpenWorkspace, ScaleDown, ScaleUp, StartSession
+from veilig.core.action import (
+    Action,
+    FreeSpace,
+    OpenWorkspace,
+    RollBack,
+    ScaleDown,
+    ScaleUp,
+    StartSession,
+)
 from veilig.core.action_json import from_json
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.effect import Effect, OnTree
@@ -39,8 +47,17 @@ def run_tests(policy: Policy) -> list[TestResult]:
 def kindest(action: Action) -> Facts:
     """The moment in which nothing but the policy's own rules stands against this action."""
     facts = Facts(
-        now_wall_s=0.0, capability=Capability.READ_WRITE, managed=True, known=True, last_healthy=False
+        now_wall_s=0.0,
+        capability=Capability.READ_WRITE,
+        managed=True,
+        known=True,
+        last_healthy=False,
+        foreign_starts=0,
     )
+    if isinstance(action, RollBack):
+        return replace(facts, last_good=action.to)
+    if isinstance(action, FreeSpace):
+        return replace(facts, regenerable=frozenset(path for path, *_ in action.files))
     if isinstance(action, StartSession):
         return replace(facts, children=0, depth=0)
     if isinstance(action, OpenWorkspace):
@@ -88,6 +105,9 @@ def _facts(section: Section, action: Action) -> Facts:
         classes=frozenset(Effect(word) for word in section.texts("classes")),
         unhealthy=frozenset(section.texts("unhealthy")),
         in_flight=frozenset(section.texts("in_flight")),
+        foreign_starts=section.whole("foreign_starts"),
+        last_good="" if not section.flag("last_good") else facts.last_good,
+        regenerable=frozenset() if not section.flag("regenerable") else facts.regenerable,
         children=section.whole("children"),
         depth=section.whole("depth"),
     )

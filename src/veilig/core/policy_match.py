@@ -152,6 +152,11 @@ def host_matches(pattern: str, host: str) -> bool:
 # --- what is wrong with a pattern, for the schema -------------------------------------------------
 
 
+_URL = re.compile(
+    r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[!-~]*)?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?(/[!-~]*)?"
+)
+
+
 def wrong_service_pattern(text: str) -> str | None:
     """What is wrong with a pattern of service names, or None."""
     if "**" in text:
@@ -235,6 +240,13 @@ def wrong_argument(text: str) -> str | None:
 def wrong_folder(text: str) -> str | None:
     """What is wrong with a path, or None."""
     return None if text and text.isprintable() and ".." not in text.split("/") else "is no path without `..`"
+
+
+def wrong_url(text: str) -> str | None:
+    """What is wrong with a URL that is to be reached over HTTP, or None."""
+    if not _URL.fullmatch(text):
+        return "write http:// or https://, a host, and no user, password or blank"
+    return None
 
 
 def wrong_line(text: str) -> str | None:

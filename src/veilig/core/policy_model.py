@@ -109,7 +109,9 @@ class Facts:
     there when the policy was loaded, or somebody confirmed it. managed: it carries the veilig.managed label.
     last_healthy: acting on it takes the last healthy capacity. classes: effects only the provider knows
     of (this service is a database). holds: incident rules that say "not now". unhealthy, in_flight, live:
-    canonical names of services; live None means nobody listed them. children: sessions that this one has
+    canonical names of services; live None means nobody listed them. foreign_starts: of this service in the
+    last hour, not by us; None: nobody counted. last_good: digest of the recorded state it was last well in.
+    regenerable: files of it that can be removed without loss. children: sessions that this one has
     started; depth: sessions above it, 0 for one that a person started; None: not known.
     """
 
@@ -126,6 +128,9 @@ class Facts:
     unhealthy: frozenset[str] = field(default_factory=frozenset[str])
     in_flight: frozenset[str] = field(default_factory=frozenset[str])
     live: frozenset[str] | None = None
+    foreign_starts: int | None = None
+    last_good: str = ""
+    regenerable: frozenset[str] = field(default_factory=frozenset[str])
     children: int | None = None
     depth: int | None = None
 
@@ -148,6 +153,18 @@ class ServiceRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Channel:
+    """Where people are told of incidents: a URL, in which form, and the name of the secret that signs it."""
+
+    rule: str
+    name: str
+    url: str
+    form: str
+    secret: str
+    messages_per_hour: int
+
+
+@dataclass(frozen=True, slots=True)
 class Healing:
     """autonomous_healing: what may be healed without asking, and how often. Absent: nothing."""
 
@@ -161,6 +178,7 @@ class Healing:
     max_scale: int
     scale_down_own: bool
     cooldown_s: int
+    channels: tuple[Channel, ...]
     # Exact names first: a decision looks at few rules however many there are.
     exact: Mapping[str, tuple[ServiceRule, ...]]
     wide: tuple[ServiceRule, ...]

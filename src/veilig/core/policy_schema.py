@@ -57,7 +57,7 @@ FEATURES = (
     "privileges",
     "cleanup",
 )
-SERVICE_ACTIONS = Choice(("restart", "stop"))
+SERVICE_ACTIONS = Choice(("restart", "stop", "rollback", "restore_config", "free_space"))
 CONTAINER_ACTIONS = Choice(("scale_up", "scale_down"))
 
 NAME = Text("a service's name", match.wrong_service_name)
@@ -82,7 +82,7 @@ def _all(what: str) -> Entry:
 SERVICE = Table((
     Entry("name", PATTERN, "", "", "whole name, case-sensitive; `*` alone needs `all: true`", required=True),
     _all("service"),
-    Entry("actions", Many(SERVICE_ACTIONS), "", (), "what is not listed is not done; stop still asks"),
+    Entry("actions", Many(SERVICE_ACTIONS), "", (), "restart, stop: only where listed; the others then ask"),
     Entry(
         "max_restarts_per_hour", Whole(0, 60), "restarts per service", 0,
         "absent means never, not unlimited; attempts count, failed and foreign ones too, in any 3600 s;"
@@ -105,6 +105,13 @@ CONTAINERS = Table((
     Entry("scale_down_own", Flag(), "", False, "true: replicas this session made may be removed unasked"),
     Entry("cooldown_s", Whole(1, 86400), "s", 60, "one step per group, then look whether it helped"),
 ))  # fmt: skip
+CHANNEL = Table((
+    Entry("name", SERVER, "", "", "how the ledger calls it", required=True),
+    Entry("url", Text("an http or https URL", match.wrong_url), "", "", "where to POST", required=True),
+    Entry("form", Choice(("generic", "slack")), "", "generic", "signed JSON, or what Slack reads"),
+    Entry("secret", LINE, "", "", "environment variable with the signing key; empty: unsigned"),
+    Entry("messages_per_hour", Whole(0, 3600), "messages", 60, "a storm of incidents, not of mail"),
+))  # fmt: skip
 HEALING = Table((
     Entry("enabled", Flag(), "", False, "missing or false: nothing is healed, reading goes on"),
     Entry(
@@ -116,6 +123,7 @@ HEALING = Table((
         )),
         "", None, "what is outside it is never touched",
     ),
+    Entry("notify", Many(CHANNEL, most=20), "", (), "nobody is told outside the terminal and the page"),
 ))  # fmt: skip
 ALWAYS = Choice(("always",))
 GATEWAYS = Table((
@@ -275,6 +283,9 @@ TEST = Table((
             Entry("replicas", Whole(0, 10**6), "replicas", None, "absent: what the action says"),
             Entry("own_replicas", Whole(0, 10**6), "replicas", 0, "made by this session"),
             Entry("classes", Many(Choice(tuple(Effect))), "", (), "effects only the provider knows"),
+            Entry("foreign_starts", Whole(0, 10**6), "starts", 0, "by others, in the last hour"),
+            Entry("last_good", Flag(), "", True, "the state to go back to is the recorded last-good"),
+            Entry("regenerable", Flag(), "", True, "every file to remove can be made again"),
             Entry("unhealthy", Many(NAME), "", (), "services that are down"),
             Entry("in_flight", Many(NAME), "", (), "services being healed now"),
             Entry("children", Whole(0, 1000), "sessions", 0, "started by this session"),

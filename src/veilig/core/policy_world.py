@@ -6,10 +6,14 @@ from veilig.core.action import (
     ChangeDatabase,
     ChangeSecurityGroup,
     DescribeSecurityGroup,
+    FreeSpace,
+    Notify,
     RestartService,
+    RollBack,
     ScaleDown,
     ScaleUp,
     StopService,
+    WatchSignals,
 )
 from veilig.core.effect import Effect
 from veilig.core.policy_match import SERVICE_NAME
@@ -63,12 +67,30 @@ def _restart(case: Case) -> None:
     if not rules or not _verb(case, rules, "restart", name):
         return
     _wait(case, rules, name)
+    _starts(case, rules, name)
+    if facts.last_healthy:
+        why = "takes the last healthy capacity, or nobody showed that it does not"
+        case.ask(case.policy.gateway_rules[Gateway.DESTRUCTIVE], why, Gateway.DESTRUCTIVE)
+    if not facts.known and not facts.managed:
+        rule = min(rules, key=lambda r: r.restarts_per_hour).rule
+        case.ask(rule, "first seen after the policy was loaded, and without the veilig.managed label")
+
+
+def _starts(case: Case, rules: tuple[ServiceRule, ...], name: str) -> None:
+    """A start of this service is claimed from its budget and from those of its rules."""
     lowest = min(rules, key=lambda r: r.restarts_per_hour)
     if lowest.restarts_per_hour == 0:
         case.deny(
             lowest.rule, "max_restarts_per_hour is 0 or absent, and the lowest of all matching rules holds"
         )
-    case.budgets.append(BudgetClaim(f"service.restart/service:{name}", lowest.restarts_per_hour, HOUR_S))
+    foreign = case.facts.foreign_starts
+    left = max(0, lowest.restarts_per_hour - foreign) if foreign is not None else 0
+    if foreign is None:
+        case.deny(lowest.rule, "nobody counted how often others started it, and those starts count too")
+    elif lowest.restarts_per_hour > 0 and not left:
+        why = f"others started it {foreign} times in the last hour: nothing is left of"
+        case.deny(lowest.rule, f"{why} max_restarts_per_hour {lowest.restarts_per_hour}")
+    case.budgets.append(BudgetClaim(f"service.restart/service:{name}", left, HOUR_S))
     totals: dict[str, int] = {}
     for rule in rules:
         key, total = f"service.restart/rule:{rule.pattern.text}", rule.restarts_total_per_hour
@@ -76,11 +98,6 @@ def _restart(case: Case) -> None:
             case.deny(rule.rule, "the rule's total of restarts per hour is 0")
         totals[key] = min(total, totals.get(key, total))  # the same pattern twice is one group
     case.budgets += [BudgetClaim(key, total, HOUR_S) for key, total in totals.items()]
-    if facts.last_healthy:
-        why = "takes the last healthy capacity, or nobody showed that it does not"
-        case.ask(case.policy.gateway_rules[Gateway.DESTRUCTIVE], why, Gateway.DESTRUCTIVE)
-    if not facts.known and not facts.managed:
-        case.ask(lowest.rule, "first seen after the policy was loaded, and without the veilig.managed label")
 
 
 def _wait(case: Case, rules: tuple[ServiceRule, ...], name: str) -> None:
@@ -105,6 +122,64 @@ def _stop(case: Case) -> None:
         rules = _in_scope(case, action.service)
         if rules and _verb(case, rules, "stop", action.service):
             _wait(case, rules, action.service)
+
+
+def _roll_back(case: Case) -> None:
+    """To the recorded last-good state: granted by its verb, else people decide. It is a start too."""
+    action, facts = case.action, case.facts
+    if not isinstance(action, RollBack):
+        return
+    name = action.service
+    rules = _in_scope(case, name)
+    if not rules:
+        return
+    _wait(case, rules, name)
+    _starts(case, rules, name)
+    verb = "restore_config" if action.what == "config" else "rollback"
+    granting = [rule for rule in rules if verb in rule.actions]
+    if granting and facts.last_good == action.to:
+        case.effects = case.effects - {Effect.DESTRUCTIVE}  # what it was well with is recorded, and kept
+        case.grant(Verdict.ALLOW, granting[0].rule, f"lists {verb}, and the target is the recorded last-good")
+        return
+    why = f"no rule that covers {name!r} lists {verb}" if not granting else "not the recorded last-good state"
+    case.grant(Verdict.ASK, rules[0].rule, f"{why}: people decide", Gateway.DESTRUCTIVE)
+
+
+def _free_space(case: Case) -> None:
+    """Only what can be made again is removed unasked."""
+    action, facts = case.action, case.facts
+    if not isinstance(action, FreeSpace):
+        return
+    rules = _in_scope(case, action.service)
+    if not rules:
+        return
+    _wait(case, rules, action.service)
+    granting = [rule for rule in rules if "free_space" in rule.actions]
+    if granting and all(path in facts.regenerable for path, *_ in action.files):
+        case.effects = case.effects - {Effect.DESTRUCTIVE}
+        case.grant(Verdict.ALLOW, granting[0].rule, "lists free_space, and every file can be made again")
+        return
+    why = "no rule lists free_space" if not granting else "not every file can be made again"
+    case.grant(Verdict.ASK, rules[0].rule, f"{why}: people decide", Gateway.DESTRUCTIVE)
+
+
+def _watch(case: Case) -> None:
+    if isinstance(case.action, WatchSignals):
+        case.grant(Verdict.ALLOW, "reading signals", "reading goes on, whatever is switched off")
+
+
+def _notify(case: Case) -> None:
+    action, channels = case.action, case.policy.healing.channels
+    if not isinstance(action, Notify):
+        return
+    found = next((one for one in channels if one.name == action.channel), None)
+    if found is None:
+        where = f"{case.policy.file} autonomous_healing.notify"
+        case.deny(where, f"no channel is named {action.channel!r}")
+        return
+    case.grant(Verdict.ALLOW, found.rule, f"tells people through {action.channel!r}")
+    key = f"people.notify/{action.channel}"
+    case.budgets.append(BudgetClaim(key, found.messages_per_hour, HOUR_S))
 
 
 def _group(case: Case, name: str, current: int) -> bool:
@@ -200,6 +275,10 @@ def _change_database(case: Case) -> None:
 JUDGES: Mapping[str, Judge] = {
     "service.restart": _restart,
     "service.stop": _stop,
+    "service.rollback": _roll_back,
+    "space.free": _free_space,
+    "signals.watch": _watch,
+    "people.notify": _notify,
     "container.scale_up": _scale_up,
     "container.scale_down": _scale_down,
     "security_group.describe": _describe_group,
