@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 
 from veilig.agent.background import ask_job, start_job
+from veilig.agent.delegating import delegation, offered, with_child
 from veilig.agent.edit_acts import changes
 from veilig.agent.mcp_tools import act_of, specs, told
 from veilig.agent.patching import PatchError, patch_paths, patched, replaced
@@ -17,11 +18,12 @@ from veilig.core.action import (
     ReadFile,
     ReadOutput,
     RunCommand,
+    StartSession,
     ViewImage,
 )
 from veilig.core.action_json import from_json, to_json
 from veilig.core.errors import InvalidAction
-from veilig.core.message import ToolCall
+from veilig.core.message import ToolCall, ToolSpec
 from veilig.core.provider import Outcome, Status, Step
 
 RULES = "AGENTS.md"
@@ -57,9 +59,13 @@ class Calls(ABC):
     def _ended(self, now: Draft, *, ok: bool, summary: str) -> Step:
         """The end where nobody says so."""
 
+    def _more(self, now: Draft) -> dict[str, ToolSpec]:
+        """The tools beside those that every session has."""
+        return {**offered(self._options), **specs(now.state)}
+
     def _begin_call(self, now: Draft, call: ToolCall) -> Step | None:
         """The first act of a call; None when it was answered without any."""
-        wish = read_call(call, specs(now.state))
+        wish = read_call(call, self._more(now))
         if isinstance(wish, BadCall):
             now.answer(call, wish.text)
             return None
@@ -116,13 +122,15 @@ class Calls(ABC):
                 return ReadFile(patch_paths(wish.text("patch"))[0])
             case "view":
                 return ViewImage(path)
+            case "delegate":
+                return delegation(wish)
             case _:
                 return f"error: {wish.tool} cannot be called now"
 
     def _after_call(self, now: Draft, action: Action, outcome: Outcome) -> Step:
         doing = cast(dict[str, Any], now["doing"])
         call = ToolCall(**doing["call"])
-        wish = read_call(call, specs(now.state))
+        wish = read_call(call, self._more(now))
         if isinstance(wish, BadCall):  # it was a good one when it began
             return self._tell(now, call, wish.text)
         if doing.get("folders"):
@@ -160,6 +168,11 @@ class Calls(ABC):
                 for path in cast(list[str], outcome.data.get("changed", [])):
                     _touched(now, path, "edited")
                 return self._tell(now, call, told(outcome))
+            case _ if isinstance(action, StartSession):
+                now["usage"] = with_child(cast(Json, now["usage"]), outcome)
+                for path in cast(list[str], outcome.data.get("changed", [])):
+                    _touched(now, path, "edited")
+                return self._tell(now, call, outcome.detail if outcome.ok else f"not done: {outcome.detail}")
             case "shell" | "job" | "search":
                 return self._tell(now, call, self._command_told(now, wish, outcome))
             case "read":

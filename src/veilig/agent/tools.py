@@ -23,11 +23,12 @@ _BUILTINS = (
 )
 _NEEDS_SHELL = frozenset(_BUILTINS.split())
 
-_TEXT: JSON = {"type": "string"}
-_WHOLE: JSON = {"type": "integer"}
+TEXT: JSON = {"type": "string"}
+WHOLE: JSON = {"type": "integer"}
 
 
-def _spec(name: str, description: str, required: tuple[str, ...] = (), /, **fields: JSON) -> ToolSpec:
+def spec(name: str, description: str, required: tuple[str, ...] = (), /, **fields: JSON) -> ToolSpec:
+    """A tool whose arguments are these fields."""
     schema: dict[str, JSON] = {"type": "object", "properties": fields}
     if required:
         schema["required"] = [*required]
@@ -35,52 +36,50 @@ def _spec(name: str, description: str, required: tuple[str, ...] = (), /, **fiel
 
 
 TOOLS: tuple[ToolSpec, ...] = (
-    _spec(
+    spec(
         "shell",
         "Run a command with bash in the project root: no network, no state kept but files. "
         "background: give it a job name and go on.",
         ("command",),
-        command=_TEXT,
-        timeout_s=_WHOLE,
-        background=_TEXT,
+        command=TEXT,
+        timeout_s=WHOLE,
+        background=TEXT,
     ),
-    _spec(
+    spec(
         "job",
         "New output of a background job; input: first send this text to it; stop: end it.",
         ("name",),
-        name=_TEXT,
-        input=_TEXT,
+        name=TEXT,
+        input=TEXT,
         stop={"type": "boolean"},
     ),
-    _spec(
+    spec(
         "read",
         "Lines of a file with their numbers, or the names in a folder. #REF: a tool output that was cut.",
         ("path",),
-        path=_TEXT,
-        start=_WHOLE,
-        lines=_WHOLE,
+        path=TEXT,
+        start=WHOLE,
+        lines=WHOLE,
     ),
-    _spec(
-        "search", "Lines below path that match an extended regex.", ("pattern",), pattern=_TEXT, path=_TEXT
-    ),
-    _spec(
+    spec("search", "Lines below path that match an extended regex.", ("pattern",), pattern=TEXT, path=TEXT),
+    spec(
         "edit",
         "Replace old, which must stand exactly once in the file (all: every one), by new. "
         "Empty old: a new file.",
         ("path", "old", "new"),
-        path=_TEXT,
-        old=_TEXT,
-        new=_TEXT,
+        path=TEXT,
+        old=TEXT,
+        new=TEXT,
         all={"type": "boolean"},
     ),
-    _spec(
+    spec(
         "apply_patch",
         "Several edits at once: *** Begin Patch / *** Update|Add|Delete File: PATH / @@ and lines with "
         "' ', '-', '+' / *** End Patch.",
         ("patch",),
-        patch=_TEXT,
+        patch=TEXT,
     ),
-    _spec(
+    spec(
         "plan",
         "Your plan, whole, each time it changes, and notes: decisions and facts to remember. "
         "Survives when old messages are dropped.",
@@ -89,19 +88,19 @@ TOOLS: tuple[ToolSpec, ...] = (
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {"step": _TEXT, "done": {"type": "boolean"}},
+                "properties": {"step": TEXT, "done": {"type": "boolean"}},
                 "required": ["step"],
             },
         },
-        notes=_TEXT,
+        notes=TEXT,
     ),
-    _spec("view", "Look at a picture of the project.", ("path",), path=_TEXT),
-    _spec(
+    spec("view", "Look at a picture of the project.", ("path",), path=TEXT),
+    spec(
         "finish",
         "The task is done, or cannot be: say which. Tests and an audit of your changes are run then.",
         ("summary",),
-        summary=_TEXT,
-        evidence=_TEXT,
+        summary=TEXT,
+        evidence=TEXT,
         done={"type": "boolean"},
     ),
 )
@@ -140,15 +139,15 @@ class BadCall:
 def read_call(call: ToolCall, extra: Mapping[str, ToolSpec] | None = None) -> Wish | BadCall:
     """The wish of a call. Slips that have one meaning are mended: a number as text, a single string."""
     specs = {tool.name: tool for tool in TOOLS} | dict(extra or {})
-    spec = specs.get(call.name)
-    if spec is None:
+    wanted = specs.get(call.name)
+    if wanted is None:
         return BadCall(f"there is no tool {call.name!r}; there are {', '.join(specs)}")
     try:
         given: Any = json.loads(call.arguments or "{}", strict=False)
     except ValueError as error:
         return BadCall(f"the arguments of {call.name} are no JSON ({error}); send the call again")
-    properties = cast(dict[str, dict[str, JSON]], spec.parameters.get("properties", {}))
-    required = cast(list[str], spec.parameters.get("required", []))
+    properties = cast(dict[str, dict[str, JSON]], wanted.parameters.get("properties", {}))
+    required = cast(list[str], wanted.parameters.get("required", []))
     if isinstance(given, str) and len(required) == 1:
         given = {required[0]: given}
     if not isinstance(given, dict):

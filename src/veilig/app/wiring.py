@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from veilig.agent.job import Job
+from veilig.agent.run_state import RunOptions
+from veilig.app.children import Children, Family
 from veilig.audit.advisories import ENVIRONMENT_NAME, AdvisoryError, locate
 from veilig.core.action import Action
 from veilig.core.action_json import JSON
@@ -105,25 +107,61 @@ class Wired:
         )
         servers = self.policy.mcp.servers if job.free else ()
         self.mcp = McpProvider(self.box, self.clock, servers, watched)
-        self.gate = Gate(
+        self._approver = approver
+        self._patience_s = setting.patience_s
+        self._shared: list[Provider] = [
+            self.files,
+            self.work,
+            HistoryProvider(self.workspace, self.clock, self.redactor.learn_text),
+            *self._models(setting),
+            self.mcp,
+        ]
+        self.children = self._family(watched) if watched else None
+        self.gate = self._gate(
+            session, self.children, DeliverProvider(self.source, self.clock, self.redactor.seal)
+        )
+
+    def _gate(self, session: str, children: Children | None, *own: Provider) -> Gate:
+        """The gate of this session, or of one that it started: the same law, wall, ledger and people."""
+        return Gate(
             session=session,
             ledger=self.ledger,
-            law=self.laws.law(self.clock, lambda _: Facts(root=str(self.source))),
+            law=self.laws.law(self.clock, lambda _: self._facts(children)),
             providers=[
-                self.files,
-                self.work,
-                HistoryProvider(self.workspace, self.clock, self.redactor.learn_text),
-                DeliverProvider(self.source, self.clock, self.redactor.seal),
-                OutputsProvider(self.clock, self._said),
-                *self._models(setting),
-                self.mcp,
+                *self._shared,
+                OutputsProvider(self.clock, lambda ref: self._said(session, ref)),
+                *([children] if children else []),
+                *own,
             ],
             redactor=self.redactor,
             clock=self.clock,
-            guards=[] if job.free else [RepairGuard(self.workspace, self.redactor.seal)],
-            approver=approver,
-            patience_s=setting.patience_s,
+            guards=[] if self.job.free else [RepairGuard(self.workspace, self.redactor.seal)],
+            approver=self._approver,
+            patience_s=self._patience_s,
         )
+
+    def _facts(self, children: Children | None) -> Facts:
+        root = str(self.source)
+        return (
+            Facts(root=root, children=children.count, depth=children.depth) if children else Facts(root=root)
+        )
+
+    def _family(self, watched: Watched) -> Children:
+        """Who performs the delegations of this session, and of those it starts."""
+        from veilig import __version__
+
+        watch = getattr(self.watcher, "child", None)  # only some watchers show what children do
+        family = Family(
+            self.ledger,
+            self.clock,
+            self._gate,
+            watched.seen,
+            self.laws.digest,
+            __version__,
+            watch or unseen,
+        )
+        options = RunOptions.from_json(dict(self.job.options))
+        return Children(family, self.session, options, self._budget())
 
     def _models(self, setting: Setting) -> list[Provider]:
         """Whoever can ask a model, where the work may want one: the library behind it is heavy."""
@@ -142,10 +180,10 @@ class Wired:
         image_media(data, path)
         return data or b""
 
-    def _said(self, ref: str) -> str | None:
-        """What an act of this session said, from the ledger."""
+    def _said(self, session: str, ref: str) -> str | None:
+        """What an act of a session said, from the ledger."""
         names = ("action.verified", "action.failed")
-        found = (e.body for e in self.ledger.events(session=self.session, names=names))
+        found = (e.body for e in self.ledger.events(session=session, names=names))
         return next((str(body["detail"]) for body in found if body.get("ref") == ref), None)
 
     async def go(
@@ -165,6 +203,8 @@ class Wired:
                 engine = self._engine()
                 if resume or first is not None:
                     await asyncio.to_thread(self.files.learn)
+                if resume and self.children is not None:
+                    await self.children.recall()
                 if step_of is not None:
                     finish = await engine.go_on(__version__, step_of, to=to)
                 elif resume:
@@ -189,15 +229,18 @@ class Wired:
             await self.work.close()
             self.ledger.close()
 
-    def _engine(self) -> Session:
+    def _budget(self) -> Budget:
         budgets = self.policy.agent.budgets
+        return Budget(budgets.steps, budgets.wall_s, budgets.tokens, budgets.cost_usd)
+
+    def _engine(self) -> Session:
         return Session(
             self.session,
             gate=self.gate,
             ledger=self.ledger,
             planner=self.job.planner,
             actor=Actor(f"agent:{self.job.kind}", ActorKind.AGENT),
-            budget=Budget(budgets.steps, budgets.wall_s, budgets.tokens, budgets.cost_usd),
+            budget=self._budget(),
             policy=self.laws.digest,
             watcher=self.watcher,
         )
@@ -212,6 +255,11 @@ class Wired:
         }
         await self.ledger.submit(lambda tx: tx.append("wall.stood", self.session, body))
         self.watcher.wall(wall)
+
+
+def unseen(session: str, task: str) -> None:
+    """Nobody watches a child."""
+    del session, task
 
 
 def find_advisories(home: Home, environment: Mapping[str, str], policy: Policy | None = None) -> Path | None:

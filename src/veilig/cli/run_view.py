@@ -27,6 +27,7 @@ NAMES = {
     "git.branch": "commits",
     "mcp.list": "asks",
     "mcp.call": "calls",
+    "session.start": "delegated",
 }
 
 
@@ -42,6 +43,7 @@ class RunView:
         self._quiet = quiet
         self._events = events
         self._turn = 0
+        self._inside = ""  # the number of a child among its siblings, before each of its lines
         self._begun_s = time.monotonic()
 
     def began(self, session: str, law: str) -> None:
@@ -111,12 +113,24 @@ class RunView:
         self._emit("told", {"actor": actor, "text": text})
         self._line(f"{self._turn:4}  hears     {printable(actor)}: {cut(printable(text), 4 * WIDTH)}")
 
+    def child(self, session: str, task: str) -> "RunView":
+        """The view of a session that this one started: the same lines, set in, or events that name it."""
+        view = RunView(self.stream, quiet=self._quiet, events=self._events)
+        view.session, view.law = session, self.law
+        view._inside = f"  .{session.partition('.')[2]}"
+        self._emit("child", {"child": session, "task": task})
+        self._line(f"{self._turn:4}  delegates {cut(printable(task), WIDTH)} to {session}")
+        return view
+
     def _emit(self, name: str, body: Mapping[str, Any]) -> None:
         if self._events:
+            inside = {"child": self.session} if self._inside else {}
+            body = {**inside, **body}
             print(json.dumps({"event": name, **body}, ensure_ascii=False), file=self.stream, flush=True)
 
     def _line(self, text: str) -> None:
         if not self._quiet and not self._events:
+            text = f"{self._inside}{text}" if self._inside else text
             print(text, file=self.stream, flush=True)
 
 

@@ -76,6 +76,11 @@ class Row:
     state: str = "open"
     summary: str = ""
 
+    @property
+    def parent(self) -> str:
+        """The session that started it; empty for one that a person started."""
+        return self.id.rpartition(".")[0]
+
 
 @dataclass(slots=True)
 class Line:
@@ -95,7 +100,7 @@ class Line:
 
 
 def rows(events: "Iterable[Event]") -> list[Row]:
-    """The sessions these events tell of, in the order in which they began."""
+    """The sessions these events tell of, in the order in which they began; each before those it started."""
     found: dict[str, Row] = {}
     for event in events:
         body: dict[str, Any] = event.body
@@ -112,7 +117,15 @@ def rows(events: "Iterable[Event]") -> list[Row]:
         elif event.name == "action.proposed":
             row = replace(row, steps=row.steps + 1)
         found[event.session] = row
-    return list(found.values())
+    below: dict[str, list[Row]] = {}
+    for row in found.values():
+        below.setdefault(row.parent if row.parent in found else "", []).append(row)
+    return [one for row in below.get("", []) for one in _family(row, below)]
+
+
+def _family(row: Row, below: dict[str, list[Row]]) -> list[Row]:
+    """A session, then what it started, and so on down."""
+    return [row, *(one for child in below.get(row.id, []) for one in _family(child, below))]
 
 
 def timeline(events: "Iterable[Event]") -> list[Line]:
@@ -166,7 +179,15 @@ def _list(given: argparse.Namespace) -> int:
     for row in shown:
         summary = cut(printable(row.summary.partition("\n")[0]), SUMMARY_CHARS)
         cells.append(
-            (row.id, row.kind, row.state, str(row.steps), local_time(row.began_ms), row.source, summary)
+            (
+                "  " * row.id.count(".") + row.id,
+                row.kind,
+                row.state,
+                str(row.steps),
+                local_time(row.began_ms),
+                row.source,
+                summary,
+            )
         )
     lines = table(cells).splitlines()
     print(style("dim", lines[0]))
@@ -211,7 +232,7 @@ def _show(given: argparse.Namespace) -> int:
     if row.summary:
         print(f"end     {printable(row.summary)}")
     if row.state not in (*FINAL, "running"):
-        print(f"next    veilig resume {row.id}")
+        print(f"next    veilig resume {row.id.partition('.')[0]}")
     return EXIT_OK
 
 
@@ -257,7 +278,7 @@ def _why_kept(row: Row | None, before_ms: float) -> str:
 
 def with_state(places: Places, row: Row) -> Row:
     """The same row, its state `running` while a process drives the session."""
-    if row.state == "open" and driven(places.home.session(row.id)):
+    if row.state == "open" and driven(places.home.session(row.id.partition(".")[0])):
         return replace(row, state="running")
     return row
 
@@ -280,6 +301,7 @@ def row_json(row: Row) -> dict[str, Any]:
     """One session for a script."""
     return {
         "session": row.id,
+        "parent": row.parent,
         "kind": row.kind,
         "source": row.source,
         "state": row.state,

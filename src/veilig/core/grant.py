@@ -41,11 +41,11 @@ class Grant:
         return now_ms < self.expires_ms and boot == self.boot
 
     def covers(self, action: Action, session: str) -> bool:
-        """Does this grant answer for exactly this action?"""
+        """Does this grant answer for exactly this action? One for a session holds for those it starts."""
         if (
             action.kind != self.kind
             or not grantable(action)
-            or (self.session_only and session != self.session)
+            or (self.session_only and session.partition(".")[0] != self.session)
         ):
             return False
         if isinstance(action, RunCommand):

@@ -77,7 +77,8 @@ class _Folding:
         self.outcome: Outcome | None = None
         self.steps = self.tokens = self.repeats = 0
         self.cost_usd = 0.0
-        self.refused_digest = self.digest = ""
+        self.refused_digest: str = ""
+        self.digest: str = ""
         self.first_ms: int | None = None
         self.used_ms = 0
 
