@@ -6,7 +6,7 @@ import re
 from veilig.audit.engine.attributes import find_member, outer_bases
 from veilig.audit.engine.calls import all_fields
 from veilig.audit.engine.frame import Frame, opaque
-from veilig.audit.engine.source import FunctionInfo, dotted
+from veilig.audit.engine.source import FunctionInfo, ModuleInfo, dotted, resolve_relative
 from veilig.audit.engine.value import (
     Class,
     Func,
@@ -25,6 +25,7 @@ _INJECTED = re.compile(r"(\w+) = Annotated\[.*(?:Depends|Security)")
 _VARIABLE = re.compile(r"[<{*(]|/:")
 
 PLAIN_TYPES = frozenset({"str", "int", "float", "bool", "bytes", "dict", "list", "Request"})
+ALIAS_STEPS_MAX = 5  # modules that hand a name on
 IDENTIFIERS = frozenset({"pk", "id"})
 HANDLER_VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "dispatch", "prepare"})
 
@@ -157,7 +158,7 @@ def _handled_error(info: FunctionInfo, parameter: ast.arg) -> bool:
 def _depends(info: FunctionInfo, parameter: ast.arg) -> bool:
     """Annotated[..., Depends(f)], written out or under a name of this module: f decides, not the client."""
     annotation = parameter.annotation
-    if re.match(r"(\w+\.)?(Depends|Security)\(", _default_text(info, parameter.arg)):
+    if re.match(r"(\w+\.)?(Depends|Security)\(", _called_default(info, parameter.arg)):
         return True
     if annotation is None:
         return False
@@ -174,41 +175,63 @@ def _depends(info: FunctionInfo, parameter: ast.arg) -> bool:
 
 def _filled_by_request(frame: Frame, info: FunctionInfo, parameter: ast.arg) -> Value | None:
     """`size: Size = Depends()`: the class is filled from the query; None for any other dependency."""
-    if not re.search(r"Depends\(\s*\)", _default_text(info, parameter.arg)):
+    if not re.search(r"Depends\(\s*\)", _called_default(info, parameter.arg)):
         return None
     typed = _project_class(frame, info, parameter.annotation)
     return _model(frame, typed, parameter, OriginKind.REMOTE) if typed is not None else None
 
 
-def _default_text(info: FunctionInfo, name: str) -> str:
+def _called_default(info: FunctionInfo, name: str) -> str:
+    """The default as it is spelt, when it is a call."""
     default = _default_of(info, name)
-    return ast.unparse(default) if default is not None else ""
+    return ast.unparse(default) if isinstance(default, ast.Call) else ""
 
 
 def _alias(frame: Frame, info: FunctionInfo, annotation: ast.expr | None) -> ast.expr | None:
     """What a name for `Annotated[...]` stands for, defined here or where it is imported from."""
     if not isinstance(annotation, ast.Name) or annotation.id in PLAIN_TYPES:
         return annotation
-    places = [info.module]
-    program = frame.engine.project.programs.get(info.module.path)
-    if program is not None and any(
-        item.name == annotation.id
-        for statement in info.module.imports
-        if isinstance(statement, ast.ImportFrom)
-        for item in statement.names
-    ):
-        places += program.modules
-    for module in places:
-        for statement in module.tree.body:
+    module, name = info.module, annotation.id
+    for _ in range(ALIAS_STEPS_MAX):
+        found = _annotated(module).get(name)
+        if found is not None:
+            return found
+        origin = _imported_from(frame, module, name)
+        if origin is None:
+            break
+        module, name = origin
+        frame.engine.notes.touched.add(module.path)
+    return annotation
+
+
+def _annotated(module: ModuleInfo) -> dict[str, ast.Subscript]:
+    """The names that a module gives to `Annotated[...]`."""
+    if module.annotated is None:
+        module.annotated = {}
+        for statement in reversed(module.tree.body if "Annotated" in (module.source or "") else []):
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else None
             if (
                 isinstance(statement, ast.Assign)
-                and isinstance(statement.targets[0], ast.Name)
-                and statement.targets[0].id == annotation.id
+                and isinstance(target, ast.Name)
                 and isinstance(statement.value, ast.Subscript)
                 and dotted(statement.value.value).endswith("Annotated")
             ):
-                return statement.value
-    return annotation
+                module.annotated[target.id] = statement.value
+    return module.annotated
+
+
+def _imported_from(frame: Frame, module: ModuleInfo, name: str) -> tuple[ModuleInfo, str] | None:
+    """The module of the project that the name is imported from, and what it is called there."""
+    project = frame.engine.project
+    for node in module.imports:
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        for item in node.names:
+            if (item.asname or item.name) == name:
+                base = resolve_relative(module, node.level, node.module) if node.level else node.module or ""
+                found = project.modules.get(base) if node.level else project.find(base, module)
+                return None if found is None else (found, item.name)
+    return None
 
 
 def _limited(info: FunctionInfo, parameter: ast.arg, shown: ast.expr | None) -> bool:

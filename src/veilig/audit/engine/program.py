@@ -6,11 +6,11 @@ as the same question has the same answer.
 
 import ast
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import ModuleInfo, Project, resolve_relative
 
 type Defined = tuple[str, str, str]  # name, class it stands in ("" for none), digest of its text
@@ -82,7 +82,7 @@ class _Functions:
         where = self.program.defined.get(name)
         if where is None:
             return default
-        return [node for module in where for node, _ in module.functions if node.name == name]
+        return [node for module in where for node in module.by_name(name)]
 
 
 @dataclass(slots=True, eq=False)
@@ -135,8 +135,7 @@ class Program:
         """Whether the regular expression is found anywhere in the source; searched once per pattern."""
         where = self.found.get(pattern)
         if where is None:
-            search = re.compile(pattern).search
-            found = (m.path for m in self.members if search("\n".join((m.source or "").splitlines())))
+            found = (m.path for m in self.members if search(pattern, m.source or ""))
             where = self.found[pattern] = next(found, "")
         self.asked.add(f"h:{where}\n{pattern}")
         return where != ""

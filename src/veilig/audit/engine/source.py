@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from veilig.audit.engine.program import Program
 
 FORGETTABLE = frozenset(
-    {"tree", "lines", "handlers", "decorated", "functions", "has_yield", "has_outer_names", "injected"}
-)
+    {
+        "tree", "lines", "handlers", "decorated", "functions", "has_yield", "has_outer_names", "injected",
+        "annotated", "named",
+    }
+)  # fmt: skip
 
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -46,6 +49,8 @@ class ModuleInfo:
     has_yield: bool = True
     has_outer_names: bool = True
     injected: frozenset[str] | None = None  # names of annotations that a dependency fills; found when asked
+    annotated: "dict[str, ast.Subscript] | None" = None  # names for `Annotated[...]`; found when asked
+    named: "dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] | None" = None  # functions; when asked
 
     if not TYPE_CHECKING:  # a checker would take every misspelt name for one of these
 
@@ -57,6 +62,14 @@ class ModuleInfo:
             for item in FORGETTABLE:
                 setattr(self, item, getattr(again, item))
             return getattr(self, name)
+
+    def by_name(self, name: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        """Its functions of that name, in order."""
+        if self.named is None:
+            self.named = {}
+            for node, _ in self.functions:
+                self.named.setdefault(node.name, []).append(node)
+        return self.named.get(name, [])
 
     def forget(self) -> None:
         """Let go of what can be read again."""

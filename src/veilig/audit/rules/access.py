@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import deep_taints
 from veilig.audit.engine.value import Const, OriginKind, Value
@@ -61,7 +62,7 @@ def guarded(function: FunctionSketch) -> bool:
         last = name.rpartition(".")[2]
         if GUARD_DECORATOR.search(last) and not last.startswith("route"):
             return True
-    if _GUARD_TEXT.search(function.body) is not None:
+    if search(_GUARD_TEXT, function.body) is not None:
         return True
     routes = _routes(function)
     if "Depends" in routes or "dependencies" in routes or "IsA" in routes:
@@ -92,16 +93,16 @@ def _guard_before(sketch: Sketch) -> bool:
             for name in function.decorators
         ) and guarded(function):
             return True
-    return re.search(r"before_request\(\s*\w*(auth|login|user|admin|require)", sketch.text) is not None
+    return search(r"before_request\(\s*\w*(auth|login|user|admin|require)", sketch.text) is not None
 
 
 def _unguarded(sketch: Sketch) -> Marks:
     """A sensitive view without any check in a module whose other views have one, or an administrative one."""
-    if not sketch.web or _GLOBAL_GUARD.search(sketch.text) or _guard_before(sketch):
+    if not sketch.web or search(_GLOBAL_GUARD, sketch.text) or _guard_before(sketch):
         return
     views = [function for function in sketch.functions if sketch.is_view(function)]
     others = sum(1 for function in views if guarded(function))
-    protected = _MODULE_AUTH.search(sketch.text) is not None
+    protected = search(_MODULE_AUTH, sketch.text) is not None
     for function in views:
         what = f"{function.name} {_routes(function)} {function.owner.name if function.owner else ''}"
         if guarded(function) or (_PUBLIC.search(what) and "admin" not in what.lower()):
@@ -297,8 +298,8 @@ def _reverse_name(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "gethostbyaddr(" not in function.body and "getfqdn(" not in function.body:
             continue
-        confirmed = re.search(r"getaddrinfo|gethostbyname\(|gethostbyname_ex", function.body)
-        decides = re.search(r"endswith\(|==|\bin\b [A-Z]", function.body)
+        confirmed = search(r"getaddrinfo|gethostbyname\(|gethostbyname_ex", function.body)
+        decides = search(r"endswith\(|==|\bin\b [A-Z]", function.body)
         if decides and not confirmed:
             for call in function.calls():
                 if dotted(call.func).endswith(("gethostbyaddr", "getfqdn")) and call.args:

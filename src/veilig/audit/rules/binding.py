@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.access import GUARD_DECORATOR
@@ -165,7 +166,7 @@ def _level_not_compared(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         levels = [name for name in function.parameters if _LEVEL.match(name)]
         inner = [n for n in function.nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)][1:]
-        if not levels or len(inner) < 2 or not _REFUSES.search(function.body):
+        if not levels or len(inner) < 2 or not search(_REFUSES, function.body):
             continue
         named = set(levels)
         for node in function.nodes:
@@ -212,7 +213,7 @@ def _unguarded_router(sketch: Sketch) -> Marks:
     guarded = [
         node for node in included if any(k.arg == "dependencies" and _depends(k.value) for k in node.keywords)
     ]
-    if not guarded or re.search(r"(?:FastAPI|APIRouter)\([^)]*dependencies", sketch.text):
+    if not guarded or search(r"(?:FastAPI|APIRouter)\([^)]*dependencies", sketch.text):
         return
     for node in included:
         name = dotted(node.args[0])
@@ -235,7 +236,7 @@ def _module_of(sketch: Sketch, name: str) -> str:
     """The text of the module that a router comes from: `valves.router`, `valves_router`."""
     words = [part for part in re.split(r"\.|_router$|^router_", name) if part and part != "router"]
     for word in words:
-        imported = re.search(rf"from \.?([\w.]*) import \w+ as {re.escape(name)}\b", sketch.text)
+        imported = search(rf"from \.?([\w.]*) import \w+ as {re.escape(name)}\b", sketch.text)
         stem = imported.group(1).rpartition(".")[2] if imported else word
         for module in sketch.program.modules:
             if module.path.rpartition("/")[2] == f"{stem}.py":
@@ -249,14 +250,14 @@ def _mentions(node: ast.AST, word: str) -> bool:
 
 def _origin_not_asked(sketch: Sketch) -> Marks:
     """A web socket of a signed-in browser, and no condition looks at the origin."""
-    served = re.search(r"websockets\.(asyncio\.server\.)?serve\(|\bserve\(\w+,", sketch.text)
+    served = search(r"websockets\.(asyncio\.server\.)?serve\(|\bserve\(\w+,", sketch.text)
     if "websockets" not in sketch.text or not served or "origins=" in sketch.text:
         return
     for function in sketch.functions:
-        by_cookie = re.search(r"(?i)['\"]cookie['\"]|SimpleCookie", function.body)
+        by_cookie = search(r"(?i)['\"]cookie['\"]|SimpleCookie", function.body)
         if not by_cookie and not any(_mentions(node, "origin") for node in function.own):
             continue
-        if function.parameters and re.search(rf"serve\({function.name}\b", sketch.program_text):
+        if function.parameters and search(rf"serve\({function.name}\b", sketch.program_text):
             tests = list(tests_in(function))
             if not any(
                 "origin" in " ".join(words_in(backwards(function, t)) + list(constants(t))).lower()

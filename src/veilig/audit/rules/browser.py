@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import children, constant
 from veilig.audit.engine.value import Ref, Value
@@ -132,7 +133,7 @@ def _changing_get(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         above = function.text[: len(function.text) - len(function.body)]
         got = re.search(r"methods=\[['\"]GET['\"]\]|\.get\(['\"]/|require_GET", above)
-        if (got and _CHANGES.match(function.name) and sketch.is_view(function)) and re.search(
+        if (got and _CHANGES.match(function.name) and sketch.is_view(function)) and search(
             r"session\[|session\.get|current_user|request\.user|login_required", function.text
         ):
             yield function.node, Confidence.POSSIBLE

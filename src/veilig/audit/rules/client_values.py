@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence
 from veilig.audit.rules.rule import shaped
@@ -62,7 +63,7 @@ def _price_sent(sketch: Sketch) -> Marks:
     if not sketch.program.has(r"(?i)price"):
         return
     for function in sketch.functions:
-        if not re.search(
+        if not search(
             r"(?i)charge|pay|buy|order|checkout|purchase|debit|gold|coins|invoice|book|spend", function.body
         ):
             continue
@@ -161,7 +162,7 @@ def _extra_fields(sketch: Sketch) -> Marks:
     if not any(isinstance(node, ast.ClassDef) and _takes_anything(node) for node in sketch.everywhere()):
         return
     for function in sketch.functions:
-        if not re.search(r"model_dump\(|\.dict\(|model_extra|__dict__", function.body) or re.search(
+        if not search(r"model_dump\(|\.dict\(|model_extra|__dict__", function.body) or search(
             r"\bif \w+ in \b", function.body
         ):
             continue

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant
 from veilig.audit.engine.value import Const, Ref, Seq, Value
@@ -137,7 +138,7 @@ def _literal_secret(node: ast.expr) -> bool:
 
 def _literal_keywords(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
     """Any call that is given a literal under the name of a password, such as the constructor of a user."""
-    if not _PASSED.search(sketch.text):
+    if not search(_PASSED, sketch.text):
         return
     for node in sketch.nodes:
         for keyword in node.keywords if isinstance(node, ast.Call) else ():

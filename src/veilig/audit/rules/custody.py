@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -30,7 +31,7 @@ def _temporary(sketch: Sketch) -> Marks:
             and "mkdtemp" not in function.body
         ):
             continue
-        if _REMOVES.search(function.body):
+        if search(_REMOVES, function.body):
             continue
         for node in function.own:
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
@@ -50,7 +51,7 @@ def _temporary(sketch: Sketch) -> Marks:
 def _handed_on(function: FunctionSketch, name: str, *, kept: bool) -> bool:
     """Returned, yielded or stored: somebody else may remove it."""
     shown = rf"{name}\.name" if kept else name
-    if re.search(
+    if search(
         rf"\b(self|cls|g|app|state)\.\w+ = [^\n]*\b{name}\b|\[[^\]]+\] = [^\n]*\b{shown}\b|global ",
         function.body,
     ):
@@ -115,10 +116,7 @@ def _grows(sketch: Sketch) -> Marks:
     """Everything that comes in is appended to a list of the module; nothing ever takes anything out."""
     if sketch.web:
         yield from _lists(sketch)
-    if (
-        re.search(r"StreamReader|start_server|websocket|WebSocket", sketch.text)
-        and "put_nowait(" in sketch.text
-    ):
+    if search(r"StreamReader|start_server|websocket|WebSocket", sketch.text) and "put_nowait(" in sketch.text:
         for node in sketch.nodes:
             if not isinstance(node, ast.Call) or node.args or node.keywords:
                 continue
@@ -141,7 +139,7 @@ def _lists(sketch: Sketch) -> Marks:
                 "receive",
                 "data_received",
             )
-            if handles and re.search(rf"\b{name}\.(append|extend|insert)\(", function.body):
+            if handles and search(rf"\b{name}\.(append|extend|insert)\(", function.body):
                 yield function.node, Confidence.POSSIBLE
                 break
 
@@ -149,7 +147,7 @@ def _lists(sketch: Sketch) -> Marks:
 def _crossing(sketch: Sketch) -> Marks:
     """Two locks of equal kind, one inside the other, in the order the caller happens to name them."""
     for function in sketch.functions:
-        if "with " not in function.body or re.search(
+        if "with " not in function.body or search(
             r"sorted\(|min\(|\bid\(|\.(id|number|pk|name) [<>]", function.body
         ):
             continue
@@ -243,7 +241,7 @@ def _streams(sketch: Sketch) -> Marks:
     """A compressed stream is read to its end, however long that is."""
     made = r"(?:gzip|bz2|lzma)\.(?:GzipFile|open|BZ2File|LZMAFile)\("
     for function in sketch.functions:
-        if not re.search(made, function.body) or not sketch.web:
+        if not search(made, function.body) or not sketch.web:
             continue
         names = set(re.findall(rf"{made}[^\n]* as (\w+)", function.body))
         names |= set(re.findall(rf"(\w+) = {made}", function.body))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import cast
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -41,7 +42,7 @@ def _settings(sketch: Sketch) -> list[Setting]:
 
 
 def _computed(sketch: Sketch) -> Iterator[tuple[str, str, ast.expr, ast.AST, Resolve]]:
-    if not _ASKED.search(sketch.text):
+    if not search(_ASKED, sketch.text):
         return
     outer = module_definitions(sketch.module)
     scopes: list[tuple[list[ast.AST], Definitions]] = [
@@ -130,18 +131,18 @@ def _tls(sketch: Sketch) -> Marks:
 
 def _empty_secret(sketch: Sketch) -> Marks:
     """A token that is empty when nobody sets it, compared with what a stranger sends."""
-    for node in sketch.nodes if _MAY_ASK.search(sketch.text) else ():
+    for node in sketch.nodes if search(_MAY_ASK, sketch.text) else ():
         if not isinstance(node, ast.Assign) or not _ASKED.search(ast.unparse(node.value)):
             continue
         name = last_name(node.targets[0])
         if not _SECRET.search(name) or when_unset(node.value, lambda _name: None) not in ("", b""):
             continue
         spelt = rf"(?:\w+\.)*{re.escape(name)}(?:\.encode\([^)]*\))?"
-        compared = re.search(
+        compared = search(
             rf"compare_digest\((?:[^\n]*,\s*)?{spelt}\s*[,)]|[!=]= {spelt}\b|\b{spelt} [!=]= (?!['\"]{{2}})",
             sketch.program_text,
         )
-        refused = re.search(
+        refused = search(
             rf"not (\w+\.)*{name}\b|if (\w+\.)*{name}\b|{name} (==|is) (''|\"\"|None)|len\({name}",
             sketch.program_text,
         )

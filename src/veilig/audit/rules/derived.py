@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -66,7 +67,7 @@ def _known(function: FunctionSketch, value: ast.expr, *, clock_only: bool = Fals
 
 
 def _computed_vector(sketch: Sketch) -> Marks:
-    if not re.search(r"encrypt|Cipher|\.new\(", sketch.text):
+    if not search(r"encrypt|Cipher|\.new\(", sketch.text):
         return
     for function in sketch.functions:
         if "decrypt" in function.name or (
@@ -79,7 +80,7 @@ def _computed_vector(sketch: Sketch) -> Marks:
 
 
 def _computed_salt(sketch: Sketch) -> Marks:
-    if not re.search(r"salt", sketch.text):
+    if not search(r"salt", sketch.text):
         return
     for function in sketch.functions:
         for value in _salts(function):
@@ -108,7 +109,7 @@ _PURE = re.compile(
 
 def _key_from_literals(sketch: Sketch) -> Marks:
     """A key that is computed from literals of the source and nothing else."""
-    if not re.search(r"hmac|Fernet|AES|SecretBox|ChaCha", sketch.text):
+    if not search(r"hmac|Fernet|AES|SecretBox|ChaCha", sketch.text):
         return
     for function in sketch.functions:
         for call in function.calls():

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import FunctionSketch, Sketch, last_name
@@ -21,7 +22,7 @@ def _divides(sketch: Sketch) -> Marks:
     if not sketch.web:
         return
     for function in sketch.functions:
-        if re.search(r"ZeroDivisionError|except (Arithmetic|Exception)", function.body):
+        if search(r"ZeroDivisionError|except (Arithmetic|Exception)", function.body):
             continue
         models = _number_fields(sketch, function)
         for node in function.nodes:

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence
 from veilig.audit.rules.rule import shaped
@@ -103,7 +104,7 @@ def _kept_session(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not re.search(r"(?i)log_?in|sign_?in|authenticate", function.name):
             continue
-        if re.search(
+        if search(
             r"(?i)new_session|token_(urlsafe|hex|bytes)|uuid4|create_session|start_session|regenerate|rotate|"
             r"cycle|invalidate|\.clear\(|flush\(|\.pop\(|renew|fresh|login_user|new_sid|del ",
             function.body,
@@ -132,7 +133,7 @@ def _two_messages(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not re.search(r"(?i)log_?in|sign_?in|authenticate|verify_user|check_credentials", function.name):
             continue
-        if not re.search(r"(?i)passw|pwd|verify|checkpw", function.body):
+        if not search(r"(?i)passw|pwd|verify|checkpw", function.body):
             continue
         unknown: set[str] = set()
         wrong: set[str] = set()
@@ -188,7 +189,7 @@ def _asked_not_checked(sketch: Sketch) -> Marks:
             for call in function.calls()
             if re.search(r"(check_password_hash|checkpw|verify)$", dotted(call.func))
         ]
-        field = re.search(r"(?m)^\s+(current|old)\w*\s*[:=][^\n]*(Password|Field)", sketch.text)
+        field = search(r"(?m)^\s+(current|old)\w*\s*[:=][^\n]*(Password|Field)", sketch.text)
         if not (old or field) or not checks:
             continue
         looked = {

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.value import Const, Value
 from veilig.audit.finding import Confidence, Severity
@@ -43,7 +44,7 @@ _SENT_SECRET = re.compile(
 
 
 def _shown(sketch: Sketch) -> Marks:
-    if re.search(r"BaseModel|Schema|SQLModel|Serializer", sketch.text):
+    if search(r"BaseModel|Schema|SQLModel|Serializer", sketch.text):
         yield from _answer_models(sketch)
     for function in sketch.functions:
         if not sketch.is_view(function):
@@ -183,7 +184,7 @@ def _writes_secret(sketch: Sketch) -> Marks:
             and "dump(" not in function.body
         ):
             continue
-        if re.search(r"(?i)encrypt|fernet|keyring|hash|0o600|seal\(", function.body):
+        if search(r"(?i)encrypt|fernet|keyring|hash|0o600|seal\(", function.body):
             continue
         for call in function.calls():
             name = dotted(call.func).rpartition(".")[2]

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -57,7 +58,7 @@ def _expiry_unasked(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not _LOOKS_UP.match(function.name) or not any(map(_CREDENTIAL.match, function.parameters)):
             continue
-        if not _QUERIES.search(function.body) or _SPEAKS_OF_TIME.search(function.body):
+        if not search(_QUERIES, function.body) or search(_SPEAKS_OF_TIME, function.body):
             continue
         made = {dotted(call.func).rpartition(".")[2] for call in function.calls()}
         if made & {"delete", "add", "create", "insert", "issue", "revoke", "insert_one"}:
@@ -90,7 +91,7 @@ def _stored_names(sketch: Sketch) -> Iterator[str]:
 def _replayed(sketch: Sketch) -> Marks:
     """The number of a genuine message is stored, and nobody asks whether it is newer than the last."""
     for function in sketch.functions:
-        if not _VERIFIED.search(function.body):
+        if not search(_VERIFIED, function.body):
             continue
         for name, node in _kept_numbers(function):
             compared = {word for test in tests_in(function) for word in words_in(list(ast.walk(test)))}
@@ -99,7 +100,7 @@ def _replayed(sketch: Sketch) -> Marks:
                 for other in called(sketch, function)
                 if isinstance(other, ast.Compare) and name in ast.unparse(other)
             ]
-            if name not in compared and not inside and not re.search(r"nx=True|setnx|add\(", function.body):
+            if name not in compared and not inside and not search(r"nx=True|setnx|add\(", function.body):
                 yield node, Confidence.POSSIBLE
 
 
@@ -120,18 +121,18 @@ def _kept_numbers(function: FunctionSketch) -> Iterator[tuple[str, ast.AST]]:
 def _again_and_again(sketch: Sketch) -> Marks:
     """A token is looked up and a password set, and the token stays as it was."""
     for function in sketch.functions:
-        if not re.search(r"(?i)token|code|digest|fingerprint|\bfp\b", function.body):
+        if not search(r"(?i)token|code|digest|fingerprint|\bfp\b", function.body):
             continue
-        sets = _SETS_PASSWORD.search(function.body)
-        named = re.search(r"(?i)reset|recover|forgot|confirm", function.text)
+        sets = search(_SETS_PASSWORD, function.body)
+        named = search(r"(?i)reset|recover|forgot|confirm", function.text)
         stored = any(
             re.search(r"(?i)select\b.*\bfrom\s+\w*(reset|token|code|recover)", text)
             for call in function.calls()
             for text in constants(call)
-        ) or re.search(
+        ) or search(
             r"(?i)(reset|token|code|recover)\w*\.(query|objects)\b|\((\w*Reset\w*|\w*Token)\)", function.body
         )
-        if sets and named and stored and not _CONSUMES.search(function.body):
+        if sets and named and stored and not search(_CONSUMES, function.body):
             deeper = " ".join(ast.unparse(n) for n in called(sketch, function) if isinstance(n, ast.Call))
             if not re.search(r"(?i)delete|consume|used|invalidate|revoke", deeper):
                 yield function.node, Confidence.POSSIBLE

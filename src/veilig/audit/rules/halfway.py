@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -37,7 +38,7 @@ _ALLOWED = re.compile(
 
 def _skipped(sketch: Sketch) -> Marks:
     """`if expected and digest != expected: refuse`: who leaves the digest out passes."""
-    if not re.search(r"(?i)digest|sha\d|checksum|md5", sketch.text):
+    if not search(r"(?i)digest|sha\d|checksum|md5", sketch.text):
         return
     for function in sketch.functions:
         for node in function.own:
@@ -77,7 +78,7 @@ def _of_digest(function: FunctionSketch, test: ast.Compare) -> bool:
 
 def _redirected(sketch: Sketch) -> Marks:
     """The host was looked up and found harmless; then redirects lead anywhere."""
-    if not re.search(r"requests\.|urlopen\(|httpx\.|session\.", sketch.text) or not sketch.program.has(
+    if not search(r"requests\.|urlopen\(|httpx\.|session\.", sketch.text) or not sketch.program.has(
         _LOOKS_INSIDE.pattern
     ):
         return
@@ -150,7 +151,7 @@ def _over_http(sketch: Sketch) -> Marks:
     """A program is fetched over http:// and started, and nothing verifies it."""
     if "http://" not in sketch.text:
         return
-    if not re.search(r"urlopen|urlretrieve|requests\.get|httpx\.get|wget|curl", sketch.text):
+    if not search(r"urlopen|urlretrieve|requests\.get|httpx\.get|wget|curl", sketch.text):
         return
     if sketch.program.has(r"(?i)hexdigest|hmac|verify\(|signature|gpg|compare_digest|cosign|verifykey"):
         return

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence
 from veilig.audit.rules.entrance import HASHES, PASSWORD
@@ -16,7 +17,7 @@ type Marks = Iterator[tuple[ast.AST, Confidence]]
 
 def _plain_kept(sketch: Sketch) -> Marks:
     """A stored password is compared as it is: it was never hashed."""
-    if not re.search(r"compare_digest|==", sketch.text) or sketch.program.has(
+    if not search(r"compare_digest|==", sketch.text) or sketch.program.has(
         r"(?i)generate_password_hash|bcrypt\.\w|argon2\.\w+\(|PasswordHasher\(|hash_password\(|"
         r"scrypt\(|pbkdf2|make_password"
     ):
@@ -58,11 +59,11 @@ def _stored(node: ast.expr) -> bool:
 
 def _known_first(sketch: Sketch) -> Marks:
     """An account is made with a password that stands in the source."""
-    if not re.search(r"(?i)admin|superuser|user", sketch.text) or sketch.module.is_test:
+    if not search(r"(?i)admin|superuser|user", sketch.text) or sketch.module.is_test:
         return
     outer = module_definitions(sketch.module)
     for function in sketch.functions:
-        if not re.search(
+        if not search(
             r"(?i)insert into|create_user|create_superuser|\bUser\(|Account\(|\.add\(|set_password",
             function.body,
         ):

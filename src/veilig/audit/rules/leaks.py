@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -30,7 +31,7 @@ _LOGS = re.compile(
 
 def _whole_records(sketch: Sketch) -> Marks:
     """A record with a precious field goes out as it is."""
-    if not sketch.web or not re.search(r"asdict|vars\(|_dict\(|__dict__|astuple", sketch.text):
+    if not sketch.web or not search(r"asdict|vars\(|_dict\(|__dict__|astuple", sketch.text):
         return
     if not _precious_classes(sketch):
         return
@@ -98,9 +99,9 @@ def _record(function: FunctionSketch, value: ast.expr) -> ast.AST | None:
 def _picks(function: FunctionSketch) -> bool:
     """Fields are taken out or chosen by name."""
     return (
-        re.search(r"(?i)(\.pop\(|del \w+\[)['\"]?[^)\]]*(password|hash|token|secret|key)", function.body)
+        search(r"(?i)(\.pop\(|del \w+\[)['\"]?[^)\]]*(password|hash|token|secret|key)", function.body)
         is not None
-        or re.search(
+        or search(
             r"\bfor \w+(, \w+)? in [^\n]* if |for \w+ in \(\s*['\"]|exclude|include|public", function.body
         )
         is not None
@@ -128,11 +129,11 @@ def _in_cookies(sketch: Sketch) -> Marks:
 
 def _in_logs(sketch: Sketch) -> Marks:
     """The template of a log line asks for a precious field; addresses with their password are printed."""
-    if "log" not in sketch.text or not re.search(r"%\(|hide_password|\{\w+\}", sketch.text):
+    if "log" not in sketch.text or not search(r"%\(|hide_password|\{\w+\}", sketch.text):
         return
     filtered = sketch.program.has(r"addFilter\(|filters=|structlog|Redact|Scrub\w*\(\)")
     for function in sketch.functions:
-        if "hide_password=False" in function.body and re.search(r"(?i)log|print|write", function.body):
+        if "hide_password=False" in function.body and search(r"(?i)log|print|write", function.body):
             for call in function.calls():
                 if any(k.arg == "hide_password" and ast.unparse(k.value) == "False" for k in call.keywords):
                     printed = any(

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -48,20 +49,18 @@ _SLOWED = re.compile(
 
 
 def _guessable(sketch: Sketch) -> Marks:
-    if not sketch.web or re.search(
-        r"(?i)@\w*limiter|Limiter\(app|axes|throttle_classes|ratelimit", sketch.text
-    ):
+    if not sketch.web or search(r"(?i)@\w*limiter|Limiter\(app|axes|throttle_classes|ratelimit", sketch.text):
         return
     for function in sketch.functions:
         if sketch.is_view(function) and re.search(
             r"(?i)log_?in|sign_?in|otp|verify_code|2fa|mfa|\bpin\b|token", function.name
         ):
-            asks = re.search(
+            asks = search(
                 r"check_password|checkpw|authenticate\(|verify\(|verify_password|compare_digest|"
                 r"check_credentials",
                 function.body,
             )
-            if asks and not _SLOWED.search(function.text):
+            if asks and not search(_SLOWED, function.text):
                 yield function.node, Confidence.POSSIBLE
 
 
@@ -71,7 +70,7 @@ def _fixing(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not re.search(r"(?i)log_?in|sign_?in|auth", function.name) or not sketch.is_view(function):
             continue
-        if re.search(
+        if search(
             r"session\.(clear|flush|cycle_key|regenerate|new|pop|invalidate|renew)|login_user\(|"
             r"[^_]login\(request|rotate|\.regenerate\(|\.renew\w*\(|new_session",
             function.body,
@@ -99,7 +98,7 @@ def _asks_the_new_one(function: FunctionSketch) -> bool:
         if re.search(r"(generate_password_hash|make_password|hashpw|set_password)$", dotted(call.func))
         for argument in call.args
     )
-    others = re.search(r"(?i)old_?pass|current_?pass|token|authenticate\(|compare_digest", function.body)
+    others = search(r"(?i)old_?pass|current_?pass|token|authenticate\(|compare_digest", function.body)
     return bool(checked) and others is None and all(name in stored for name in checked)
 
 
@@ -109,12 +108,12 @@ def _changing(sketch: Sketch) -> Marks:
             function
         ):
             continue
-        sets = re.search(
+        sets = search(
             r"set_password\(|generate_password_hash\(|make_password\(|hashpw\(|\.password(_hash)?\s*=|"
             r"(?i:update .*password)",
             function.body,
         )
-        asks = re.search(
+        asks = search(
             r"(?i)check_password|checkpw|old_?pass|current_?pass|verify|authenticate\(|"
             r"PasswordChangeForm|token|compare_digest",
             function.body,
@@ -129,30 +128,28 @@ def _recovering(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not sketch.web or not _RECOVER.search(function.name) or not sketch.is_view(function):
             continue
-        sets = re.search(
+        sets = search(
             r"set_password\(|generate_password_hash\(|make_password\(|hashpw\(|\.password(_hash)?\s*=|"
             r"hash_password\(",
             function.body,
         )
-        proof = re.search(
+        proof = search(
             r"(?i)token|code|sign|serializer|verify|otp|current_user|request\.user|login_required",
             function.text,
         )
-        weak = re.search(
-            r"(?i)(security|secret)_?(question|answer)|mother|maiden|birth|\bpet\b", function.body
-        )
-        host = re.search(
+        weak = search(r"(?i)(security|secret)_?(question|answer)|mother|maiden|birth|\bpet\b", function.body)
+        host = search(
             r"request\.(host|host_url|url_root)|get_host\(\)|headers\[?\.?(get\()?['\"]Host|"
             r"build_absolute_uri",
             function.body,
         )
-        guess = re.search(
+        guess = search(
             r"(hashlib\.\w+|md5)\((?![^\n]*(request|token|code|body))|random\.|uuid1\(", function.body
-        ) and not re.search(r"hmac|secrets\.|SystemRandom|urandom|uuid4|dumps\(|sign", function.body)
+        ) and not search(r"hmac|secrets\.|SystemRandom|urandom|uuid4|dumps\(|sign", function.body)
         if (
             guess
             or (sets and (not proof or weak))
-            or (host and re.search(r"(?i)mail|send|link|url", function.body))
+            or (host and search(r"(?i)mail|send|link|url", function.body))
         ):
             yield function.node, Confidence.POSSIBLE
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant, deep_taints, truth
 from veilig.audit.engine.value import Opaque, OriginKind, Value
@@ -40,7 +41,7 @@ _HARMLESS = re.compile(
 
 def _container(sketch: Sketch) -> Marks:
     """A container with rights of the host: capabilities, root, its socket, its network or processes."""
-    if not re.search(r"docker|podman", sketch.text):
+    if not search(r"docker|podman", sketch.text):
         return
     for node in sketch.nodes:
         if not isinstance(node, ast.Call) or not re.search(
@@ -104,10 +105,10 @@ def _open_secret(sketch: Sketch) -> Marks:
             open_to_others = (
                 isinstance(mode, ast.Constant) and isinstance(mode.value, int) and mode.value & 0o077
             )
-            secret = re.search(
+            secret = search(
                 r"(?i)secret|token|password|passwd|private|credential|\bkey\b|_key\b|cookie", function.body
             )
-            if open_to_others and secret and not re.search(r"f?chmod\(", function.body):
+            if open_to_others and secret and not search(r"f?chmod\(", function.body):
                 yield call, Confidence.POSSIBLE
 
 
@@ -169,7 +170,7 @@ def _stored_plain(sketch: Sketch) -> Marks:
     if "execute" not in sketch.text:
         return
     for function in sketch.functions:
-        if _HARMLESS.search(function.body):
+        if search(_HARMLESS, function.body):
             continue
         for call in function.calls():
             if dotted(call.func).rpartition(".")[2] != "execute" or len(call.args) < 2:
@@ -193,7 +194,7 @@ def _stored_plain(sketch: Sketch) -> Marks:
 
 def _public_cache(sketch: Sketch) -> Marks:
     """Every answer may be kept by caches in between, those for a signed-in user too."""
-    if not re.search(r"(?i)cache_control\.public|cache-control", sketch.text):
+    if not search(r"(?i)cache_control\.public|cache-control", sketch.text):
         return
     if not sketch.program.has(r"session|login|current_user"):
         return
@@ -202,7 +203,10 @@ def _public_cache(sketch: Sketch) -> Marks:
             name.endswith(("after_request", "after_app_request", "middleware"))
             for name in function.decorators
         )
-        if not after and not re.search(rf"after(_app)?_request\({function.name}\)", sketch.program_text):
+        if not after and (
+            function.name not in sketch.program.mentioned
+            or not search(rf"after(_app)?_request\({function.name}\)", sketch.program_text)
+        ):
             continue
         if _asks_who(function):
             continue

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.walk import own_nodes
 from veilig.audit.finding import Confidence, Severity
@@ -150,7 +151,7 @@ def _sends(sketch: Sketch) -> Marks:
         return
     made = r"\b(\w+)\s*(?::[^=\n]+)?=\s*(?:ssl\.\w+|socket\.(?:socket|create_connection))\("
     for function in sketch.functions:
-        if ".send(" not in function.body or re.search(r"SOCK_(DGRAM|SEQPACKET)", function.body):
+        if ".send(" not in function.body or search(r"SOCK_(DGRAM|SEQPACKET)", function.body):
             continue
         names = set(re.findall(made, function.body))
         names |= set(re.findall(r"socket\.(?:socket|create_connection)\([^\n]*\) as (\w+)", function.body))
@@ -244,7 +245,7 @@ def _one_bad_message(sketch: Sketch) -> Marks:
     if "socket" not in sketch.text:
         return
     for function in sketch.functions:
-        if not re.search(r"\.(recvfrom|recv|accept)\(", function.body):
+        if not search(r"\.(recvfrom|recv|accept)\(", function.body):
             continue
         for loop in function.own:
             if not isinstance(loop, ast.While) or ast.unparse(loop.test) not in ("True", "1"):

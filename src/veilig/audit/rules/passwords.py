@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant, deep_taints
 from veilig.audit.engine.value import ATTACKER, Const, Dict, Ref, Seq, Value
@@ -190,7 +191,7 @@ def _staying(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
     for function in sketch.functions:
         if (
             re.fullmatch(r"(?i)(log|sign)_?out(_view|_user)?", function.name) and sketch.is_view(function)
-        ) and not _ENDS.search(function.body):
+        ) and not search(_ENDS, function.body):
             yield function.node, Confidence.POSSIBLE
 
 

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -42,7 +43,7 @@ def _started(function: FunctionSketch) -> Iterator[tuple[ast.Call, list[ast.AST]
 
 def _secret_shown(sketch: Sketch) -> Marks:
     """A password among the arguments: everybody on the machine reads it with ps."""
-    if not re.search(r"subprocess|Popen|os\.exec", sketch.text):
+    if not search(r"subprocess|Popen|os\.exec", sketch.text):
         return
     for function in sketch.functions:
         for call, nodes in _started(function):
@@ -84,7 +85,7 @@ def _checks(call: ast.Call) -> bool:
 
 def _answer_unread(sketch: Sketch) -> Marks:
     """A program that verifies is started, and its answer is thrown away."""
-    if not re.search(r"subprocess\.(run|call)|os\.system", sketch.text):
+    if not search(r"subprocess\.(run|call)|os\.system", sketch.text):
         return
     for function in sketch.functions:
         for node in function.own:

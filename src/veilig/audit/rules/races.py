@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -22,7 +23,7 @@ _ACTS = re.compile(
 
 def _asks_then_acts(sketch: Sketch) -> Marks:
     for function in sketch.functions:
-        if not re.search(
+        if not search(
             r"os\.access\(|os\.path\.(exists|isfile|islink|lexists)\(|\.exists\(\)|\.is_symlink\(\)",
             function.body,
         ):
@@ -82,19 +83,19 @@ def _matters(asked: str, function: FunctionSketch) -> bool:
 def _lost_update(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         body = function.body
-        if not re.search(
+        if not search(
             r"(?i)(balance|stock|quantity|credits|points|seats|remaining|inventory|uses|used|count|"
             r"funds|available|redeemed)",
             body,
         ):
             continue
-        if re.search(
+        if search(
             r"(?i)select_for_update|with_for_update|\bF\(|\block\b|_lock|Lock\(|for update|atomic_add|"
             r"isolation|\bversion\b|compare_and",
             body,
         ):
             continue
-        if not re.search(r"\.(save|commit|execute)\(|\.flush\(", body):
+        if not search(r"\.(save|commit|execute)\(|\.flush\(", body):
             continue
         for node in function.nodes:
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
@@ -103,7 +104,7 @@ def _lost_update(sketch: Sketch) -> Marks:
                     r"(?i)balance|stock|quantity|credits|points|seats|remaining|inventory|uses|used|"
                     r"count|funds|available|redeemed",
                     name,
-                ) and re.search(rf"\.{name}\b\s*(<|>|<=|>=|==)|(<|>|<=|>=)\s*\w+\.{name}\b", body):
+                ) and search(rf"\.{name}\b\s*(<|>|<=|>=|==)|(<|>|<=|>=)\s*\w+\.{name}\b", body):
                     yield node, Confidence.POSSIBLE
                     break
 
@@ -172,7 +173,7 @@ def _shared_counter(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if function.name not in run or "global " not in function.body:
             continue
-        if re.search(r"(?i)\block\b|_lock|mutex|Lock\(", function.body):
+        if search(r"(?i)\block\b|_lock|mutex|Lock\(", function.body):
             continue
         names = {name for node in function.nodes if isinstance(node, ast.Global) for name in node.names}
         for node in function.nodes:

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -72,7 +73,7 @@ def _lock_kept(sketch: Sketch) -> Marks:
 
 def _folder_kept(sketch: Sketch) -> Marks:
     """A temporary file or folder is removed at the end only: an error in between leaves it."""
-    if not re.search(r"mkdtemp|mkstemp|delete=False", sketch.text):
+    if not search(r"mkdtemp|mkstemp|delete=False", sketch.text):
         return
     for function in sketch.functions:
         for block in _blocks(function):
@@ -162,7 +163,7 @@ def _bounds(node: ast.If) -> bool:
 
 def _never_full(sketch: Sketch) -> Marks:
     """`except QueueFull` around a queue that has no size: it is never full."""
-    if not re.search(r"except (\(?[\w., ]*)?(QueueFull|queue\.Full|\bFull)\b", sketch.text):
+    if not search(r"except (\(?[\w., ]*)?(QueueFull|queue\.Full|\bFull)\b", sketch.text):
         return
     for node in sketch.nodes:
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
@@ -180,10 +181,10 @@ def _never_full(sketch: Sketch) -> Marks:
 
 def _asked_by_name(sketch: Sketch) -> Marks:
     """The kind or owner of a file is asked by name, and the file is opened by name afterwards."""
-    if not re.search(r"stat\(|S_ISREG|st_uid|islink|is_symlink", sketch.text):
+    if not search(r"stat\(|S_ISREG|st_uid|islink|is_symlink", sketch.text):
         return
     for function in sketch.functions:
-        if re.search(r"O_NOFOLLOW|fstat\(|follow_symlinks=False", function.body):
+        if search(r"O_NOFOLLOW|fstat\(|follow_symlinks=False", function.body):
             continue
         asked: dict[str, int] = {}
         for call in function.calls():
@@ -211,7 +212,7 @@ def _asked_by_name(sketch: Sketch) -> Marks:
             elif not _OPENS.match(name):
                 continue
             if first in asked and call.lineno > asked[first]:
-                reached = _OTHERS.search(sketch.text) is not None
+                reached = search(_OTHERS, sketch.text) is not None
                 yield call, Confidence.POSSIBLE if reached else Confidence.PATTERN
                 break
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant, deep_taints
 from veilig.audit.engine.value import ATTACKER, Opaque, OriginKind
@@ -37,13 +38,13 @@ def _unpacks_blindly(sketch: Sketch) -> Marks:
             and "decompress" not in function.body
         ):
             continue
-        if re.search(
+        if search(
             r"(?i)file_size|max_length|total|limit|max_|MAX|\.size\b|compress_size|ratio", function.body
         ):
             continue
         for call in function.calls():
             owner = dotted(call.func)
-            archive = re.search(r"ZipFile\([^\n]*\) as (\w+)|(\w+) = zipfile\.ZipFile\(", function.body)
+            archive = search(r"ZipFile\([^\n]*\) as (\w+)|(\w+) = zipfile\.ZipFile\(", function.body)
             names = (archive.group(1) or archive.group(2)) if archive else ""
             if names and owner in (f"{names}.extractall", f"{names}.read", f"{names}.extract"):
                 yield call, Confidence.POSSIBLE
@@ -52,7 +53,7 @@ def _unpacks_blindly(sketch: Sketch) -> Marks:
 def _left_open(sketch: Sketch) -> Marks:
     """A handle bound to a name that is never closed, returned, stored or passed on."""
     for function in sketch.functions:
-        if not re.search(
+        if not search(
             r"= *(open|socket\.socket|sqlite3\.connect|socket\.create_connection|psycopg2?\.connect|"
             r"pymysql\.connect|urllib\.request\.urlopen|os\.open|mmap\.mmap)\(",
             function.body,
@@ -83,7 +84,7 @@ def _left_open(sketch: Sketch) -> Marks:
 
 def _closed_sometimes(function: FunctionSketch, name: str, opened: int) -> bool:
     """Closed on the straight way only: a return, raise or continue in between leaves it open."""
-    if "finally" in function.body or re.search(
+    if "finally" in function.body or search(
         rf"with {re.escape(name)}\b|closing\({re.escape(name)}", function.body
     ):
         return False
@@ -104,7 +105,7 @@ def _closed_sometimes(function: FunctionSketch, name: str, opened: int) -> bool:
 
 def _given_on(function: FunctionSketch, name: str) -> bool:
     escaped = re.escape(name)
-    if re.search(
+    if search(
         rf"\b{escaped}\.(close|shutdown|detach)\b|with {escaped}\b|closing\({escaped}|os\.close\({escaped}"
         rf"|global .*\b{escaped}\b|nonlocal .*\b{escaped}\b",
         function.body,
@@ -175,11 +176,11 @@ def _tested_helpers(sketch: Sketch, function: FunctionSketch) -> Iterator[ast.AS
 
 def _any_upload(sketch: Sketch) -> Marks:
     for function in sketch.functions:
-        if not re.search(r"request\.(files|FILES)|UploadFile|\.filename\b", function.body):
+        if not search(r"request\.(files|FILES)|UploadFile|\.filename\b", function.body):
             continue
         helped = " ".join(ast.unparse(test) for test in _tested_helpers(sketch, function))
         if (
-            _KIND_CHECK.search(function.body)
+            search(_KIND_CHECK, function.body)
             or _NAMES_END.search(helped)
             or ("filename" not in function.body and ".name" not in function.body)
         ):
@@ -207,16 +208,16 @@ def _growing(sketch: Sketch) -> Marks:
         re.findall(r"(?m)^(\w+)(?:: [^=\n]+)? = (?:\{\}|dict\(\)|\[\]|defaultdict\(\w*\))\s*$", sketch.text)
     )
     for name in stores:
-        if re.search(
+        if search(
             rf"\b{name}\.(pop|popitem|clear|remove)\(|del {name}\[|len\({name}\)|{name} = .*\n.*{name} = ",
             sketch.text,
         ):
             continue
         for function in sketch.functions:
-            added = re.search(rf"\b{name}\[(\w+)\] = (?!\[t for)", function.body)
+            added = search(rf"\b{name}\[(\w+)\] = (?!\[t for)", function.body)
             if not added or not sketch.is_view(function):
                 continue
-            if re.search(rf"\b{added.group(1)} = .*request\.", function.body) and re.search(
+            if search(rf"\b{added.group(1)} = .*request\.", function.body) and re.search(
                 r"(?i)cache|seen|memo|history", name
             ):
                 yield function.node, Confidence.POSSIBLE
@@ -226,7 +227,7 @@ def _thread_each(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if ".accept()" not in function.body or "Thread(" not in function.body or "while" not in function.body:
             continue
-        if not re.search(r"(?i)semaphore|pool|max_|limit|active_count", function.body):
+        if not search(r"(?i)semaphore|pool|max_|limit|active_count", function.body):
             yield function.node, Confidence.POSSIBLE
 
 

@@ -1,9 +1,9 @@
 """Rules for rights: what a process keeps, and what it gives to what it starts."""
 
 import ast
-import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant
 from veilig.audit.finding import Confidence, Severity
@@ -32,7 +32,7 @@ def _rights_in_order(sketch: Sketch) -> Marks:
 
 def _too_mighty(sketch: Sketch) -> Marks:
     yield from _rights_in_order(sketch)
-    if not re.search(r"--(privileged|cap-add|pid=host)", sketch.text):
+    if not search(r"--(privileged|cap-add|pid=host)", sketch.text):
         return
     if not sketch.program.has(r"(?i)docker|podman|nerdctl|container"):
         return

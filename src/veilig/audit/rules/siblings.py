@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
@@ -41,7 +42,11 @@ def _idle_guards(sketch: Sketch) -> Marks:
         owner = function.owner
         if function.decorators or function.name.startswith("__") or (owner is not None and owner.bases):
             continue
-        if not _REFUSES.search(function.body) or sketch.is_view(function) or "request" in function.parameters:
+        if (
+            not search(_REFUSES, function.body)
+            or sketch.is_view(function)
+            or "request" in function.parameters
+        ):
             continue
         if function.name in sketch.program.mentioned:
             continue
@@ -59,9 +64,7 @@ def _weaker(sketch: Sketch) -> Marks:
             continue
         if not any(_SIGNED_IN.search(name) for name in function.decorators):
             continue
-        if not _CHANGES.search(function.body) or re.search(
-            r"has_perm|permission|role|is_staff", function.body
-        ):
+        if not search(_CHANGES, function.body) or search(r"has_perm|permission|role|is_staff", function.body):
             continue
         mine = any(
             dotted(call.func).rpartition(".")[2] in _LOADS and _ME.search(_given(call))
@@ -109,7 +112,7 @@ def _unasked_user(sketch: Sketch) -> Marks:
             continue
         users = [name for name, source in _sources(function) if _USER_SOURCE.match(source)]
         ids = [name for name in function.parameters if _ID.match(name) and name not in users]
-        if not users or not ids or re.search(r"(?i)admin|staff|role|scope", function.text):
+        if not users or not ids or search(r"(?i)admin|staff|role|scope", function.text):
             continue
         read = {
             node.id for item in function.node.body for node in ast.walk(item) if isinstance(node, ast.Name)
@@ -138,15 +141,15 @@ def _sources(function: FunctionSketch) -> Iterator[tuple[str, str]]:
 def _never_compared(sketch: Sketch) -> Marks:
     """Failed attempts are counted, and nothing anywhere looks at the count."""
     for function in sketch.functions:
-        if not re.search(r"(?i)fail|attempt|tries|bad_login|wrong", function.body):
+        if not search(r"(?i)fail|attempt|tries|bad_login|wrong", function.body):
             continue
         for node in function.own:
             name = _counted(node)
             if not name or not _TRIES.match(name):
                 continue
-            if not re.search(r"(?i)passw|\bpin\b|otp|code|token|verify|compare_digest|login", function.text):
+            if not search(r"(?i)passw|\bpin\b|otp|code|token|verify|compare_digest|login", function.text):
                 continue
-            if not re.search(
+            if not search(
                 rf"\b{name}\b['\"\])]*( *\)| or 0\))? *(<|>|==|%)|(<|>|==) *[\w.]*\b{name}\b"
                 rf"|min\([^)]*\b{name}\b|sleep\([^)]*\b{name}\b|\*\* *[\w.]*{name}",
                 sketch.program_text,

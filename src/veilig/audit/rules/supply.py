@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
 from veilig.audit.engine.state import constant, deep_taints
 from veilig.audit.engine.value import ATTACKER, EVERY_KIND, Const, Opaque, Ref, Seq, Value
@@ -133,7 +134,7 @@ def _only_shown(text: str) -> bool:
 def _unverified(sketch: Sketch) -> Marks:
     bodies = {function.name: function.body for function in sketch.functions}
     for function in sketch.functions:
-        if not re.search(r"exec|eval|run|system|import_module|unpack|extractall|Popen|call", function.body):
+        if not search(r"exec|eval|run|system|import_module|unpack|extractall|Popen|call", function.body):
             continue
         names = {dotted(call.func).rpartition(".")[2] for call in function.calls()}
         text = "\n".join([function.body, *(bodies[name] for name in names if name in bodies)])
@@ -148,7 +149,7 @@ def _unverified(sketch: Sketch) -> Marks:
             ):
                 yield call, Confidence.POSSIBLE
                 break
-    for node in sketch.nodes if re.search(r"curl|wget|pip", sketch.text) else ():
+    for node in sketch.nodes if search(r"curl|wget|pip", sketch.text) else ():
         if isinstance(node, ast.Call) and _RUNS.search(dotted(node.func)):
             words = " ".join(
                 str(c.value)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from veilig.audit.engine.frame import CallSite, Frame
+from veilig.audit.engine.needles import search
 from veilig.audit.engine.state import deep_taints
 from veilig.audit.engine.value import OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
@@ -26,7 +27,7 @@ _VERIFIES = re.compile(r"(?i)hmac|compare_digest|signature|verify|jwt\.decode|pu
 def _optional(sketch: Sketch) -> Marks:
     """`if signature is None: return True`: leaving it out passes."""
     for function in sketch.functions:
-        if not _VERIFIES.search(function.body):
+        if not search(_VERIFIES, function.body):
             continue
         for node in function.nodes:
             if (
@@ -56,7 +57,7 @@ def _from_request(test: ast.expr, function: FunctionSketch) -> bool:
     """`if not given`, where `given` was read from a header or cookie of the request."""
     if not isinstance(test, ast.UnaryOp) or not isinstance(test.operand, ast.Name):
         return False
-    return re.search(rf"\b{test.operand.id} = .*\b(headers|META|cookies)\b", function.body) is not None
+    return search(rf"\b{test.operand.id} = .*\b(headers|META|cookies)\b", function.body) is not None
 
 
 def _absent(test: ast.expr, function: FunctionSketch) -> bool:
