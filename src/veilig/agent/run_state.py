@@ -19,8 +19,8 @@ type Json = dict[str, JSON]
 class Origin:
     """Where a child session comes from, and its budget.
 
-    parent: the session that started it; ref: with which act. tree: the state of the copy then. depth: how many
-    sessions stand above it. steps, tokens, cost_usd, wall_s: as in core/session.py's Budget.
+    parent: the session that started it; ref: with which act. tree: the state of the copy then.
+    depth: how many sessions stand above it. steps, tokens, cost_usd, wall_s: as in core/session.py's Budget.
     """
 
     parent: str = ""

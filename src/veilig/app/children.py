@@ -180,12 +180,15 @@ def unanswered(events: Iterable[Event]) -> frozenset[str]:
             starts = body["action"].get("kind") == "session.start"
             chain = [*chain, str(body["ref"])] if again else [str(body["ref"])] if starts else []
             proposed = str(body["digest"])
-        elif event.name == "session.rewound" or (
-            event.name in ("action.verified", "action.failed", "action.refused")
-            and (body.get("ref") in chain and body.get("status") != Status.HELD)
-        ):
+        elif event.name == "session.rewound" or _answers(event, chain):
             chain = []
     return frozenset(chain)
+
+
+def _answers(event: Event, refs: list[str]) -> bool:
+    """Whether one of these acts has its result; waiting for people is none."""
+    closing = event.name in ("action.verified", "action.failed", "action.refused")
+    return closing and event.body.get("ref") in refs and event.body.get("status") != Status.HELD
 
 
 def _ref(event: Event) -> str:
