@@ -32,7 +32,7 @@ class Service:
     listens on, 0 when unknown. tracked: files whose change is a deploy (besides config and what cmd names).
     memory_max_bytes: above it the service counts as failing; 0: judged by its growth. warmup_s: from a start
     until silence counts. group: services that carry the same load; empty: it alone. database: changes of it
-    are database actions.
+    are database actions. hold: files each of which says that a person wants it down.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Service:
     warmup_s: float = WARMUP_S
     group: str = ""
     database: bool = False
+    hold: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
