@@ -130,7 +130,15 @@ def test_any_bytes_are_services_or_a_clear_error(data: bytes):
         assert str(error)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda c: st.lists(c) | st.dictionaries(st.sampled_from(["name", "cmd", "port", "health", "deps", "config", "env", "services", "a"]), c), max_leaves=12))  # fmt: skip
+KEYS = ["name", "cmd", "port", "health", "deps", "config", "env", "services", "a"]
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=12,
+)
+
+
+@given(values)
 def test_any_json_is_services_or_a_clear_error(value: object):
     try:
         read(value)
