@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,13 +11,19 @@ from hypothesis import strategies as st
 from model_asking import FORMS, HELLO, SYSTEM, Asking, result, said
 from replay_server import Answer, Call, call, fail, replay
 from veilig.core.action import AskModel
-from veilig.core.errors import ProviderError
+from veilig.core.errors import InvalidAction, ProviderError
 from veilig.core.message import Message, Role, ToolCall, messages_json
 from veilig.core.provider import Found, Permit, Status
 from veilig.providers.models import convert
 from veilig.providers.models.threads import THREADS_MAX
 
 OPENAI = ["chat", "responses"]
+TAKES_ONE = {
+    "chat": "local-model",
+    "responses": "openai:gpt-4.1",
+    "anthropic": "anthropic:claude-haiku-4-5",
+    "google": "google:gemini-2.5-flash",
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -48,6 +55,26 @@ async def test_an_answer_comes_with_its_text_tokens_host_and_thread(form: str) -
     assert request.form == form
     assert request.tools == ["shell"]
     assert "You are careful." in request.text
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_temperature_is_told_where_one_is_wanted_and_only_there(form: str) -> None:
+    with replay(["a", "b"]) as server:
+        async with Asking(server, form) as asking:
+            await asking.ask(HELLO, temperature=0.0, model=TAKES_ONE[form])
+            await asking.ask(HELLO, model=TAKES_ONE[form])
+    told = [request.body.get("temperature", _google(request.body)) for request in server.requests]
+    assert told == [0.0, None]
+
+
+def _google(body: dict[str, Any]) -> object:
+    return body.get("generationConfig", {}).get("temperature")
+
+
+@pytest.mark.parametrize("temperature", [-1.1, 2.1, float("nan"), float("inf")])
+def test_what_is_no_temperature_is_refused(temperature: float) -> None:
+    with pytest.raises(InvalidAction, match="no temperature"):
+        AskModel("m", "[]", 1, temperature=temperature)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -76,7 +76,13 @@ class Asking:
         prompt = json.dumps(messages_json(messages))
         told = "" if base else json.dumps([tool.to_json() for tool in tools])
         action = AskModel(
-            more.get("model", self.model), prompt, 500, base, told, more.get("timeout_s", MODEL_TIMEOUT_S)
+            more.get("model", self.model),
+            prompt,
+            500,
+            base,
+            told,
+            more.get("timeout_s", MODEL_TIMEOUT_S),
+            more.get("temperature", -1.0),
         )
         now = SystemClock().boottime_s()
         permit = Permit("r1", digest(action), now + 60, "p", "s1", lambda text: text, self._seal, self._emit)

@@ -11,6 +11,8 @@ from veilig.core.effect import READ, WRITE, Effect, Effects, OnTarget
 from veilig.core.errors import InvalidAction
 from veilig.core.limits import MODEL_TIMEOUT_S
 
+TEMPERATURE_MAX = 2.0  # no vendor takes more
+
 
 @dataclass(frozen=True, slots=True)
 class RestartService(OnTarget):
@@ -100,6 +102,7 @@ class AskModel(OnTarget):
     model: `vendor:name`. prompt: the new messages, a JSON list of core/message.py's. base: the thread that
     they go on from, as an earlier answer named it; empty: from the beginning. tools: a JSON list of what the
     model may call; empty with a base: as before. timeout_s: for the answer with all its retries.
+    temperature: 0 to 2, how far the answer may wander; below 0: as the model does when nobody says.
     """
 
     model: str
@@ -108,6 +111,7 @@ class AskModel(OnTarget):
     base: str = ""
     tools: str = ""
     timeout_s: float = MODEL_TIMEOUT_S
+    temperature: float = -1.0
     kind: Literal["model.ask"] = "model.ask"
     effects: ClassVar[Effects] = frozenset({Effect.NETWORK, Effect.SPEND})
 
@@ -117,3 +121,7 @@ class AskModel(OnTarget):
         object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
         if self.tokens_max < 1:
             raise InvalidAction(f"{self.kind}: {self.tokens_max} tokens are no answer")
+        if not -1.0 <= self.temperature <= TEMPERATURE_MAX:  # NaN is refused too
+            raise InvalidAction(
+                f"{self.kind}: {self.temperature} is no temperature", why=f"it is 0 to {TEMPERATURE_MAX:.0f}"
+            )

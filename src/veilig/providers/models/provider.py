@@ -201,6 +201,8 @@ class ModelsProvider:
 async def _stream(client: Client, asked: _Asked, permit: Permit) -> "ModelResponse":
     """The whole answer; its text is shown as it comes. Raises the library's errors, and CutStream."""
     settings: Any = client.settings | {"max_tokens": asked.action.tokens_max}
+    if asked.action.temperature >= 0:  # a model that cannot be told is not: the library knows which
+        settings["temperature"] = asked.action.temperature
     if asked.route.vendor and asked.route.form in (Form.RESPONSES, Form.CHAT):
         settings["openai_prompt_cache_key"] = permit.session  # one session, one cache
     async with client.model.request_stream(asked.history, settings, asked.base.tools) as stream:
