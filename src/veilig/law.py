@@ -17,6 +17,7 @@ from veilig.core.gate_case import Law
 from veilig.core.policy import (
     Decision,
     Facts,
+    Mode,
     Policy,
     allows_secret,
     builtin_policy,
@@ -71,14 +72,19 @@ class _File:
 class Laws:
     """The operator's policy and, when there is one, the project's."""
 
-    def __init__(self, operator: Path | None, project: Path | None) -> None:
+    def __init__(self, operator: Path | None, project: Path | None, *, act: bool = False) -> None:
+        """act: the person at the terminal lets it act where the operator's file states no mode."""
+        self._act = act
         self._operator = _File(operator) if operator else None
         self._project = _File(project) if project else None
 
     @property
     def operator(self) -> Policy:
         """What the operator wrote, or the built-in policy."""
-        return self._operator.now() if self._operator else builtin_policy()
+        policy = self._operator.now() if self._operator else builtin_policy()
+        if self._act and self._operator and not policy.mode_stated:
+            return replace(policy, mode=Mode.ACT, mode_rule="--act at the terminal")
+        return policy
 
     @property
     def project(self) -> Policy | None:
@@ -87,8 +93,9 @@ class Laws:
 
     def digest(self) -> str:
         """Identifies what is in force now."""
-        project = self.project
-        return self.operator.digest + (f"+{project.digest}" if project else "")
+        project, operator = self.project, self.operator
+        acts = "+act" if operator.mode is Mode.ACT and not operator.mode_stated else ""
+        return operator.digest + acts + (f"+{project.digest}" if project else "")
 
     def names(self) -> str:
         """For people: which files hold, and the mode."""
@@ -151,7 +158,7 @@ def strictest(first: Decision, second: Decision) -> Decision:
     )
 
 
-def find_laws(source: Path, given: str | None, environment: Mapping[str, str]) -> Laws:
+def find_laws(source: Path, given: str | None, environment: Mapping[str, str], *, act: bool = False) -> Laws:
     """Operator: --policy, $VEILIG_POLICY, ~/.config/veilig/veilig.yaml, /etc/veilig/veilig.yaml, or built-in.
 
     Raises PolicyError at once when one of the files does not validate.
@@ -166,6 +173,6 @@ def find_laws(source: Path, given: str | None, environment: Mapping[str, str]) -
         if project.exists() and (operator is None or project.resolve() != operator.resolve())
         else None
     )
-    laws = Laws(operator, own)
+    laws = Laws(operator, own, act=act)
     laws.digest()
     return laws

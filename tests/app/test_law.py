@@ -32,6 +32,23 @@ def test_switched_off_it_starts(tmp_path: Path) -> None:
     assert laws(tmp_path, "monitor:\n  enabled: false\n").digest()
 
 
+@pytest.mark.parametrize(
+    ("operator", "mode"),
+    [("", "act"), ("mode: propose\n", "propose"), ("mode: observe\n", "observe"), ("mode: act\n", "act")],
+)
+def test_act_at_the_terminal_fills_a_silence_and_loosens_no_word(
+    tmp_path: Path, operator: str, mode: str
+) -> None:
+    plain = laws(tmp_path, operator + "ledger: {}\n")
+    acting = Laws(tmp_path / "operator.yaml", None, act=True)
+    assert acting.operator.mode == mode
+    assert (acting.digest() == plain.digest()) == bool(operator)
+
+
+def test_act_at_the_terminal_does_not_loosen_the_built_in_policy() -> None:
+    assert Laws(None, None, act=True).operator.mode == "propose"
+
+
 @pytest.mark.parametrize("operator", ["observe", "propose", "act"])
 @pytest.mark.parametrize("project", ["observe", "propose", "act"])
 def test_a_projects_own_policy_never_loosens_the_operators(

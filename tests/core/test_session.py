@@ -229,6 +229,24 @@ async def test_a_session_whose_ledger_was_cut_is_not_resumed(world: World, tmp_p
         world.open()
 
 
+async def test_an_endless_session_hears_of_questions_refusals_and_bounds_and_goes_on(world: World) -> None:
+    world.rules.verdict = {"svc-0": Verdict.DENY, "svc-1": Verdict.ASK, "svc-2": Verdict.DENY}
+    told = Recording(7)
+    watching = Session(
+        "s1",
+        gate=world.gate(),
+        ledger=world.ledger,
+        planner=told,
+        actor=AGENT,
+        budget=Budget(steps=2),
+        policy=lambda: "p",
+        endless=True,
+    )
+    assert (await watching.run("script", "/src", {}, "0.1")).ok
+    assert told.told[:4] == [Status.REFUSED, Status.HELD, Status.REFUSED, Status.REFUSED]
+    assert len(told.told) == 7
+
+
 async def test_events_of_other_sessions_do_not_mix_in(world: World) -> None:
     await run(world)
     world.session = "s2"

@@ -30,6 +30,7 @@ def build(node: Node, source: Source, base: model.Policy | None) -> model.Policy
         digest=hashlib.sha256(b"veilig.policy.v1\0" + source.text.encode()).hexdigest(),
         mode=Mode(root.text("mode")),
         mode_rule=root.rule("mode"),
+        mode_stated=root.has("mode"),
         healing=_healing(root.section("autonomous_healing"), source),
         gateway_rules=_gateways(root.section("approval_gateways"), root.section("approvers")),
         approvers=_approvers(root.section("approvers"), roles, source),

@@ -351,6 +351,7 @@ class Policy:
     digest: str
     mode: Mode
     mode_rule: str
+    mode_stated: bool
     healing: Healing
     gateway_rules: Mapping[Gateway, str]
     approvers: Mapping[Gateway, tuple[ApprovalNeed, ...]]

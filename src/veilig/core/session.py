@@ -174,7 +174,9 @@ class Session:
         budget: Budget,
         policy: Callable[[], str],
         watcher: Watcher | None = None,
+        endless: bool = False,
     ) -> None:
+        """endless: it watches until it is stopped; questions, refusals and bounds are news to its planner."""
         if actor.kind is ActorKind.HUMAN:
             raise UsageError(
                 f"{actor.id!r} is a person", why="a session proposes as an agent, so that people can approve"
@@ -187,6 +189,7 @@ class Session:
         self._budget = budget
         self._policy = policy
         self._watcher = watcher
+        self._endless = endless
         self._begun_s = time.monotonic()
         self._looked = 0  # no message of an earlier event is unheard
 
@@ -227,7 +230,8 @@ class Session:
         if in_doubt:
             outcome = await self._gate.settle(turn.ref, turn.action)
         # Asked, only proposed, or found not done: it never happened, so it goes to the gate again.
-        if outcome is None or outcome.status is Status.HELD or outcome.data.get("found") == Found.NOT_DONE:
+        held = outcome is not None and outcome.status is Status.HELD and not self._endless
+        if outcome is None or held or outcome.data.get("found") == Found.NOT_DONE:
             return await self._loop(view, Step(view.state, turn.action))
         return await self._loop(view, self._planner.next(self._hear(view.state), turn.action, outcome))
 
@@ -254,7 +258,7 @@ class Session:
         steps, tokens, cost_usd, repeats, refused = view.steps, view.tokens, view.cost_usd, view.repeats, ""
         noted = view.state
         while not isinstance(step.propose, Finish):
-            if over := self._over(steps, view.used_s, tokens, cost_usd):
+            if not self._endless and (over := self._over(steps, view.used_s, tokens, cost_usd)):
                 return await self._end("over_budget", Finish(False, over, step.state))
             action = step.propose
             if self._watcher:
@@ -266,9 +270,9 @@ class Session:
             cost_usd += _count(outcome, "cost_usd")
             if self._watcher:
                 self._watcher.observed(action, outcome)
-            if outcome.status is Status.HELD:
+            if outcome.status is Status.HELD and not self._endless:
                 return await self._end("held", Finish(False, outcome.detail, dict(outcome.data)))
-            if outcome.status is Status.REFUSED:
+            if outcome.status is Status.REFUSED and not self._endless:
                 repeats = repeats + 1 if digest(action) == refused else 1
                 refused = digest(action)
                 if repeats >= STUCK_REPEATS_MAX:
