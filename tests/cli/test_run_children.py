@@ -84,6 +84,7 @@ def test_a_child_that_only_looks_is_not_judged_by_what_its_parent_did(veilig: Te
     session = session_of(said)
     assert [a["kind"] for a in timeline(veilig, f"{session}.1")] == [
         "file.read",
+        "skills.list",
         "model.ask",
         "workspace.diff",
     ]

@@ -213,6 +213,7 @@ actions: st.SearchStrategy[Action] = st.one_of(
         st.sampled_from(["ops", "no"]),
     ),
     st.just(act(kind="session.start", task="look", steps=5)),
+    st.sampled_from([act(kind="skills.list"), act(kind="skill.read", skill="release")]),
     st.builds(lambda s: act(kind="mcp.list", server=s), st.sampled_from(["time", "files", "no"])),
     st.builds(
         lambda s, t: act(kind="mcp.call", server=s, tool=t),

@@ -16,8 +16,9 @@ from veilig.agent.mcp_tools import told_tools
 from veilig.agent.run_calls import RULES, Calls, said_by_project
 from veilig.agent.run_end import Ending
 from veilig.agent.run_state import WINDOW_TOKENS, Draft, Json, RunOptions, fresh
+from veilig.agent.skills import skills_told
 from veilig.agent.tools import TOOLS
-from veilig.core.action import Action, AskModel, ListTools, OpenWorkspace, ReadFile
+from veilig.core.action import Action, AskModel, ListSkills, ListTools, OpenWorkspace, ReadFile
 from veilig.core.canonical import JSON
 from veilig.core.message import Message, Role, Stop, ToolCall
 from veilig.core.provider import Finish, Outcome, Status, Step
@@ -58,6 +59,7 @@ class RunPlanner(Ending, Calls):
         handlers: dict[str, Callable[[Draft, Outcome], Step]] = {
             "open": self._after_open,
             "rules": self._after_rules,
+            "skills": self._after_skills,
             "servers": self._after_server,
             "ask": self._after_ask,
             "rewind": self._after_rewind,
@@ -91,8 +93,15 @@ class RunPlanner(Ending, Calls):
         task = self._options.task if self._options.origin is None else f"{PART}\n\n{self._options.task}"
         if outcome.ok and outcome.detail.strip():
             task += f"\n\n{said_by_project(RULES, outcome.detail)}"
+        now["opening"], now["stage"] = task, "skills"
+        return Step(now.state, ListSkills())
+
+    def _after_skills(self, now: Draft, outcome: Outcome) -> Step:
+        told, now["skills_left"] = skills_told(outcome)
+        text = "\n\n".join(part for part in (str(now["opening"]), told) if part)
+        now["opening"] = ""
         now.say(Message(Role.SYSTEM, SYSTEM))
-        now.say(Message(Role.USER, task, images=self._options.images))
+        now.say(Message(Role.USER, text, images=self._options.images))
         return self._next_server(now)
 
     def _next_server(self, now: Draft) -> Step:

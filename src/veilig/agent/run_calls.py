@@ -11,6 +11,7 @@ from veilig.agent.edit_acts import changes
 from veilig.agent.mcp_tools import act_of, specs, told
 from veilig.agent.patching import PatchError, patch_paths, patched, replaced
 from veilig.agent.run_state import COMMANDS_KEPT, Draft, Json, RunOptions, pick, shown
+from veilig.agent.skills import SCHEME, skill_of
 from veilig.agent.tools import READ_LINES, BadCall, Wish, argv_of, read_call, timeout_of
 from veilig.core.action import (
     Action,
@@ -115,7 +116,7 @@ class Calls(ABC):
             case "read" if path in (".", ""):
                 return _listing(".")
             case "read" | "edit":
-                return ReadFile(path)
+                return (skill_of(path) if wish.tool == "read" else None) or ReadFile(path)
             case "search":
                 return RunCommand((*SEARCH, "-e", wish.text("pattern"), "--", path or "."))
             case "apply_patch":
@@ -297,7 +298,7 @@ def _unknown_folders(now: Draft, wish: Wish) -> list[str]:
     known = cast(Json, now["rules"])
     found: dict[str, None] = {}
     for path in paths:
-        if path.startswith(("/", "#", "..")) or "/../" in path:
+        if path.startswith(("/", "#", "..", SCHEME)) or "/../" in path:
             continue
         parents = [str(parent) for parent in PurePosixPath(path).parents if str(parent) != "."]
         found |= dict.fromkeys(reversed(parents[:FOLDERS_DEEP]))

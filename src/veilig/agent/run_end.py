@@ -260,6 +260,7 @@ class Ending(ABC):
             "tests",
             "skipped",
             "mcp_left",
+            "skills_left",
             "files",
             "thread",
         )

@@ -91,7 +91,7 @@ def fresh() -> Json:
     work: Json = {"stage": "open", "queue": [], "doing": {}, "turns": 0, "tries": 0, "again": ["", 0]}
     end: Json = {"finish": {}, "claim": {}, "wrong": [], "proof": [], "tests": {}, "diff": "", "base": []}
     end |= {"failing": [], "before": [], "groups": [], "first_tree": "", "present_tree": "", "applied": ""}
-    work |= {"mcp_tools": {}, "mcp_left": [], "mcp_asked": []}
+    work |= {"mcp_tools": {}, "mcp_left": [], "mcp_asked": [], "opening": "", "skills_left": []}
     odd: Json = {"usage": usage, "skipped": [], "cut": 0, "tight": False, "halt": False, "asked_old": False}
     odd |= {"told": [], "heard": 0}  # what people said that the model has not been told, and the last event
     return {**talk, **known, **work, **end, **odd}

@@ -32,6 +32,7 @@ from veilig.providers.history import HistoryProvider
 from veilig.providers.mcp import McpProvider
 from veilig.providers.outputs import OutputsProvider
 from veilig.providers.sandbox.wall import Bounds, Feature, Wall
+from veilig.providers.skills import SkillsProvider
 from veilig.providers.watching import Watched
 from veilig.providers.work import WorkProvider
 from veilig.providers.workspace import Workspace
@@ -113,6 +114,9 @@ class Wired:
             self.files,
             self.work,
             HistoryProvider(self.workspace, self.clock, self.redactor.learn_text),
+            SkillsProvider(
+                self.workspace.tree, self.home.path / "skills", self.clock, self.redactor.learn_text
+            ),
             *self._models(setting),
             self.mcp,
         ]

@@ -15,6 +15,7 @@ from veilig.core import action_checks as check
 from veilig.core.action_heal import FreeSpace, Notify, RollBack, WatchSignals
 from veilig.core.action_mcp import CallTool, ListTools
 from veilig.core.action_session import StartSession
+from veilig.core.action_skill import ListSkills, ReadSkill
 from veilig.core.action_world import (
     AskModel,
     ChangeDatabase,
@@ -51,8 +52,10 @@ __all__ = [
     "DescribeSecurityGroup",
     "Effect",
     "FreeSpace",
+    "ListSkills",
     "ListTools",
     "Notify",
+    "ReadSkill",
     "RestartService",
     "RollBack",
     "ScaleDown",
@@ -371,6 +374,8 @@ type Action = (
     | ListTools
     | CallTool
     | StartSession
+    | ListSkills
+    | ReadSkill
     | EditPolicy
 )
 

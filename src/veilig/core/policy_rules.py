@@ -16,12 +16,14 @@ from veilig.core.action import (
     CommitBranch,
     DeleteFile,
     EditPolicy,
+    ListSkills,
     ListTools,
     OpenWorkspace,
     PatchFile,
     ReadFile,
     ReadHistory,
     ReadOutput,
+    ReadSkill,
     RestoreTree,
     RunCommand,
     RunTests,
@@ -200,9 +202,11 @@ def _look(case: Case) -> None:
 
 
 def _own_past(case: Case) -> None:
-    """What this session said or made before: nothing that it was not allowed then."""
+    """What this session said or made before, and skills: nothing that it may not read anyway."""
     if isinstance(case.action, ReadOutput | RestoreTree):
         case.grant(Verdict.ALLOW, "the session's own past", "in the copy, and of this session only")
+    elif isinstance(case.action, ListSkills | ReadSkill):
+        case.grant(Verdict.ALLOW, "skills", "texts of the copy and the operator's own; they grant nothing")
 
 
 def _same_root(case: Case, root: str) -> bool:
@@ -365,6 +369,8 @@ JUDGES: Mapping[str, Judge] = {
     "file.read": _read_file,
     "file.view": _read_file,
     "output.read": _own_past,
+    "skills.list": _own_past,
+    "skill.read": _own_past,
     "workspace.restore": _own_past,
     "file.write": _change_file,
     "file.patch": _change_file,

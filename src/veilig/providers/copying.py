@@ -166,7 +166,11 @@ class _Copy:
             reason = LEFT_BEHIND.get(name)
             if (here / name).is_symlink():
                 self._file(here / name, rel / name)
-            elif reason or (here / name / "pyvenv.cfg").exists():
+            elif self._skills(here, rel, name):
+                keep.append(name)
+                (self.target / rel / name).mkdir(mode=0o755)
+                self._own(self.target / rel / name)
+            elif reason or rel.name == ".veilig" or (here / name / "pyvenv.cfg").exists():
                 self.skipped.append(((rel / name).as_posix(), reason or "environment"))
             else:
                 keep.append(name)
@@ -175,7 +179,16 @@ class _Copy:
                 self._own(made)
         names[:] = keep
 
+    @staticmethod
+    def _skills(here: Path, rel: Path, name: str) -> bool:
+        """The project's skills are text for its readers; everything else of the folder is veilig's own."""
+        inner = here if rel.name == ".veilig" else here / name if name == ".veilig" else None
+        return inner is not None and name in (".veilig", "skills") and (inner / "skills").is_dir()
+
     def _file(self, path: Path, rel: Path) -> None:
+        if rel.parent.name == ".veilig":
+            self.skipped.append((rel.as_posix(), LEFT_BEHIND[".veilig"]))
+            return
         info = path.lstat()
         if stat.S_ISLNK(info.st_mode):
             self._link(path, rel)
