@@ -36,8 +36,8 @@ SYSTEM = Path("/etc/veilig/veilig.yaml")
 def need_built(policy: Policy) -> Policy:
     """The policy itself. Raises PolicyError when it asks for a safeguard that this veilig does not have."""
     for name, asked in (
-        ("monitor", policy.elsewhere.monitor_enabled),
-        ("gateway", policy.elsewhere.gateway_enabled),
+        ("monitor", policy.elsewhere.safeguards.monitor.enabled),
+        ("gateway", policy.elsewhere.safeguards.gateway.enabled),
     ):
         if asked:
             raise PolicyError(

@@ -9,6 +9,7 @@ from veilig.core.policy_freeze import Freeze, find_zone, read_cron, read_instant
 from veilig.core.policy_load import Fields, Items, Mark, Node, Scalar, Source
 from veilig.core.policy_match import NamePattern, PathGlob
 from veilig.core.policy_model import OWNER, ApprovalNeed, Gateway, Mode
+from veilig.core.policy_safeguards import build_safeguards
 from veilig.core.policy_schema import MIB, ROOT
 from veilig.core.policy_shape import Section
 from veilig.core.provider import Verdict
@@ -352,17 +353,14 @@ def _mcp(section: Section, source: Source, *, silent: bool) -> model.McpRules:
 
 
 def _elsewhere(root: Section, roles: dict[str, frozenset[str]]) -> model.Elsewhere:
-    audit, ledger, gateway = root.section("audit"), root.section("ledger"), root.section("gateway")
+    audit, ledger = root.section("audit"), root.section("ledger")
     return model.Elsewhere(
         audit_exclude=audit.texts("exclude"),
         audit_advisories=audit.text("advisories"),
         ledger_path=ledger.text("path"),
         ledger_anchor_dir=ledger.text("anchor_dir"),
         roles=roles,
-        default_tier=root.section("access").text("default_tier"),
-        monitor_enabled=root.section("monitor").flag("enabled"),
-        gateway_enabled=gateway.flag("enabled"),
-        gateway_listen=gateway.text("listen"),
+        safeguards=build_safeguards(root),
     )
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from veilig.core import limits
 from veilig.core import policy_match as match
 from veilig.core.action import KINDS
-from veilig.core.actor import ActorKind, Tier
+from veilig.core.actor import ActorKind
 from veilig.core.effect import Effect
 from veilig.core.policy_freeze import HOURS_MAX, wrong_cron, wrong_instant, wrong_zone
 from veilig.core.policy_model import Capability, Mode
+from veilig.core.policy_safeguards import ACCESS, GATEWAY, MONITOR
 from veilig.core.policy_shape import (
     Choice,
     Either,
@@ -252,14 +253,6 @@ LEDGER = Table((
 COLLABORATION = Table((
     Entry("roles", MapOf(ROLE, Many(PERSON, least=1)), "", None, "who has a role; one voice per person"),
 ))  # fmt: skip
-ACCESS = Table((
-    Entry("default_tier", Choice(tuple(Tier)), "", str(Tier.NEW), "a stranger starts with the least"),
-))  # fmt: skip
-MONITOR = Table((Entry("enabled", Flag(), "", False, "true refuses to start where no monitor is built in"),))
-GATEWAY = Table((
-    Entry("enabled", Flag(), "", False, "true refuses to start where no gateway is built in"),
-    Entry("listen", HOST, "", "127.0.0.1:8080", "this machine only"),
-))  # fmt: skip
 TEST = Table((
     Entry("name", LINE, "", "", "shown in the report; empty: kind and target"),
     Entry("action", Free(), "", None, "kind and fields, as in the ledger", required=True),
@@ -313,7 +306,7 @@ ROOT = Table((
     Entry("ledger", LEDGER, "", None, "in the user's state folder"),
     Entry("collaboration", COLLABORATION, "", None, "one person, the owner"),
     Entry("access", ACCESS, "", None, "who may do what before the act"),
-    Entry("monitor", MONITOR, "", None, "watching during the act"),
+    Entry("monitor", MONITOR, "", None, "watching what passes the gateway"),
     Entry("gateway", GATEWAY, "", None, "the model API"),
     Entry("tests", Many(TEST), "", (), "`veilig policy test` runs them; they change no verdict"),
 ))  # fmt: skip

@@ -1,0 +1,300 @@
+"""What does veilig.yaml say about the gateway, Trusted Access and the monitor? Keys, values and their types.
+
+The tables stand here and not in policy_schema.py because no verdict of the gate depends on them; the schema
+includes them, so that the loader and the reference page know one list.
+"""
+
+from dataclasses import dataclass
+
+from veilig.core import policy_match as match
+from veilig.core.actor import Tier
+from veilig.core.policy_shape import Choice, Entry, Flag, Many, Real, Section, Table, Text, Whole
+
+LINE = Text("one line of text", match.wrong_line)
+NAME = Text("a short name of letters, digits and -", match.wrong_server)
+MODEL = Text("a model's name, `*` for any run of characters", match.wrong_model_pattern)
+URL = Text("an http or https URL", match.wrong_url)
+FOLDER = Text("a path", match.wrong_folder)
+HOST = Text("a host and port", match.wrong_host)
+TIER = Choice(tuple(Tier))
+SAFEGUARDS = ("monitor", "tool_calls_held", "indicators", "ladder")
+
+LIMITS = Table((
+    Entry("tier", TIER, "", "", "whose", required=True),
+    Entry("requests_per_minute", Whole(0, 10**6), "requests", 60, "of one key, once it is fully grown"),
+    Entry("tokens_per_minute", Whole(0, 10**9), "tokens", 200_000, "input and output of one key"),
+    Entry("concurrent", Whole(0, 10_000), "requests", 16, "of one key at the same moment"),
+))  # fmt: skip
+CLASS = Table((
+    Entry("name", NAME, "", "", "as `gateway.models[].class` names it", required=True),
+    Entry("least_tier", TIER, "", str(Tier.NEW), "nobody below it reaches the class"),
+    Entry("grant", Flag(), "", False, "true: each subject also needs a live grant for the class"),
+    Entry(
+        "safeguards", Many(Choice(SAFEGUARDS)), "", (),
+        "a model of the class is unreachable unless each of these passed its live self-test",
+    ),
+))  # fmt: skip
+ATTESTER = Table((
+    Entry("name", NAME, "", "", "how the ledger calls the verifier", required=True),
+    Entry("public_key", LINE, "", "", "Ed25519, 32 bytes in base64", required=True),
+    Entry("highest_tier", TIER, "", str(Tier.VERIFIED), "its word goes no further than this"),
+))  # fmt: skip
+ISSUER = Table((
+    Entry("name", LINE, "", "", "the `iss` of its tokens, exactly", required=True),
+    Entry("audience", LINE, "", "", "the `aud` of its tokens, exactly", required=True),
+    Entry("keys", FOLDER, "", "", "its JWKS in a file: RS256, ES256 or EdDSA", required=True),
+    Entry("claim", LINE, "", "", "a claim that must be true, such as email_verified; empty: none"),
+    Entry("highest_tier", TIER, "", str(Tier.VERIFIED), "its word goes no further than this"),
+))  # fmt: skip
+ACCESS = Table((
+    Entry("default_tier", TIER, "", str(Tier.NEW), "a stranger starts with the least"),
+    Entry("vouchers", Whole(1, 5), "distinct people", 2, "who must vouch before a tier above standard holds"),
+    Entry("classes", Many(CLASS, most=50), "", (), "class general: everybody with a key"),
+    Entry("limits", Many(LIMITS, most=5), "", (), "as in access/tiers.py, per tier"),
+    Entry("attesters", Many(ATTESTER, most=20), "", (), "nobody outside vouches for anybody"),
+    Entry("issuers", Many(ISSUER, most=20), "", (), "no identity provider is believed"),
+))  # fmt: skip
+FEED = Table((
+    Entry("name", NAME, "", "", "how evidence cites it", required=True),
+    Entry("path", FOLDER, "", "", "a STIX 2.1 bundle, or a folder of them", required=True),
+    Entry("confidence", Whole(0, 100), "", 50, "of an indicator that states none"),
+))  # fmt: skip
+MONITOR = Table((
+    Entry("enabled", Flag(), "", False, "requests and answers of the gateway pass unread"),
+    Entry("threshold", Real(0, 1), "", 0.9, "scores below it are not worth a signal"),
+    Entry(
+        "open_on_failure", Many(TIER), "", (str(Tier.TRUSTED), str(Tier.RESEARCH)),
+        "for these, at level observe or warn, a request passes when the monitor breaks; all others are refused",
+    ),
+    Entry("feeds", Many(FEED, most=50), "", (), "no indicator of anybody"),
+    Entry("allow", Many(LINE), "", (), "domains, addresses and hashes that no indicator may name"),
+    Entry("keep_prompts", Flag(), "", False, "prompts are kept as hashes; true: flagged ones as text"),
+))  # fmt: skip
+UPSTREAM = Table((
+    Entry("name", NAME, "", "", "how metrics and the ledger call it", required=True),
+    Entry("url", URL, "", "", "up to and including /v1", required=True),
+    Entry("key_env", LINE, "", "", "environment variable with its key; empty: none is sent"),
+    Entry("api", Choice(("openai", "azure")), "", "openai", "which header carries the key"),
+    Entry("weight", Whole(0, 1000), "", 1, "its share among those that have the model; 0: only in need"),
+))  # fmt: skip
+SERVED = Table((
+    Entry("name", MODEL, "", "", "as clients ask for it; the first that matches holds", required=True),
+    Entry("class", NAME, "", "general", "its capability class, of `access.classes`"),
+    Entry("upstreams", Many(NAME), "", (), "empty: all of them"),
+    Entry("fallback", MODEL, "", "", "served at level reroute; empty: the request is refused instead"),
+    Entry("usd_per_million_in", Real(0, 10_000), "USD", 0.0, "costs nothing unless stated"),
+    Entry("usd_per_million_out", Real(0, 10_000), "USD", 0.0, "costs nothing unless stated"),
+    Entry("tokens_per_answer", Whole(1, 10**7), "tokens", 32_768, "reserved where a request states no bound"),
+))  # fmt: skip
+GATEWAY = Table((
+    Entry("enabled", Flag(), "", False, "`veilig gateway` refuses to start unless true or given --upstream"),
+    Entry("listen", HOST, "", "127.0.0.1:8080", "this machine only"),
+    Entry("upstreams", Many(UPSTREAM, most=100), "", (), "nowhere to send a request"),
+    Entry("models", Many(SERVED, most=500), "", (), "no model unless named"),
+    Entry("request_mib", Whole(1, 512), "MiB", 32, "a long session of a coding client is below 10"),
+    Entry("first_byte_s", Whole(1, 3600), "s", 300, "a model that reasons may be silent for long"),
+    Entry("answer_s", Whole(1, 86_400), "s", 1800, "no answer is worth a stuck connection"),
+    Entry("appeal_url", URL, "", "", "named in every refusal; empty: `veilig cases appeal ID`"),
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TierLimits:
+    """What one key of a tier may do in a minute, once it is fully grown."""
+
+    requests_per_minute: int
+    tokens_per_minute: int
+    concurrent: int
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityClass:
+    """What a model of the class demands of who asks and of us."""
+
+    name: str
+    least_tier: Tier = Tier.NEW
+    grant: bool = False
+    safeguards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attester:
+    """Somebody whose signature on a statement counts."""
+
+    name: str
+    public_key: str
+    highest_tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An OpenID Connect issuer whose tokens count."""
+
+    name: str
+    audience: str
+    keys: str
+    claim: str
+    highest_tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """Section `access`."""
+
+    default_tier: Tier
+    vouchers: int
+    classes: tuple[CapabilityClass, ...]
+    limits: tuple[tuple[Tier, TierLimits], ...]
+    attesters: tuple[Attester, ...]
+    issuers: tuple[Issuer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One source of indicators; confidence 0-100 where an indicator states none."""
+
+    name: str
+    path: str
+    confidence: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorRules:
+    """Section `monitor`."""
+
+    enabled: bool
+    threshold: float
+    open_on_failure: frozenset[Tier]
+    feeds: tuple[Feed, ...]
+    allow: tuple[str, ...]
+    keep_prompts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRule:
+    """Where models are; `url` ends with the API's version."""
+
+    name: str
+    url: str
+    key_env: str = ""
+    api: str = "openai"
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model, or all that a pattern covers."""
+
+    name: str
+    capability_class: str = "general"
+    upstreams: tuple[str, ...] = ()
+    fallback: str = ""
+    usd_per_million_in: float = 0.0
+    usd_per_million_out: float = 0.0
+    tokens_per_answer: int = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRules:
+    """Section `gateway`."""
+
+    enabled: bool
+    listen: str
+    upstreams: tuple[UpstreamRule, ...]
+    models: tuple[ServedModel, ...]
+    request_bytes: int
+    first_byte_s: float
+    answer_s: float
+    appeal_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Safeguards:
+    """The three sections together."""
+
+    access: AccessRules
+    monitor: MonitorRules
+    gateway: GatewayRules
+
+
+def build_safeguards(root: Section) -> Safeguards:
+    """The sections of a file that validated."""
+    return Safeguards(
+        _access(root.section("access")), _monitor(root.section("monitor")), _gateway(root.section("gateway"))
+    )
+
+
+def _access(section: Section) -> AccessRules:
+    return AccessRules(
+        default_tier=Tier(section.text("default_tier")),
+        vouchers=section.whole("vouchers"),
+        classes=tuple(
+            CapabilityClass(
+                s.text("name"), Tier(s.text("least_tier")), s.flag("grant"), s.texts("safeguards")
+            )
+            for s in section.tables("classes")
+        ),
+        limits=tuple(
+            (
+                Tier(s.text("tier")),
+                TierLimits(
+                    s.whole("requests_per_minute"), s.whole("tokens_per_minute"), s.whole("concurrent")
+                ),
+            )
+            for s in section.tables("limits")
+        ),
+        attesters=tuple(
+            Attester(s.text("name"), s.text("public_key"), Tier(s.text("highest_tier")))
+            for s in section.tables("attesters")
+        ),
+        issuers=tuple(
+            Issuer(
+                s.text("name"),
+                s.text("audience"),
+                s.text("keys"),
+                s.text("claim"),
+                Tier(s.text("highest_tier")),
+            )
+            for s in section.tables("issuers")
+        ),
+    )
+
+
+def _monitor(section: Section) -> MonitorRules:
+    return MonitorRules(
+        enabled=section.flag("enabled"),
+        threshold=section.real("threshold"),
+        open_on_failure=frozenset(Tier(t) for t in section.texts("open_on_failure")),
+        feeds=tuple(
+            Feed(s.text("name"), s.text("path"), s.whole("confidence")) for s in section.tables("feeds")
+        ),
+        allow=section.texts("allow"),
+        keep_prompts=section.flag("keep_prompts"),
+    )
+
+
+def _gateway(section: Section) -> GatewayRules:
+    return GatewayRules(
+        enabled=section.flag("enabled"),
+        listen=section.text("listen"),
+        upstreams=tuple(
+            UpstreamRule(s.text("name"), s.text("url"), s.text("key_env"), s.text("api"), s.whole("weight"))
+            for s in section.tables("upstreams")
+        ),
+        models=tuple(
+            ServedModel(
+                s.text("name"),
+                s.text("class"),
+                s.texts("upstreams"),
+                s.text("fallback"),
+                s.real("usd_per_million_in"),
+                s.real("usd_per_million_out"),
+                s.whole("tokens_per_answer"),
+            )
+            for s in section.tables("models")
+        ),
+        request_bytes=section.whole("request_mib") << 20,
+        first_byte_s=float(section.whole("first_byte_s")),
+        answer_s=float(section.whole("answer_s")),
+        appeal_url=section.text("appeal_url"),
+    )
