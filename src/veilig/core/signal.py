@@ -53,12 +53,16 @@ class LogKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogHit:
-    """One kind of line since the last start, the latest of its kind. count: how many of them."""
+    """One kind of line since the last start, the latest of its kind. count: how many of them.
+
+    age_s: since that line was read.
+    """
 
     kind: LogKind
     line: str  # cut to 200 characters, secrets are handles
     count: int = 1
     subject: str = ""  # what the line names: a port, a path, host:port; "" when it names nothing
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
