@@ -12,7 +12,11 @@ from veilig.core.errors import SessionError
 from veilig.core.ledger_event import Event
 from veilig.core.message import Message, Role, ToolCall
 from veilig.core.provider import Step
-from veilig.core.session import fold
+from veilig.core.session import View, fold
+
+AT_WORK = frozenset(
+    {"open", "rules", "skills", "servers", "hook", "ask", "call", "rewind"}
+)  # else a "done" is being checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def spoken_to(options: RunOptions, state: Json, text: str) -> Step:
     if doing.get("call"):
         now.answer(ToolCall(**doing["call"]), "not done: the user stepped in")
     claim = cast(dict[str, Any], now["claim"])
-    if claim.get("call") and now["stage"] == "end":
+    if claim.get("call") and now["stage"] not in AT_WORK:
         now.answer(ToolCall(**claim["call"]), "taken note of")
     now["queue"], now["doing"], now["claim"], now["tries"] = [], {}, {}, 0
     _say(now, text)
@@ -92,8 +96,11 @@ def gone_on(options: RunOptions, state: Json) -> Step:
     return RunPlanner(options).ask(Draft({**state, "halt": False}))
 
 
-def brought_back(options: RunOptions, state: Json) -> Step:
+def brought_back(options: RunOptions, view: View) -> Step:
     """The step that delivers the proven diff of a session that has ended well. Raises SessionError."""
+    # What was found out after the last act stands in the result only.
+    names = ("diff", "base", "wrong", "claim") if view.ended else ()
+    state = {**view.state, **{name: view.result[name] for name in names if name in view.result}}
     if not state.get("diff"):
         raise SessionError("this session changed nothing that could be brought back")
     if state.get("wrong"):

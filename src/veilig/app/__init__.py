@@ -3,6 +3,7 @@
 from veilig.app.people import grant, ledger_now, revoke, vote
 from veilig.app.sessions import (
     bring_back,
+    changes_now,
     changes_since,
     find_session,
     fork,
@@ -23,6 +24,7 @@ __all__ = [
     "Setting",
     "Watcher",
     "bring_back",
+    "changes_now",
     "changes_since",
     "find_advisories",
     "find_session",

@@ -10,7 +10,7 @@ from veilig.agent.again import Point, brought_back, gone_on, points, rewound, sp
 from veilig.agent.audit_plan import AuditOptions
 from veilig.agent.fix_state import FixOptions
 from veilig.agent.job import JOBS, Job, audit_job, fix_job, run_job
-from veilig.agent.run_state import RunOptions
+from veilig.agent.run_state import Hook, RunOptions
 from veilig.app.wiring import Ended, Setting, Watcher, Wired, operator_policy
 from veilig.core.canonical import JSON
 from veilig.core.errors import SessionError
@@ -20,6 +20,7 @@ from veilig.core.policy import Policy
 from veilig.core.provider import Approver, Verdict
 from veilig.core.session import View, fold
 from veilig.home import Home, find_home, local_person
+from veilig.law import Laws, find_laws
 
 
 async def run_fix(
@@ -40,12 +41,23 @@ async def run_task(
     """Let a model work on a task, and check what it made."""
     home = find_home(setting.environment)
     sealed = home.redactor(setting.environment).seal(options.task)
-    policy = operator_policy(home, setting)
+    laws = find_laws(Path(options.source), setting.policy, setting.environment)
+    policy = laws.operator
     servers = tuple(server.name for server in policy.mcp.servers)
     rules = policy.agent.delegates
     levels = rules.depth if rules.sessions and rules.verdict is not Verdict.DENY else 0
-    options = replace(options, task=sealed, servers=servers, delegates=levels)
+    options = replace(options, task=sealed, servers=servers, delegates=levels, hooks=hooks_of(laws))
     return await _start(run_job(options), setting, watcher, approver)
+
+
+def hooks_of(laws: Laws) -> tuple[Hook, ...]:
+    """The operator's hooks, and the project's where the operator lets them run.
+
+    Behind the wall a project's hook can do no harm; but it can call work done or not, and cost time.
+    """
+    project = laws.project if laws.operator.agent.project_hooks else None
+    given = [("operator", laws.operator), *([("project", project)] if project else [])]
+    return tuple(Hook(h.on, h.argv, h.timeout_s, whose) for whose, law in given for h in law.agent.hooks)
 
 
 def changes_since(folder: Path, revision: str, shown: str) -> str:
@@ -53,6 +65,16 @@ def changes_since(folder: Path, revision: str, shown: str) -> str:
     from veilig.providers.since import added_since
 
     return added_since(folder, revision, shown)
+
+
+def changes_now(session: str, setting: Setting) -> str:
+    """How the copy of a session differs from what was copied, now; secrets are handles."""
+    from veilig.providers.current import current_diff
+
+    home = find_home(setting.environment)
+    view = find_session(home, session, setting)
+    redactor = home.redactor(setting.environment)
+    return current_diff(home.session(view.id), Path(view.source), redactor.learn_text, redactor.seal)
 
 
 async def resume(session: str, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
@@ -118,7 +140,7 @@ async def bring_back(
     view, options = _talk(session, setting)
     options = replace(options, deliver=deliver)
     wired = Wired(view.id, run_job(options), setting, watcher, approver)
-    return await wired.go(resume=True, step_of=lambda now: brought_back(options, now.state))
+    return await wired.go(resume=True, step_of=lambda now: brought_back(options, now))
 
 
 async def rewind(session: str, to: int, text: str, setting: Setting, watcher: Watcher) -> Ended:

@@ -175,7 +175,7 @@ class EditorApprover:
 
     async def ask(self, request: Request) -> Vote | None:
         """The vote; None when nobody answered: the question then waits in the ledger."""
-        from veilig.cli.run import remember
+        from veilig.cli.asking import remember
         from veilig.home import find_home, local_person
 
         question = self._view.question(request)

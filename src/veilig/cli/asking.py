@@ -3,12 +3,15 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from veilig.cli.style import Style, printable
 from veilig.core.action import ApplyPatch, CommitBranch, RunCommand
 from veilig.core.action_json import to_json
 from veilig.core.provider import Request, Vote
+
+if TYPE_CHECKING:
+    from veilig.app import Setting
 
 GRANT_S = 3600.0
 _WORDS = {"y": True, "yes": True, "n": False, "no": False, "a": True}
@@ -72,3 +75,15 @@ class TerminalApprover:
             word = line.strip().lower()
             if word in _WORDS and (word != "a" or always):
                 return word
+
+
+async def remember(request: Request, session: str, setting: "Setting") -> None:
+    """A standing grant for commands of this shape, in this session, for an hour."""
+    from veilig.app import grant
+    from veilig.core.grant import Grant
+
+    action = request.action
+    if isinstance(action, RunCommand):
+        shape = action.argv if action.argv[0] in ("bash", "sh") else (action.argv[0], "**")
+        why = "said always at the terminal"
+        await grant(Grant("", "", session, action.kind, shape, "", True, 0, "", why), GRANT_S, setting)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from veilig.cli.models import model_options, setting_of
 from veilig.cli.run import deliver_of, deliver_options
+from veilig.cli.screen.start import interactive_option, on_screen, wants_screen
 from veilig.core.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="tell the model of a `run` session this; also when it had ended",
     )
     deliver_options(parser)
+    interactive_option(parser)
     model_options(parser)
     parser.add_argument("--python", metavar="EXE", help="the project's interpreter")
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
@@ -83,6 +85,8 @@ def _run(given: argparse.Namespace, view: "View", setting: "Setting") -> int:
     from veilig.cli.run import drive
 
     session, deliver = view.id, deliver_of(given)
+    if wants_screen(given, unasked=False):
+        return on_screen(setting, None, begin=given.say, session=session)
     if given.say:
         return drive(given, setting, lambda w, a: say(session, given.say, setting, w, a))
     if deliver and view.ended:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veilig.cli.models import model_options, named, setting_of
+from veilig.cli.screen.start import interactive_option, on_screen, wants_screen
 from veilig.core.errors import (
     EXIT_FINDINGS,
     EXIT_INTERRUPTED,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from veilig.app import Ended, Setting
     from veilig.cli.asking import TerminalApprover
     from veilig.cli.run_view import RunView
-    from veilig.core.provider import Request
 
 TASK_CHARS_MAX = 200_000
 WINDOW_MIN = 4000
@@ -36,7 +36,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         "it made. Your own files change only with --apply or --branch. Without a model it does what the "
         "embedded planner can, and says first what needs one."
     )
-    parser.add_argument("task", help="what to do; - reads it from standard input")
+    parser.add_argument(
+        "task", nargs="?", help="what to do; - reads it from standard input (none: it is typed on the screen)"
+    )
     parser.add_argument("path", nargs="?", default=".", help="the project's folder (default: here)")
     model_options(parser)
     deliver_options(parser)
@@ -53,6 +55,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output-schema", metavar="FILE", help="JSON schema that the result must have")
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help=argparse.SUPPRESS)
+    interactive_option(parser)
     common_options(parser)
 
 
@@ -80,14 +83,20 @@ def run(given: argparse.Namespace) -> int:
     from veilig.agent.run_state import RunOptions
     from veilig.app import run_task
 
+    if given.interactive and given.task and given.path == "." and Path(given.task).expanduser().is_dir():
+        given.task, given.path = None, given.task  # `run -i FOLDER`: the task is typed there
     source = Path(given.path).expanduser()
     if not source.is_dir():
         raise UsageError(
             f"{given.path!r} is not a folder", why="run works on a project", fix="give the folder"
         )
-    task = sys.stdin.read() if given.task == "-" else given.task
-    if not task.strip() or len(task) > TASK_CHARS_MAX:
-        raise UsageError("there is no task" if not task.strip() else "the task is too long to be sent")
+    screen = wants_screen(given, unasked=given.task is None)
+    task = _task(given, screen=screen)
+    if screen and not given.model and not given.model_url:
+        raise UsageError(
+            "the screen is for work with a model, and none is named",
+            fix="give --model (openai:NAME, anthropic:NAME, google:NAME or --model-url) or use `veilig fix`",
+        )
     if not given.model and not given.model_url:
         return _embedded(given, task)
     if given.window and given.window < WINDOW_MIN:
@@ -105,7 +114,21 @@ def run(given: argparse.Namespace) -> int:
         images=tuple(given.image),
     )
     setting = setting_of(given)
+    if screen:
+        return on_screen(setting, wanted, begin=task)
     return drive(given, setting, lambda watcher, approver: run_task(wanted, setting, watcher, approver))
+
+
+def _task(given: argparse.Namespace, *, screen: bool) -> str:
+    """What is to be done. Raises UsageError for nothing, save where the screen asks for it."""
+    task = sys.stdin.read() if given.task == "-" else given.task or ""
+    if not task.strip() and not screen and given.task is None and sys.stdin.isatty():
+        print("task > ", end="", file=sys.stderr, flush=True)
+        task = sys.stdin.readline()
+    if (not task.strip() and not screen) or len(task) > TASK_CHARS_MAX:
+        why = "there is no task" if not task.strip() else "the task is too long to be sent"
+        raise UsageError(why, fix='say what is to be done: veilig run "TASK"')
+    return task
 
 
 def deliver_of(given: argparse.Namespace) -> str:
@@ -149,7 +172,7 @@ type Start = Callable[[RunView, TerminalApprover], Coroutine[Any, Any, Ended]]
 
 def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
     """Run a session with its acts on the terminal, then print its end."""
-    from veilig.cli.asking import TerminalApprover
+    from veilig.cli.asking import TerminalApprover, remember
     from veilig.cli.run_view import RunView, render
 
     quiet = given.diff
@@ -185,17 +208,3 @@ def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
     if ended.finish.ok:
         return EXIT_OK
     return EXIT_REFUSED if ended.finish.resumable else EXIT_FINDINGS
-
-
-async def remember(request: "Request", session: str, setting: "Setting") -> None:
-    """A standing grant for commands of this shape, in this session, for an hour."""
-    from veilig.app import grant
-    from veilig.cli.asking import GRANT_S
-    from veilig.core.action import RunCommand
-    from veilig.core.grant import Grant
-
-    action = request.action
-    if isinstance(action, RunCommand):
-        shape = action.argv if action.argv[0] in ("bash", "sh") else (action.argv[0], "**")
-        why = "said always at the terminal"
-        await grant(Grant("", "", session, action.kind, shape, "", True, 0, "", why), GRANT_S, setting)
