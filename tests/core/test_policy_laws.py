@@ -146,7 +146,7 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
 NO_VERDICT = (
     "models.withhold",
     *("approval_gateways", "approvers", "collaboration", "access", "monitor", "gateway", "audit", "ledger"),
-    *("tests", "agent.secrets", "agent.budgets", "sandbox."),
+    *("tests", "agent.secrets", "agent.hooks", "agent.project_hooks", "agent.budgets", "sandbox."),
 )
 NO_ORDER = {
     SERVICE + "name",

@@ -50,6 +50,7 @@ def child_options(parent: RunOptions, task: str, origin: Origin) -> RunOptions:
         check=(),
         schema="",
         images=(),
+        hooks=tuple(hook for hook in parent.hooks if hook.on == "after_edit"),
     )
 
 

@@ -109,7 +109,7 @@ class RunPlanner(Ending, Calls):
         asked = cast(list[str], now["mcp_asked"])
         server = next((name for name in self._options.servers if name not in asked), None)
         if server is None:
-            return self._ask(now)
+            return self._then_ask(now, "start")
         now["mcp_asked"], now["stage"] = [*asked, server], "servers"
         return Step(now.state, ListTools(server))
 
@@ -217,7 +217,7 @@ class RunPlanner(Ending, Calls):
             step = self._begin_call(now, call)
             if step is not None:
                 return step
-        return self._ask(now)
+        return self._then_ask(now, "after_edit") if now.state.get("fresh") else self._ask(now)
 
 
 def _whole(data: Any, name: str) -> int:

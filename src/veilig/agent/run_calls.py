@@ -10,7 +10,7 @@ from veilig.agent.delegating import delegation, offered, with_child
 from veilig.agent.edit_acts import changes
 from veilig.agent.mcp_tools import act_of, specs, told
 from veilig.agent.patching import PatchError, patch_paths, patched, replaced
-from veilig.agent.run_state import COMMANDS_KEPT, Draft, Json, RunOptions, pick, shown
+from veilig.agent.run_state import COMMANDS_KEPT, Draft, Json, RunOptions, pick, shown, touched
 from veilig.agent.skills import SCHEME, skill_of
 from veilig.agent.tools import READ_LINES, BadCall, Wish, argv_of, read_call, timeout_of
 from veilig.core.action import (
@@ -167,12 +167,12 @@ class Calls(ABC):
         match wish.tool:
             case _ if isinstance(action, CallTool):
                 for path in cast(list[str], outcome.data.get("changed", [])):
-                    _touched(now, path, "edited")
+                    touched(now, path, "edited")
                 return self._tell(now, call, told(outcome))
             case _ if isinstance(action, StartSession):
                 now["usage"] = with_child(cast(Json, now["usage"]), outcome)
                 for path in cast(list[str], outcome.data.get("changed", [])):
-                    _touched(now, path, "edited")
+                    touched(now, path, "edited")
                 return self._tell(now, call, outcome.detail if outcome.ok else f"not done: {outcome.detail}")
             case "shell" | "job" | "search":
                 return self._tell(now, call, self._command_told(now, wish, outcome))
@@ -214,7 +214,7 @@ class Calls(ABC):
         name = wish.text("command") or f"job {wish.text('name')}"
         self._remember(now, name, "ok" if outcome.ok else f"exit {code}", told if not outcome.ok else "")
         for path in cast(list[str], outcome.data.get("changed", [])):
-            _touched(now, path, "edited")
+            touched(now, path, "edited")
         return told
 
     def _remember(self, now: Draft, command: str, result: str, failure: str) -> None:
@@ -236,7 +236,7 @@ class Calls(ABC):
         if not outcome.ok:
             return self._tell(now, call, f"error: {outcome.detail}")
         if isinstance(action, ReadFile):
-            _touched(now, action.path, "read")
+            touched(now, action.path, "read")
         return self._tell(now, call, shown(pick(outcome.detail, start, lines)))
 
     # --- changing ------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ class Calls(ABC):
         if not outcome.ok:
             before = f" ({', '.join(done[:-1])} changed already)" if done[:-1] else ""
             return self._tell(now, call, f"error: {outcome.detail}{before}")
-        _touched(now, action.target, "edited")
+        touched(now, action.target, "edited")
         todo = cast(list[Any], doing.get("todo", []))
         if todo:
             now["doing"] = {**doing, "todo": todo[1:], "done": done}
@@ -322,8 +322,3 @@ def _text_of(outcome: Outcome, path: str) -> str | None:
     if outcome.detail == f"{path}: no such file":
         return None
     raise PatchError(outcome.detail)
-
-
-def _touched(now: Draft, path: str, how: str) -> None:
-    did = cast(Json, cast(Json, now["files"]).get(path, {}))
-    now.inside("files", path, {**did, how: cast(int, did.get(how, 0)) + 1})

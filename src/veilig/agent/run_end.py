@@ -4,13 +4,14 @@ What fails is told to the model twice; then the session ends and says what is no
 run on the untouched copy too: one that failed before is nobody's fault here, and said.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, cast
 
 from veilig.agent.delegating import edited
 from veilig.agent.fix_state import number, outcomes
-from veilig.agent.run_state import Draft, Json, RunOptions
+from veilig.agent.hooks import Hooks
+from veilig.agent.run_state import Draft, Handler, Json
 from veilig.agent.schema import misfit
 from veilig.audit.baseline import added_lines
 from veilig.core.action import (
@@ -32,13 +33,9 @@ TESTS_S = 900.0
 FAILURE_CHARS = 3000
 SHOWN_MAX = 12
 
-type Handler = Callable[[Draft, Outcome], Step]
 
-
-class Ending(ABC):
+class Ending(Hooks):
     """The part of the planner that checks, brings back and reports."""
-
-    _options: RunOptions
 
     @abstractmethod
     def _ask(self, now: Draft) -> Step:
@@ -46,6 +43,7 @@ class Ending(ABC):
 
     def _endings(self) -> Mapping[str, Handler]:
         return {
+            **self._hook_stages(),
             "diff": self._after_diff,
             "tests": self._after_tests,
             "past": self._after_past,
@@ -65,6 +63,9 @@ class Ending(ABC):
         if self._options.schema and (why := misfit(finish.get("result"), self._options.schema)):
             now["wrong"] = [f"call finish with a result that has the wanted form: {why}"]
             return self._judge(now)
+        return self._then_look(now) if finish.get("done", True) else self._look_at_diff(now)
+
+    def _look_at_diff(self, now: Draft) -> Step:
         now["stage"] = "diff"
         return Step(now.state, ReadDiff())
 

@@ -1,10 +1,12 @@
 """What does a session with a model know between two steps? The conversation, the plan, what was touched."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from veilig.core.action_json import JSON
 from veilig.core.message import Message, Role, ToolCall
+from veilig.core.provider import Outcome, Step
 
 WINDOW_TOKENS = 128_000  # where nobody knows a model's window
 ANSWER_TOKENS = 8192
@@ -13,6 +15,22 @@ OUTPUT_HEAD, OUTPUT_TAIL = 3000, 5000  # characters of a tool's output that a mo
 COMMANDS_KEPT = 40  # in the digest that outlives old messages
 
 type Json = dict[str, JSON]
+type Handler = Callable[["Draft", Outcome], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A command of the operator's (or, where that is allowed, the project's) at one moment of a session."""
+
+    on: str  # start, after_edit or before_finish
+    argv: tuple[str, ...]
+    timeout_s: float
+    whose: str = "operator"
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Hook":
+        """As `session.started` records it."""
+        return cls(value["on"], tuple(value["argv"]), float(value["timeout_s"]), value["whose"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +58,8 @@ class RunOptions:
     model: `vendor:name`. check: an argv whose exit code says whether the task is done. deliver: "", "apply"
     or "branch:NAME". window: tokens of the model's context, 0 to ask the provider. schema: a JSON schema that
     the final result must have, as text. servers: the MCP servers whose tools the model is told of.
-    delegates: levels of child sessions that it may start; origin: where a child comes from.
+    delegates: levels of child sessions that it may start; origin: where a child comes from. hooks: what the
+    law wants to be run on the way.
     """
 
     source: str
@@ -57,12 +76,14 @@ class RunOptions:
     servers: tuple[str, ...] = ()
     delegates: int = 0
     origin: Origin | None = None
+    hooks: tuple[Hook, ...] = ()
 
     def to_json(self) -> Json:
         """The options as `session.started` records them."""
         found = cast(Json, asdict(self))
         for name in ("test_command", "check", "images", "servers"):
             found[name] = [*cast(tuple[str, ...], found[name])]
+        found["hooks"] = [{**cast(Json, asdict(hook)), "argv": [*hook.argv]} for hook in self.hooks]
         return found
 
     @classmethod
@@ -71,6 +92,7 @@ class RunOptions:
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         for name in ("test_command", "check", "images", "servers"):
             known[name] = tuple(str(word) for word in known.get(name, ()))
+        known["hooks"] = tuple(Hook.from_json(one) for one in known.get("hooks", ()))
         known["origin"] = Origin(**known["origin"]) if known.get("origin") else None
         return cls(**known)
 
@@ -91,7 +113,15 @@ def fresh() -> Json:
     work: Json = {"stage": "open", "queue": [], "doing": {}, "turns": 0, "tries": 0, "again": ["", 0]}
     end: Json = {"finish": {}, "claim": {}, "wrong": [], "proof": [], "tests": {}, "diff": "", "base": []}
     end |= {"failing": [], "before": [], "groups": [], "first_tree": "", "present_tree": "", "applied": ""}
-    work |= {"mcp_tools": {}, "mcp_left": [], "mcp_asked": [], "opening": "", "skills_left": []}
+    work |= {
+        "mcp_tools": {},
+        "mcp_left": [],
+        "mcp_asked": [],
+        "opening": "",
+        "skills_left": [],
+        "hook": {},
+        "fresh": [],
+    }
     odd: Json = {"usage": usage, "skipped": [], "cut": 0, "tight": False, "halt": False, "asked_old": False}
     odd |= {"told": [], "heard": 0}  # what people said that the model has not been told, and the last event
     return {**talk, **known, **work, **end, **odd}
@@ -133,6 +163,15 @@ class Draft:
         stored = cast(Json, self.state["messages"])
         first = cast(int, self.state["sent"])
         return [stored[key] for key in sorted(stored) if int(key) >= first]
+
+
+def touched(now: Draft, path: str, how: str) -> None:
+    """A file was read or edited once more: for digests, for the report, and for hooks."""
+    did = cast(Json, cast(Json, now["files"]).get(path, {}))
+    now.inside("files", path, {**did, how: cast(int, did.get(how, 0)) + 1})
+    fresh = cast(list[JSON], now.state.get("fresh", []))
+    if how == "edited" and path not in fresh:
+        now["fresh"] = [*fresh, path]
 
 
 def shown(text: str, ref: str = "") -> str:

@@ -238,6 +238,11 @@ def _agent(section: Section, source: Source, base: model.AgentRules | None) -> m
             budgets.whole("steps"), budgets.whole("wall_s"), budgets.whole("tokens"), budgets.real("cost_usd")
         ),
         delegates=_delegates(section.section("delegates")),
+        hooks=tuple(
+            model.HookRule(s.rule(), s.text("on"), s.texts("run"), float(s.whole("timeout_s")))
+            for s in section.tables("hooks")
+        ),
+        project_hooks=section.flag("project_hooks"),
     )
 
 

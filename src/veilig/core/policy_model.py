@@ -243,6 +243,16 @@ class DelegateRules:
 
 
 @dataclass(frozen=True, slots=True)
+class HookRule:
+    """A command that is run at one moment of each session of a model. No verdict depends on it."""
+
+    rule: str
+    on: str
+    argv: tuple[str, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AgentRules:
     """What the coding agent may do in its copy, and what it may bring back."""
 
@@ -266,6 +276,8 @@ class AgentRules:
     secrets: tuple[SecretRule, ...]
     budgets: Budgets
     delegates: DelegateRules
+    hooks: tuple[HookRule, ...]
+    project_hooks: bool
 
 
 @dataclass(frozen=True, slots=True)

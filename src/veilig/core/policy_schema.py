@@ -185,6 +185,11 @@ DELEGATES = Table((
     Entry("sessions", Whole(0, 100), "sessions", limits.DELEGATES_MAX, "started by one session"),
     Entry("depth", Whole(0, 3), "levels", 1, "a child of a child only where it is meant"),
 ))  # fmt: skip
+HOOK = Table((
+    Entry("on", Choice(("start", "after_edit", "before_finish")), "", "", "which moment", required=True),
+    Entry("run", Many(ARGUMENT, least=1), "", (), "a command as in agent.commands", required=True),
+    Entry("timeout_s", Whole(1, int(limits.COMMAND_TIMEOUT_S_MAX)), "s", int(limits.COMMAND_TIMEOUT_S), ""),
+))  # fmt: skip
 AGENT = Table((
     Entry("enabled", Flag(), "", True, "false stops every change by the agent, in its copy too"),
     Entry(
@@ -202,6 +207,8 @@ AGENT = Table((
         "a secret found in a file may go back into files; nothing else may travel",
     ),
     Entry("budgets", BUDGETS, "", None, "per session, its children included"),
+    Entry("hooks", Many(HOOK, most=20), "", (), "run in the copy, behind the wall; before_finish may say no"),
+    Entry("project_hooks", Flag(), "", False, "true: hooks of the project's own file are run as well"),
     Entry("delegates", DELEGATES, "", None, "child sessions of a model's session"),
 ))  # fmt: skip
 SANDBOX = Table((
