@@ -24,7 +24,7 @@ from veilig.audit.rules import RULES
 from veilig.audit.scan import assembled, judged
 from veilig.audit.units import Unit, World
 
-COLLECT_AFTER = (100_000, 50, 100)  # objects, then rounds
+COLLECT_AFTER = (1_000_000, 50, 100)  # objects, then rounds
 
 type Texts = Mapping[str, str]
 type Units = Mapping[str, Unit]
@@ -66,7 +66,7 @@ def scan_tree(
     with _few_collections():
         fresh = (spread or one_by_one)(tasks, deadline)
         done = [(task.world, {**task.old, **units}) for task, units in zip(tasks, fresh, strict=True)]
-    whole = united([assembled(world, units, raw) for world, units in done])
+        whole = united([assembled(world, units, raw) for world, units in done])
     if keep is not None:
         keep.remember(done)
     return judged(whole, files, config, time.monotonic() - started)

@@ -72,9 +72,18 @@ class _Names:
 
 @dataclass(slots=True, eq=False)
 class _Functions:
-    """The functions of the program by name, for `functions.get(name, [])`."""
+    """The functions of the program by name."""
 
     program: "Program"
+
+    def only(self, name: str) -> Definition | None:
+        """The function of that name, when there is one only; others are not read for it."""
+        self.program.asked.add(f"d:{name}")
+        where = self.program.defined.get(name)
+        if where is None or len(where) > 1:
+            return None
+        found = where[0].by_name(name)
+        return found[0] if len(found) == 1 else None
 
     def get(self, name: str, default: list[Definition]) -> list[Definition]:
         """Every function of that name, in path order."""
@@ -108,7 +117,7 @@ class Program:
 
     @property
     def functions(self) -> _Functions:
-        """For `functions.get(name, [])`."""
+        """Its functions by name."""
         return _Functions(self)
 
     @property
@@ -128,7 +137,9 @@ class Program:
         """The source of all its modules, joined once."""
         self.asked.add(EVERYTHING)
         if self.whole is None:
-            self.whole = "\n".join(line for module in self.members for line in module.lines)
+            self.whole = "\n".join(
+                line for module in self.members for line in (module.source or "").splitlines()
+            )
         return self.whole
 
     def has(self, pattern: str) -> bool:

@@ -111,7 +111,7 @@ def _unguarded(sketch: Sketch) -> Marks:
         changes = re.search(r"(?i)POST|PUT|DELETE|PATCH|\.(post|put|delete|patch)\(", _routes(function))
         if (sensitive and (others or protected or "admin" in what.lower())) or (others >= 1 and changes):
             yield function.node, Confidence.POSSIBLE
-    for node in sketch.nodes if "AllowAny" in sketch.text else ():
+    for node in sketch.each(ast.ClassDef) if "AllowAny" in sketch.text else ():
         if isinstance(node, ast.ClassDef) and "AllowAny" in ast.unparse(node):
             writable = any("ModelViewSet" in dotted(b) or "Destroy" in dotted(b) for b in node.bases)
             if writable or _SENSITIVE.search(node.name):
@@ -157,7 +157,7 @@ def _everybodys_records(sketch: Sketch) -> Marks:
     """A view set that stores an owner and lists what belongs to everybody."""
     if "perform_create" not in sketch.text:
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.ClassDef):
         if not isinstance(node, ast.ClassDef):
             continue
         text = ast.unparse(node)

@@ -74,7 +74,7 @@ def _guards(name: str) -> bool:
 
 def _misspelt(sketch: Sketch) -> Marks:
     """A method whose name is nearly that of the hook the framework calls."""
-    for node in sketch.nodes:
+    for node in sketch.each(ast.ClassDef):
         if not isinstance(node, ast.ClassDef) or not node.bases:
             continue
         bases = sketch.bases_of(node)
@@ -92,7 +92,7 @@ def _misspelt(sketch: Sketch) -> Marks:
 
 def _either_number_or_owner(sketch: Sketch) -> Marks:
     """`id = ? OR owner = ?`: the number alone is enough."""
-    for node in sketch.nodes:
+    for node in sketch.each(ast.BinOp, ast.Call):
         sides: list[ast.expr] = []
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
             sides = [node.left, node.right]
@@ -125,7 +125,7 @@ def _only_there(sketch: Sketch) -> Marks:
         if not names or len(function.parameters) < 2 or not _loads_by_number(function):
             continue
         for name in names:
-            uses = [n for n in function.nodes if isinstance(n, ast.Name) and n.id == name]
+            uses = [n for n in function.each(ast.Name) if isinstance(n, ast.Name) and n.id == name]
             if uses and all(id(use) in _truth_places(function) for use in uses):
                 yield function.node, Confidence.POSSIBLE
 
@@ -149,7 +149,7 @@ def _loads_by_number(function: FunctionSketch) -> bool:
 def _truth_places(function: FunctionSketch) -> set[int]:
     """Places where a name is only asked whether it holds anything."""
     places: set[int] = set()
-    for node in function.nodes:
+    for node in function.each(ast.BoolOp, ast.UnaryOp, ast.If, ast.IfExp, ast.While, ast.Compare):
         if isinstance(node, ast.BoolOp):
             places.update(id(value) for value in node.values)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
@@ -165,11 +165,15 @@ def _level_not_compared(sketch: Sketch) -> Marks:
     """A guard made for a role never puts the role beside what the user has."""
     for function in sketch.functions:
         levels = [name for name in function.parameters if _LEVEL.match(name)]
-        inner = [n for n in function.nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)][1:]
+        inner = [
+            n
+            for n in function.each(ast.FunctionDef, ast.AsyncFunctionDef)
+            if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+        ][1:]
         if not levels or len(inner) < 2 or not search(_REFUSES, function.body):
             continue
         named = set(levels)
-        for node in function.nodes:
+        for node in function.each(ast.Assign):
             if isinstance(node, ast.Assign) and named & _names(list(ast.walk(node.value))):
                 named.update(t.id for t in node.targets if isinstance(t, ast.Name))
         tests = list(tests_in(function))
@@ -207,7 +211,7 @@ def _unguarded_router(sketch: Sketch) -> Marks:
     """Of the routers of an application one is guarded, and one that changes things is not."""
     included = [
         node
-        for node in sketch.nodes
+        for node in sketch.each(ast.Call)
         if isinstance(node, ast.Call) and dotted(node.func).endswith(".include_router") and node.args
     ]
     guarded = [

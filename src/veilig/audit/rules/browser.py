@@ -61,7 +61,7 @@ def _exempt(sketch: Sketch) -> Marks:
             text = ast.unparse(decorator)
             if re.search(r"\bcsrf_exempt\b|csrf\.exempt\b", text):
                 yield decorator, Confidence.CERTAIN
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Call, ast.ClassDef):
         if isinstance(node, ast.Call):
             name = dotted(node.func)
             if name.rpartition(".")[2] == "csrf_exempt" or name.endswith("csrf.exempt"):

@@ -9,7 +9,7 @@ from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence
 from veilig.audit.rules.rule import shaped
 from veilig.audit.rules.sketch import FunctionSketch, Sketch, last_name
-from veilig.audit.rules.slices import definitions, module_definitions, tests_in
+from veilig.audit.rules.slices import module_definitions, own_definitions, tests_in
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
@@ -33,10 +33,10 @@ _WRITES = re.compile(r"(^|\.)(dumps|str|repr|pformat|dict|format|safe_dump)$")
 _SECRET = re.compile(r"(?i)(^|_)(token|secret|api_?key|password|passwd|pass|psk|pwd)$")
 
 
-def _read_from_client(value: ast.expr) -> tuple[str, str]:
-    """(key, holder) of `body["total"]` or `body.get("total", ...)`; empty when it is something else."""
+def _read_from_client(value: ast.expr, keys: re.Pattern[str]) -> str:
+    """The holder of `body["total"]` or `body.get("total", ...)` for one of these keys, or empty."""
     if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Constant):
-        return str(value.slice.value), ast.unparse(value.value)
+        return ast.unparse(value.value) if keys.match(str(value.slice.value)) else ""
     if (
         isinstance(value, ast.Call)
         and isinstance(value.func, ast.Attribute)
@@ -44,9 +44,8 @@ def _read_from_client(value: ast.expr) -> tuple[str, str]:
         and value.args
     ):
         first = value.args[0]
-        return (
-            (str(first.value), ast.unparse(value.func.value)) if isinstance(first, ast.Constant) else ("", "")
-        )
+        known = isinstance(first, ast.Constant) and keys.match(str(first.value))
+        return ast.unparse(value.func.value) if known else ""
     if isinstance(value, ast.Call) and dotted(value.func) in (
         "int",
         "float",
@@ -54,8 +53,8 @@ def _read_from_client(value: ast.expr) -> tuple[str, str]:
         "decimal.Decimal",
         "round",
     ):
-        return _read_from_client(value.args[0]) if value.args else ("", "")
-    return "", ""
+        return _read_from_client(value.args[0], keys) if value.args else ""
+    return ""
 
 
 def _price_sent(sketch: Sketch) -> Marks:
@@ -67,10 +66,9 @@ def _price_sent(sketch: Sketch) -> Marks:
             r"(?i)charge|pay|buy|order|checkout|purchase|debit|gold|coins|invoice|book|spend", function.body
         ):
             continue
-        for name, values in definitions(function.own).items():
+        for name, values in own_definitions(function).items():
             for value in values:
-                key, holder = _read_from_client(value)
-                if not _PRICE.match(key) or not _CLIENT.search(holder):
+                if not _CLIENT.search(_read_from_client(value, _PRICE)):
                     continue
                 if not _compared_with_own(function, name) and _handed_on(function, name):
                     yield value, Confidence.POSSIBLE
@@ -89,7 +87,7 @@ def _compared_with_own(function: FunctionSketch, name: str) -> bool:
 
 def _handed_on(function: FunctionSketch, name: str) -> bool:
     """The value goes into another call or a calculation."""
-    for node in function.own:
+    for node in function.own_each(ast.Call, ast.BinOp):
         parts: list[ast.expr] = []
         if isinstance(node, ast.Call) and not re.search(
             r"isinstance$|jsonify$|\.(info|debug|warning)$|^(int|float)$", dotted(node.func)
@@ -107,11 +105,10 @@ def _below_zero(sketch: Sketch) -> Marks:
     if not sketch.web:
         return
     for function in sketch.functions:
-        for name, values in definitions(function.own).items():
+        for name, values in own_definitions(function).items():
             for value in values:
                 whole = isinstance(value, ast.Call) and dotted(value.func) == "int"
-                key, holder = _read_from_client(value)
-                if not whole or not _COUNT.match(key) or not _CLIENT.search(holder):
+                if not whole or not _CLIENT.search(_read_from_client(value, _COUNT)):
                     continue
                 upper, lower = _bounds(function, name)
                 if upper and not lower:
@@ -179,7 +176,7 @@ def _logged_whole(sketch: Sketch) -> Marks:
         for call in function.calls():
             if not _LOGS.search(dotted(call.func)) or len(call.args) + len(call.keywords) == 0:
                 continue
-            local = definitions(function.own) if local is None else local
+            local = own_definitions(function) if local is None else local
             for argument in call.args:
                 wrapped = (
                     isinstance(argument, ast.Call) and argument.args and _WRITES.search(dotted(argument.func))
@@ -203,7 +200,7 @@ def _shows(value: ast.Dict) -> bool:
 def _joined_default(sketch: Sketch) -> Marks:
     """A password put together from literals stands in when none is set."""
     outer = module_definitions(sketch.module)
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Assign, ast.keyword):
         name, value = "", None
         if isinstance(node, ast.Assign):
             name, value = last_name(node.targets[0]), node.value
@@ -236,7 +233,7 @@ def _anywhere(sketch: Sketch) -> Marks:
     if not sketch.program.has(r"\.save\(|UploadFile|request\.files|FILES|\.filename"):
         return
     for function in sketch.functions:
-        for node in function.nodes:
+        for node in function.each(ast.Call):
             if not isinstance(node, ast.Call) or dotted(node.func) != "any" or not node.args:
                 continue
             inner = node.args[0]
@@ -261,7 +258,7 @@ def _any_file(sketch: Sketch) -> Marks:
         r"(?i)FileExtensionValidator|content_type|def clean_\w*file|magic\.|\.suffix|splitext|filetype"
     ):
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Call):
         if not isinstance(node, ast.Call) or dotted(node.func) != "models.FileField":
             continue
         if not any(keyword.arg == "validators" for keyword in node.keywords):

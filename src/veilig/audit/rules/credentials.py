@@ -115,7 +115,7 @@ _ASKS_SECRET = re.compile(r"(?i)(environ(\.get)?|getenv|config(\.get)?|settings(
 def _literal_places(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
     """A literal as second argument of a login, or after `or` behind a secret that may not be set."""
     yield from _literal_keywords(sketch)
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Call, ast.BoolOp):
         if isinstance(node, ast.Call) and len(node.args) >= 2:
             name, second = dotted(node.func).rpartition(".")[2], node.args[1]
             if _LOGIN_CALL.search(name) and _literal_secret(second):
@@ -140,7 +140,7 @@ def _literal_keywords(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
     """Any call that is given a literal under the name of a password, such as the constructor of a user."""
     if not search(_PASSED, sketch.text):
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Call):
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
             value = keyword.value
             if (

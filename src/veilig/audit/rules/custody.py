@@ -33,7 +33,7 @@ def _temporary(sketch: Sketch) -> Marks:
             continue
         if search(_REMOVES, function.body):
             continue
-        for node in function.own:
+        for node in function.own_each(ast.Assign):
             if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
                 continue
             made = dotted(node.value.func).rpartition(".")[2]
@@ -57,7 +57,7 @@ def _handed_on(function: FunctionSketch, name: str, *, kept: bool) -> bool:
     ):
         return True
     derived = {name} | set(re.findall(rf"\b(\w+) = [^\n]*\b{shown}\b", function.body))
-    for node in function.own:
+    for node in function.own_each(ast.Return, ast.Yield, ast.Call):
         if isinstance(node, ast.Return | ast.Yield) and node.value is not None:
             for part in _parts(node.value):
                 if isinstance(part, ast.Name) and part.id in derived:
@@ -117,7 +117,7 @@ def _grows(sketch: Sketch) -> Marks:
     if sketch.web:
         yield from _lists(sketch)
     if search(r"StreamReader|start_server|websocket|WebSocket", sketch.text) and "put_nowait(" in sketch.text:
-        for node in sketch.nodes:
+        for node in sketch.each(ast.Call):
             if not isinstance(node, ast.Call) or node.args or node.keywords:
                 continue
             if dotted(node.func) in ("asyncio.Queue", "Queue", "queue.Queue"):
@@ -151,7 +151,7 @@ def _crossing(sketch: Sketch) -> Marks:
             r"sorted\(|min\(|\bid\(|\.(id|number|pk|name) [<>]", function.body
         ):
             continue
-        for node in function.own:
+        for node in function.own_each(ast.With, ast.AsyncWith):
             if not isinstance(node, ast.With | ast.AsyncWith):
                 continue
             locks = [ast.unparse(entry.context_expr) for entry in node.items]
@@ -171,7 +171,7 @@ def _half_locked(sketch: Sketch) -> Marks:
         if function.owner is None or function.name == "__init__" or "lock" not in function.body.lower():
             continue
         inside: set[ast.AST] = set()
-        for node in function.own:
+        for node in function.own_each(ast.With, ast.AsyncWith):
             if isinstance(node, ast.With | ast.AsyncWith) and any(
                 re.fullmatch(r"self\._?\w*(lock|mutex)\w*", ast.unparse(entry.context_expr))
                 for entry in node.items
@@ -179,7 +179,7 @@ def _half_locked(sketch: Sketch) -> Marks:
                 inside.update(ast.walk(node))
         if not inside or not sketch.program.has(r"Thread|threading|concurrent"):
             continue
-        for node in function.own:
+        for node in function.own_each(ast.AugAssign):
             if (
                 isinstance(node, ast.AugAssign)
                 and node not in inside
@@ -196,7 +196,7 @@ def _unlocked_row(sketch: Sketch) -> Marks:
         if ".objects.get(" not in body or ".save(" not in body or re.search(r"select_for_update|\bF\(", body):
             continue
         rows = set(re.findall(r"\b(\w+) = [\w.]+\.objects\.get\(", body))
-        for node in function.own:
+        for node in function.own_each(ast.AugAssign):
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
                 owner = node.target.value
                 if isinstance(owner, ast.Name) and owner.id in rows and f"{owner.id}.save(" in body:
@@ -210,7 +210,7 @@ _TAG = re.compile(r"(?i)^(mac|tag|sig|signature|digest|hmac|checksum|seal)$")
 def _read(function: FunctionSketch, name: str) -> bool:
     """Whether the name is used for anything but its length and whether it is there."""
     asked: set[ast.AST] = set()
-    for node in function.own:
+    for node in function.own_each(ast.Call, ast.UnaryOp):
         if isinstance(node, ast.Call) and dotted(node.func) == "len":
             asked.update(node.args)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
@@ -220,14 +220,14 @@ def _read(function: FunctionSketch, name: str) -> bool:
         and node.id == name
         and isinstance(node.ctx, ast.Load)
         and node not in asked
-        for node in function.own
+        for node in function.own_each(ast.Name)
     )
 
 
 def _unused_tag(sketch: Sketch) -> Marks:
     """A signature is cut off a message, and nothing compares it."""
     for function in sketch.functions:
-        for node in function.own:
+        for node in function.own_each(ast.Assign):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Tuple):
                 continue
             cut = re.search(r"\[|split|partition|unpack", ast.unparse(node.value)) is not None

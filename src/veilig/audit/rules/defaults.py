@@ -10,7 +10,7 @@ from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import Sketch, last_name
-from veilig.audit.rules.slices import Definitions, definitions, module_definitions
+from veilig.audit.rules.slices import Definitions, module_definitions, own_definitions
 from veilig.audit.rules.unset import UNKNOWN, Resolve, when_unset
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
@@ -19,6 +19,7 @@ type Judge = Callable[[str, str, ast.expr, object], bool]
 
 _ASKED = re.compile(r"environ|getenv|\.get\(|\benv\b|\bconfig\(|default=")
 _MAY_ASK = re.compile(r"environ|getenv|get\s*\(|env|config|default")
+_GIVING = (ast.Call, ast.Assign, ast.Dict)
 _RUNS = re.compile(r"(^|\.)(run|run_simple|Flask|FastAPI|Starlette|Sanic|Application|Dash|Quart|run_server)$")
 _DEBUG = re.compile(r"(?i)^(use_)?(debug|debugger|evalex)$")
 _VERIFY = re.compile(
@@ -46,15 +47,16 @@ def _computed(sketch: Sketch) -> Iterator[tuple[str, str, ast.expr, ast.AST, Res
         return
     outer = module_definitions(sketch.module)
     scopes: list[tuple[list[ast.AST], Definitions]] = [
-        (function.own, definitions(function.own)) for function in sketch.functions
+        (function.own_each(*_GIVING), own_definitions(function)) for function in sketch.functions
     ]
     inside = {id(node) for nodes, _ in scopes for node in nodes}
-    scopes.append(([node for node in sketch.nodes if id(node) not in inside], {}))
+    scopes.append(([node for node in sketch.each(*_GIVING) if id(node) not in inside], {}))
     for nodes, local in scopes:
         resolve = _resolver(local, outer)
         for node in nodes:
-            for owner, name, value in _named(node):
-                yield owner, name, value, node, resolve
+            for place, name, value in _named(node):
+                if _DEBUG.match(name) or _VERIFY.match(name) or _SECURE.match(name):
+                    yield _owner(node, place), name, value, node, resolve
 
 
 def _resolver(local: Definitions, outer: Definitions) -> Resolve:
@@ -65,19 +67,27 @@ def _resolver(local: Definitions, outer: Definitions) -> Resolve:
     return resolve
 
 
-def _named(node: ast.AST) -> Iterator[tuple[str, str, ast.expr]]:
+def _named(node: ast.AST) -> Iterator[tuple[ast.expr | None, str, ast.expr]]:
+    """What is called or assigned to, the name, and its value."""
     if isinstance(node, ast.Call):
         for keyword in node.keywords:
             if keyword.arg is not None:
-                yield dotted(node.func) or ast.unparse(node.func), keyword.arg, keyword.value
+                yield node.func, keyword.arg, keyword.value
     elif isinstance(node, ast.Assign):
         for target in node.targets:
-            owner = dotted(target).rpartition(".")[0] if isinstance(target, ast.Attribute) else ""
-            yield owner or "=", last_name(target), node.value
+            yield target, last_name(target), node.value
     elif isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                yield "{}", key.value, value
+                yield None, key.value, value
+
+
+def _owner(node: ast.AST, place: ast.expr | None) -> str:
+    if place is None:
+        return "{}"
+    if isinstance(node, ast.Call):
+        return dotted(place) or ast.unparse(place)
+    return (dotted(place).rpartition(".")[0] if isinstance(place, ast.Attribute) else "") or "="
 
 
 def _off_unless_set(judge: Judge) -> Callable[[Sketch], Marks]:
@@ -116,7 +126,11 @@ def _insecure(owner: str, name: str, _value: ast.expr, known: object) -> bool:
 
 def _tls(sketch: Sketch) -> Marks:
     yield from _off_unless_set(_unverified)(sketch)
-    for node in sketch.nodes if "check_hostname" in sketch.text or "tls_insecure_set" in sketch.text else ():
+    for node in (
+        sketch.each(ast.Assign, ast.Call)
+        if "check_hostname" in sketch.text or "tls_insecure_set" in sketch.text
+        else ()
+    ):
         if (
             isinstance(node, ast.Assign)
             and last_name(node.targets[0]) == "check_hostname"
@@ -131,7 +145,7 @@ def _tls(sketch: Sketch) -> Marks:
 
 def _empty_secret(sketch: Sketch) -> Marks:
     """A token that is empty when nobody sets it, compared with what a stranger sends."""
-    for node in sketch.nodes if search(_MAY_ASK, sketch.text) else ():
+    for node in sketch.each(ast.Assign) if search(_MAY_ASK, sketch.text) else ():
         if not isinstance(node, ast.Assign) or not _ASKED.search(ast.unparse(node.value)):
             continue
         name = last_name(node.targets[0])

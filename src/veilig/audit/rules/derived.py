@@ -129,7 +129,9 @@ def _returned(sketch: Sketch, value: ast.expr) -> ast.expr:
         for function in sketch.functions:
             if function.name == value.func.id and not function.parameters:
                 returned = [
-                    n.value for n in function.own if isinstance(n, ast.Return) and n.value is not None
+                    n.value
+                    for n in function.own_each(ast.Return)
+                    if isinstance(n, ast.Return) and n.value is not None
                 ]
                 if len(returned) == 1:
                     return returned[0]

@@ -25,7 +25,7 @@ def _divides(sketch: Sketch) -> Marks:
         if search(r"ZeroDivisionError|except (Arithmetic|Exception)", function.body):
             continue
         models = _number_fields(sketch, function)
-        for node in function.nodes:
+        for node in function.each(ast.BinOp):
             if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Div | ast.FloorDiv | ast.Mod):
                 continue
             if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):

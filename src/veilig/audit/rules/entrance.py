@@ -13,7 +13,7 @@ from veilig.audit.rules.slices import (
     backwards,
     called,
     calls_in,
-    definitions,
+    definitions_in,
     tests_in,
     words_in,
 )
@@ -84,7 +84,7 @@ def _unlimited(sketch: Sketch) -> Marks:
 
 def _statements(function: FunctionSketch) -> Iterator[str]:
     """Names of the calls that stand alone: they slow down or raise."""
-    for node in function.own:
+    for node in function.own_each(ast.Expr):
         if isinstance(node, ast.Expr):
             value = node.value.value if isinstance(node.value, ast.Await) else node.value
             if isinstance(value, ast.Call):
@@ -110,8 +110,8 @@ def _kept_session(sketch: Sketch) -> Marks:
             function.body,
         ):
             continue
-        local = definitions(function.nodes)
-        for node in function.own:
+        local = definitions_in(function)
+        for node in function.own_each(ast.Assign):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Subscript):
                 continue
             target = node.targets[0]
@@ -137,7 +137,7 @@ def _two_messages(sketch: Sketch) -> Marks:
             continue
         unknown: set[str] = set()
         wrong: set[str] = set()
-        for node in function.own:
+        for node in function.own_each(ast.If, ast.ExceptHandler):
             if isinstance(node, ast.If):
                 test = ast.unparse(node.test)
                 said = {t for s in node.body for t in _said(s)}

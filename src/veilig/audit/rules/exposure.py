@@ -49,7 +49,7 @@ def _shown(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not sketch.is_view(function):
             continue
-        for node in function.nodes:
+        for node in function.each(ast.Return):
             value = node.value if isinstance(node, ast.Return) else None
             if value is None:
                 continue
@@ -57,7 +57,7 @@ def _shown(sketch: Sketch) -> Marks:
             if _INTERNAL.search(text) or _WHOLE_RECORD.search(text) or any(_secret_fields(value)):
                 yield node, Confidence.POSSIBLE
                 break
-    for node in sketch.nodes if "__all__" in sketch.text and "Serializer" in sketch.text else ():
+    for node in sketch.each(ast.ClassDef) if "__all__" in sketch.text and "Serializer" in sketch.text else ():
         if (
             isinstance(node, ast.ClassDef)
             and re.search(r"(User|Account|Customer|Member|Profile)\w*Serializer", node.name)
@@ -69,7 +69,7 @@ def _shown(sketch: Sketch) -> Marks:
 
 def _answer_models(sketch: Sketch) -> Marks:
     """A schema for answers that names a secret field."""
-    for node in sketch.nodes:
+    for node in sketch.each(ast.ClassDef):
         if not isinstance(node, ast.ClassDef):
             continue
         bases = " ".join(dotted(base) for base in node.bases)
@@ -122,7 +122,7 @@ def _in_address(sketch: Sketch) -> Marks:
         and "urllib" not in sketch.text
     ):
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Subscript, ast.Call, ast.JoinedStr):
         if isinstance(node, ast.Subscript | ast.Call):
             owner = dotted(node.value) if isinstance(node, ast.Subscript) else dotted(node.func)
             if re.search(

@@ -96,7 +96,7 @@ def _unchecked(sketch: Sketch) -> Marks:
         if "subprocess.run(" not in function.body and "subprocess.call(" not in function.body:
             continue
         deleted = [call.lineno for call in function.calls() if _DELETES.search(dotted(call.func))]
-        for node in function.nodes:
+        for node in function.each(ast.Expr):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 call = node.value
                 if (
@@ -111,7 +111,7 @@ def _opening(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "except" not in function.body or not _CHECK_NAME.search(function.name):
             continue
-        for node in function.nodes:
+        for node in function.each(ast.ExceptHandler):
             if isinstance(node, ast.ExceptHandler) and _grants(node):
                 yield node, Confidence.CERTAIN
 
@@ -125,7 +125,7 @@ def _ignoring(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not any(name in function.body for name in _ANSWERS):
             continue
-        for node in function.nodes:
+        for node in function.each(ast.Expr):
             if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call | ast.Await):
                 continue
             call = node.value.value if isinstance(node.value, ast.Await) else node.value
@@ -144,7 +144,7 @@ def _asserting(sketch: Sketch) -> Marks:
         if "assert " not in function.body:
             continue
         guarded = sketch.is_view(function)
-        for node in function.nodes:
+        for node in function.each(ast.Assert):
             if not isinstance(node, ast.Assert):
                 continue
             test = ast.unparse(node.test)
@@ -164,7 +164,7 @@ def _returning_in_finally(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "finally:" not in function.body:
             continue
-        for node in function.nodes:
+        for node in function.each(ast.Try):
             if isinstance(node, ast.Try):
                 for item in node.finalbody:
                     yield from ((found, Confidence.CERTAIN) for found in _leaving(item))

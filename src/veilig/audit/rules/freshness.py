@@ -66,14 +66,16 @@ def _expiry_unasked(sketch: Sketch) -> Marks:
         further = " ".join(
             ast.unparse(n) for n in called(sketch, function) if isinstance(n, ast.Compare | ast.Call)
         )
-        answers = any(isinstance(n, ast.Return) and n.value is not None for n in function.own)
+        answers = any(
+            isinstance(n, ast.Return) and n.value is not None for n in function.own_each(ast.Return)
+        )
         if answers and not _SPEAKS_OF_TIME.search(further):
             yield function.node, Confidence.POSSIBLE
 
 
 def _stored_names(sketch: Sketch) -> Iterator[str]:
     """Fields of classes, keywords of records that are made, and columns of tables in this module."""
-    for node in sketch.nodes:
+    for node in sketch.each(ast.ClassDef, ast.Call):
         if isinstance(node, ast.ClassDef):
             for item in node.body:
                 targets = item.targets if isinstance(item, ast.Assign) else []
@@ -106,7 +108,7 @@ def _replayed(sketch: Sketch) -> Marks:
 
 def _kept_numbers(function: FunctionSketch) -> Iterator[tuple[str, ast.AST]]:
     """The number of a message where it is put away: `state["last"] = msg["counter"]`."""
-    for node in function.own:
+    for node in function.own_each(ast.Assign, ast.Expr):
         values: list[ast.expr] = []
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript):
             values = [node.value]
@@ -141,15 +143,15 @@ def _again_and_again(sketch: Sketch) -> Marks:
 def _first_time(sketch: Sketch) -> Marks:
     """A method tells whether it was the first time, and nobody listens."""
     for function in sketch.functions:
-        for node in function.own:
+        for node in function.own_each(ast.Expr):
             if not isinstance(node, ast.Expr):
                 continue
             call = node.value.value if isinstance(node.value, ast.Await) else node.value
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute | ast.Name):
                 continue
             name = dotted(call.func).rpartition(".")[2] or last_name(call.func)
-            found = sketch.program.functions.get(name, [])
-            if len(found) == 1 and found[0] is not function.node and _tells_rows(found[0]):
+            found = sketch.program.functions.only(name)
+            if found is not None and found is not function.node and _tells_rows(found):
                 yield node, Confidence.POSSIBLE
 
 

@@ -41,7 +41,7 @@ def _skipped(sketch: Sketch) -> Marks:
     if not search(r"(?i)digest|sha\d|checksum|md5", sketch.text):
         return
     for function in sketch.functions:
-        for node in function.own:
+        for node in function.own_each(ast.If):
             if not isinstance(node, ast.If) or not isinstance(node.test, ast.BoolOp):
                 continue
             if not isinstance(node.test.op, ast.And) or not _refuses(node.body):
@@ -108,8 +108,8 @@ def _checks_host(sketch: Sketch, function: FunctionSketch) -> bool:
             return True
         for call in ast.walk(test):
             if isinstance(call, ast.Call):
-                found = sketch.program.functions.get(dotted(call.func).rpartition(".")[2], [])
-                if len(found) == 1 and _LOOKS_INSIDE.search(ast.unparse(found[0])):
+                found = sketch.program.functions.only(dotted(call.func).rpartition(".")[2])
+                if found is not None and _LOOKS_INSIDE.search(ast.unparse(found)):
                     return True
     return False
 
@@ -119,7 +119,7 @@ def _opens_on_errors(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "except" not in function.body or not _DECIDES.search(function.name):
             continue
-        for node in function.own:
+        for node in function.own_each(ast.ExceptHandler):
             if not isinstance(node, ast.ExceptHandler):
                 continue
             for statement in node.body:
@@ -157,7 +157,7 @@ def _over_http(sketch: Sketch) -> Marks:
         return
     remote = [
         node
-        for node in sketch.nodes
+        for node in sketch.each(ast.Constant)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and re.match(r"http://(?!localhost|127\.|10\.|192\.168\.|\[::1|0\.0\.0\.0)[\w.-]+/\S*", node.value)

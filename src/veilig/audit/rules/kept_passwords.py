@@ -10,7 +10,7 @@ from veilig.audit.finding import Confidence
 from veilig.audit.rules.entrance import HASHES, PASSWORD
 from veilig.audit.rules.rule import shaped
 from veilig.audit.rules.sketch import Sketch
-from veilig.audit.rules.slices import backwards, definitions, module_definitions
+from veilig.audit.rules.slices import backwards, module_definitions, own_definitions
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
@@ -70,7 +70,7 @@ def _known_first(sketch: Sketch) -> Marks:
             continue
         if re.search(r"(?i)test|demo|example|fixture", function.name):
             continue
-        local = definitions(function.own)
+        local = own_definitions(function)
         for call in function.calls():
             name = dotted(call.func).rpartition(".")[2]
             if not HASHES.search(name) or re.search(r"(?i)^(sha|hmac|new|compare|blake|md5)", name):

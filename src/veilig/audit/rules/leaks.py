@@ -46,7 +46,7 @@ def _whole_records(sketch: Sketch) -> Marks:
         else:
             if not sketch.is_view(function):
                 continue
-            for node in function.nodes:
+            for node in function.each(ast.Return):
                 if isinstance(node, ast.Return) and node.value is not None and not _picks(function):
                     direct = node.value if isinstance(node.value, ast.Name | ast.Call) else None
                     if direct is not None and _record(function, direct) is not None:
@@ -80,7 +80,7 @@ def _record(function: FunctionSketch, value: ast.expr) -> ast.AST | None:
     if isinstance(value, ast.Name):
         candidates = [
             node.value
-            for node in function.nodes
+            for node in function.each(ast.Assign)
             if isinstance(node, ast.Assign)
             and any(isinstance(t, ast.Name) and t.id == value.id for t in node.targets)
         ]

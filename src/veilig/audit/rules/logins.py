@@ -29,7 +29,7 @@ def _enumerating(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not (_LOGIN.search(function.name) or _RECOVER.search(function.name)) or not sketch.web:
             continue
-        for node in function.nodes:
+        for node in function.each(ast.Return, ast.Raise, ast.Expr):
             if (isinstance(node, ast.Return | ast.Raise | ast.Expr) and not _logs(node)) and any(
                 _UNKNOWN_USER.search(text) for text in constants(node)
             ):
@@ -76,7 +76,7 @@ def _fixing(sketch: Sketch) -> Marks:
             function.body,
         ):
             continue
-        for node in function.nodes:
+        for node in function.each(ast.Assign):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
                 target = ast.unparse(node.targets[0])
                 if re.search(r"(?i)\bsession\[.*(user|uid|account|logged|auth|admin|role)", target):

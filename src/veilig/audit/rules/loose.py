@@ -43,7 +43,7 @@ def _container(sketch: Sketch) -> Marks:
     """A container with rights of the host: capabilities, root, its socket, its network or processes."""
     if not search(r"docker|podman", sketch.text):
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Call):
         if not isinstance(node, ast.Call) or not re.search(
             r"\.(run|create)$", dotted(node.func) or ast.unparse(node.func)
         ):
@@ -116,7 +116,7 @@ def _session_parameters(sketch: Sketch) -> Marks:
     """A key that a client puts into the query of each of its requests."""
     if ".params" not in sketch.text:
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Assign, ast.Call):
         given: ast.expr | None = None
         names: list[str] = []
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript):
@@ -138,7 +138,7 @@ def _everything_but(sketch: Sketch) -> Marks:
     """A serializer that names what it leaves out, of a model with a field that must stay here."""
     if "Serializer" not in sketch.text:
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.ClassDef):
         if not isinstance(node, ast.ClassDef) or not any("Serializer" in dotted(base) for base in node.bases):
             continue
         meta = next((i for i in node.body if isinstance(i, ast.ClassDef) and i.name == "Meta"), None)
@@ -203,14 +203,11 @@ def _public_cache(sketch: Sketch) -> Marks:
             name.endswith(("after_request", "after_app_request", "middleware"))
             for name in function.decorators
         )
-        if not after and (
-            function.name not in sketch.program.mentioned
-            or not search(rf"after(_app)?_request\({function.name}\)", sketch.program_text)
-        ):
+        if not after and function.name not in sketch.after_requests:
             continue
         if _asks_who(function):
             continue
-        for node in function.own:
+        for node in function.own_each(ast.Assign):
             if isinstance(node, ast.Assign):
                 target = ast.unparse(node.targets[0])
                 public = re.search(r"cache_control\.public$", target) and ast.unparse(node.value) == "True"

@@ -213,7 +213,7 @@ def _spread(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
     """`User(**request.get_json())`: every field of the request becomes a field of the object."""
     if "**" not in sketch.text or "request" not in sketch.text:
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Call):
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
             if keyword.arg is None and _EVERYTHING_SENT.match(ast.unparse(keyword.value)):
                 name = dotted(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""

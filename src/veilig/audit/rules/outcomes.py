@@ -68,7 +68,7 @@ _TIDIES = re.compile(
 
 def _blocks(function: FunctionSketch) -> Iterator[list[ast.stmt]]:
     yield function.node.body
-    for node in function.own:
+    for node in function.own_each(ast.If, ast.For, ast.While, ast.With, ast.AsyncWith):
         if isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.AsyncWith):
             yield node.body
 
@@ -102,7 +102,7 @@ def _opens(sketch: Sketch) -> Marks:
             continue
         yield from _approves(function)
         negative = _REFUSES.search(function.name) is not None
-        for node in function.own:
+        for node in function.own_each(ast.ExceptHandler):
             if not isinstance(node, ast.ExceptHandler) or not node.body:
                 continue
             last = node.body[-1]
@@ -156,7 +156,7 @@ def _sends(sketch: Sketch) -> Marks:
         names = set(re.findall(made, function.body))
         names |= set(re.findall(r"socket\.(?:socket|create_connection)\([^\n]*\) as (\w+)", function.body))
         names |= set(re.findall(r"(\w+)\s*:\s*socket\.socket", function.text))
-        for node in function.own:
+        for node in function.own_each(ast.Expr):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 owner, _, name = dotted(node.value.func).rpartition(".")
                 if name == "send" and owner in names:
@@ -166,16 +166,16 @@ def _sends(sketch: Sketch) -> Marks:
 def _unread_answers(sketch: Sketch) -> Marks:
     """A function that turns its errors into False is called, and nobody looks at the answer."""
     for function in sketch.functions:
-        for node in function.own:
+        for node in function.own_each(ast.Expr):
             if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call | ast.Await):
                 continue
             call = node.value.value if isinstance(node.value, ast.Await) else node.value
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
                 continue
-            found = sketch.program.functions.get(call.func.id, [])
             if _TIDIES.search(call.func.id):
                 continue
-            if len(found) == 1 and found[0] is not function.node and _answers_errors(found[0]):
+            found = sketch.program.functions.only(call.func.id)
+            if found is not None and found is not function.node and _answers_errors(found):
                 yield node, Confidence.POSSIBLE
 
 
@@ -196,7 +196,7 @@ def _stuck(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "while" not in function.body:
             continue
-        for node in function.own:
+        for node in function.own_each(ast.While):
             if isinstance(node, ast.While) and (_ends_never(node) or _may_stand_still(node)):
                 yield node, Confidence.POSSIBLE
 
@@ -247,7 +247,7 @@ def _one_bad_message(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not search(r"\.(recvfrom|recv|accept)\(", function.body):
             continue
-        for loop in function.own:
+        for loop in function.own_each(ast.While):
             if not isinstance(loop, ast.While) or ast.unparse(loop.test) not in ("True", "1"):
                 continue
             if any(isinstance(node, ast.Try) for node in ast.walk(loop)) or _tried(function, loop):
@@ -261,7 +261,9 @@ def _one_bad_message(sketch: Sketch) -> Marks:
 
 
 def _tried(function: FunctionSketch, loop: ast.While) -> bool:
-    return any(isinstance(node, ast.Try) and loop in set(ast.walk(node)) for node in function.own)
+    return any(
+        isinstance(node, ast.Try) and loop in set(ast.walk(node)) for node in function.own_each(ast.Try)
+    )
 
 
 _PARSES = re.compile(r"(^|\.)(json\.loads|struct\.unpack(_from)?|\w*\.decode|int|float|fromstring|unpackb)$")
@@ -272,13 +274,13 @@ def _may_fail(sketch: Sketch, call: ast.Call) -> bool:
     name = dotted(call.func)
     if _PARSES.search(name):
         return True
-    found = sketch.program.functions.get(name.rpartition(".")[2], [])
+    found = sketch.program.functions.only(name.rpartition(".")[2])
     return (
-        len(found) == 1
+        found is not None
         and any(
-            (isinstance(node, ast.Call) and _PARSES.search(dotted(node.func))) for node in own_nodes(found[0])
+            (isinstance(node, ast.Call) and _PARSES.search(dotted(node.func))) for node in own_nodes(found)
         )
-        and not any(isinstance(node, ast.Try) for node in own_nodes(found[0]))
+        and not any(isinstance(node, ast.Try) for node in own_nodes(found))
     )
 
 

@@ -9,7 +9,7 @@ from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import FunctionSketch, Sketch, constants, last_name
-from veilig.audit.rules.slices import backwards, definitions
+from veilig.audit.rules.slices import backwards, definitions_in
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
@@ -106,7 +106,7 @@ def _loose_path(sketch: Sketch) -> Marks:
     if "PATH" not in sketch.text:
         return
     for function in sketch.functions:
-        for name, values in definitions(function.nodes).items():
+        for name, values in definitions_in(function).items():
             if re.search(r"\[['\"](PATH|LD_LIBRARY_PATH|PYTHONPATH)['\"]\]$", name):
                 for value in values:
                     if _begins_loosely(value):

@@ -28,7 +28,7 @@ def _asks_then_acts(sketch: Sketch) -> Marks:
             function.body,
         ):
             continue
-        for node in function.nodes:
+        for node in function.each(ast.If):
             if isinstance(node, ast.If):
                 yield from _race(node, function)
 
@@ -97,7 +97,7 @@ def _lost_update(sketch: Sketch) -> Marks:
             continue
         if not search(r"\.(save|commit|execute)\(|\.flush\(", body):
             continue
-        for node in function.nodes:
+        for node in function.each(ast.AugAssign):
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
                 name = node.target.attr
                 if re.search(
@@ -175,8 +175,10 @@ def _shared_counter(sketch: Sketch) -> Marks:
             continue
         if search(r"(?i)\block\b|_lock|mutex|Lock\(", function.body):
             continue
-        names = {name for node in function.nodes if isinstance(node, ast.Global) for name in node.names}
-        for node in function.nodes:
+        names = {
+            name for node in function.each(ast.Global) if isinstance(node, ast.Global) for name in node.names
+        }
+        for node in function.each(ast.AugAssign):
             if (
                 isinstance(node, ast.AugAssign)
                 and isinstance(node.target, ast.Name)

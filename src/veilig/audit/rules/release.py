@@ -126,7 +126,7 @@ def _removes(statement: ast.Expr, name: str) -> bool:
 def _grows(sketch: Sketch) -> Marks:
     """A body is collected piece by piece, and its size is asked about afterwards or never."""
     for function in sketch.functions:
-        for loop in function.own:
+        for loop in function.own_each(ast.For, ast.AsyncFor, ast.While):
             if not isinstance(loop, ast.For | ast.AsyncFor | ast.While):
                 continue
             source = ast.unparse(loop.iter if not isinstance(loop, ast.While) else loop)
@@ -165,7 +165,7 @@ def _never_full(sketch: Sketch) -> Marks:
     """`except QueueFull` around a queue that has no size: it is never full."""
     if not search(r"except (\(?[\w., ]*)?(QueueFull|queue\.Full|\bFull)\b", sketch.text):
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Assign, ast.AnnAssign):
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         if isinstance(value, ast.Call) and re.search(
             r"(^|\.)(Queue|LifoQueue|PriorityQueue)$", dotted(value.func)

@@ -59,7 +59,7 @@ def _left_open(sketch: Sketch) -> Marks:
             function.body,
         ):
             continue
-        for statement in function.nodes:
+        for statement in function.each(ast.Assign):
             if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Call):
                 continue
             target = statement.targets[0]
@@ -95,7 +95,7 @@ def _closed_sometimes(function: FunctionSketch, name: str, opened: int) -> bool:
     ]
     if not closes:
         return False
-    for node in function.nodes:
+    for node in function.each(ast.Return, ast.Raise, ast.Continue):
         if (
             isinstance(node, ast.Return | ast.Raise | ast.Continue) and opened < node.lineno < max(closes)
         ) and not any(node.lineno - 3 <= line <= node.lineno for line in closes):
@@ -111,7 +111,7 @@ def _given_on(function: FunctionSketch, name: str) -> bool:
         function.body,
     ):
         return True
-    for node in function.nodes:
+    for node in function.each(ast.Return, ast.Yield, ast.Call, ast.Assign):
         if (isinstance(node, ast.Return | ast.Yield) and node.value is not None) and any(
             isinstance(p, ast.Name) and p.id == name for p in _outside_calls(node.value, name)
         ):
@@ -153,7 +153,7 @@ def _own_name(function: FunctionSketch, call: ast.Call) -> bool:
     """Whether the name the file is stored under has to do with the name it came with."""
     text = " ".join(ast.unparse(argument) for argument in call.args) + ast.unparse(call.func)
     for _ in range(3):
-        for node in function.nodes:
+        for node in function.each(ast.Assign):
             if (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)) and re.search(
                 rf"\b{re.escape(node.targets[0].id)}\b", text
             ):
@@ -168,7 +168,7 @@ _NAMES_END = re.compile(r"rsplit\(|splitext\(|\.suffix|endswith\(|content_type|m
 
 def _tested_helpers(sketch: Sketch, function: FunctionSketch) -> Iterator[ast.AST]:
     """The functions of the program that the conditions of this one ask."""
-    for node in function.own:
+    for node in function.own_each(ast.If):
         for call in ast.walk(node.test) if isinstance(node, ast.If) else ():
             if isinstance(call, ast.Call):
                 yield from sketch.program.functions.get(dotted(call.func).rpartition(".")[2], [])

@@ -36,7 +36,7 @@ def _too_mighty(sketch: Sketch) -> Marks:
         return
     if not sketch.program.has(r"(?i)docker|podman|nerdctl|container"):
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.List):
         if isinstance(node, ast.List) and any(
             isinstance(item, ast.Constant) and item.value in ("--privileged", "--cap-add=ALL", "--pid=host")
             for item in node.elts

@@ -71,10 +71,12 @@ def _weaker(sketch: Sketch) -> Marks:
             for call in function.calls()
         )
         compared = any(
-            _ME.search(ast.unparse(node)) for node in function.nodes if isinstance(node, ast.Compare)
+            _ME.search(ast.unparse(node))
+            for node in function.each(ast.Compare)
+            if isinstance(node, ast.Compare)
         )
         helped = any(
-            isinstance(node, ast.If) and _ME.search(ast.unparse(node.test)) for node in function.nodes
+            isinstance(node, ast.If) and _ME.search(ast.unparse(node.test)) for node in function.each(ast.If)
         )
         if not mine and not compared and not helped and set(function.parameters) - {"request", "self"}:
             yield function.node, Confidence.POSSIBLE
@@ -88,7 +90,7 @@ def _being_there(sketch: Sketch) -> Marks:
     """`user.is_authenticated or owner == user`: whoever is signed in passes."""
     if "is_authenticated" not in sketch.text and "is_active" not in sketch.text:
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.BoolOp):
         if not isinstance(node, ast.BoolOp) or not isinstance(node.op, ast.Or):
             continue
         parts = [ast.unparse(value) for value in node.values]
@@ -143,7 +145,7 @@ def _never_compared(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not search(r"(?i)fail|attempt|tries|bad_login|wrong", function.body):
             continue
-        for node in function.own:
+        for node in function.own_each(ast.AugAssign, ast.Assign):
             name = _counted(node)
             if not name or not _TRIES.match(name):
                 continue

@@ -10,6 +10,7 @@ from veilig.audit.engine.source import ModuleInfo, dotted
 from veilig.audit.engine.walk import own_nodes, walk
 
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+type Kinds = dict[type[ast.AST], list[ast.AST]]
 
 WEB = re.compile(
     r"^\s*(?:from|import)\s+(flask|django|fastapi|starlette|aiohttp|tornado|bottle|quart|sanic|"
@@ -36,6 +37,10 @@ class FunctionSketch:
     walked: list[ast.AST] = field(default_factory=list[ast.AST])
     walked_own: list[ast.AST] = field(default_factory=list[ast.AST])
     called: list[ast.Call] | None = None
+    given: dict[str, list[ast.expr]] | None = None  # see slices.py
+    own_given: dict[str, list[ast.expr]] | None = None
+    sorted_nodes: Kinds = field(default_factory=dict[type[ast.AST], list[ast.AST]])
+    sorted_own: Kinds = field(default_factory=dict[type[ast.AST], list[ast.AST]])
 
     @property
     def name(self) -> str:
@@ -65,8 +70,16 @@ class FunctionSketch:
     def calls(self) -> list[ast.Call]:
         """Every call inside."""
         if self.called is None:
-            self.called = [node for node in self.nodes if isinstance(node, ast.Call)]
+            self.called = [node for node in self.each(ast.Call) if isinstance(node, ast.Call)]
         return self.called
+
+    def each(self, *kinds: type[ast.AST]) -> list[ast.AST]:
+        """Of `nodes` those of these kinds, in order."""
+        return _each(self.nodes, self.sorted_nodes, kinds)
+
+    def own_each(self, *kinds: type[ast.AST]) -> list[ast.AST]:
+        """Of `own` those of these kinds, in order."""
+        return _each(self.own, self.sorted_own, kinds)
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +93,8 @@ class Sketch:
     walked: list[ast.AST] = field(default_factory=list[ast.AST])
     functions: list[FunctionSketch] = field(default_factory=list[FunctionSketch])
     shared: dict[str, object] = field(default_factory=dict[str, object])  # what several rules work out once
+    sorted_nodes: Kinds = field(default_factory=dict[type[ast.AST], list[ast.AST]])
+    registered: frozenset[str] | None = None
 
     @property
     def nodes(self) -> list[ast.AST]:
@@ -87,6 +102,10 @@ class Sketch:
         if not self.walked:
             self.walked = walk(self.module.tree)
         return self.walked
+
+    def each(self, *kinds: type[ast.AST]) -> list[ast.AST]:
+        """Of `nodes` those of these kinds, in order."""
+        return _each(self.nodes, self.sorted_nodes, kinds)
 
     def bases_of(self, owner: ast.ClassDef) -> list[str]:
         """Names of the bases of a class, those of base classes of this module included."""
@@ -111,6 +130,14 @@ class Sketch:
     def program_text(self) -> str:
         """The text of the whole program."""
         return self.program.text
+
+    @property
+    def after_requests(self) -> frozenset[str]:
+        """Names of what the program asks to be called after each request."""
+        if self.registered is None:
+            found = re.findall(r"after(?:_app)?_request\((\w+)\)", self.program_text)
+            self.registered = frozenset(found)
+        return self.registered
 
     def is_view(self, function: FunctionSketch) -> bool:
         """Whether requests reach the function: routed, a method of a view class, or a Django view."""
@@ -140,6 +167,21 @@ def sketch(module: ModuleInfo, program: Program | None = None) -> Sketch:
     return result
 
 
+def _each(nodes: list[ast.AST], known: Kinds, kinds: tuple[type[ast.AST], ...]) -> list[ast.AST]:
+    """Sorted once by kind: most rules look at one kind in a hundred nodes."""
+    if not known and nodes:
+        for node in nodes:
+            same = known.get(node.__class__)
+            if same is None:
+                known[node.__class__] = [node]
+            else:
+                same.append(node)
+    there = [kind for kind in kinds if kind in known]
+    if len(there) > 1:
+        return [node for node in nodes if node.__class__ in there]
+    return known[there[0]] if there else []
+
+
 def constants(node: ast.AST) -> Iterator[str]:
     """Every literal text inside."""
     for item in walk(node):
@@ -150,7 +192,7 @@ def constants(node: ast.AST) -> Iterator[str]:
 def names_in(function: FunctionSketch, value: ast.AST, rounds: int = 3) -> set[str]:
     """Names and constant keys that make up the value, local variables followed back to what they hold."""
     given: dict[str, list[ast.expr]] = {}
-    for node in function.nodes:
+    for node in function.each(ast.Assign, ast.AnnAssign, ast.AugAssign):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:

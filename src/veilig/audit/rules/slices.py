@@ -23,6 +23,26 @@ def definitions(nodes: list[ast.AST]) -> Definitions:
     return found
 
 
+_BINDING = (
+    ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension,
+    ast.withitem,
+)  # fmt: skip
+
+
+def definitions_in(function: FunctionSketch) -> Definitions:
+    """What each name is given in the function, nested functions included; worked out once."""
+    if function.given is None:
+        function.given = definitions(function.each(*_BINDING))
+    return function.given
+
+
+def own_definitions(function: FunctionSketch) -> Definitions:
+    """What each name is given in the function itself; worked out once."""
+    if function.own_given is None:
+        function.own_given = definitions(function.own_each(*_BINDING))
+    return function.own_given
+
+
 def _bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     if isinstance(node, ast.Assign):
         yield from ((target, node.value) for target in node.targets)
@@ -51,7 +71,7 @@ def module_definitions(module: ModuleInfo) -> Definitions:
 
 def backwards(function: FunctionSketch, value: ast.expr, module: ModuleInfo | None = None) -> list[ast.AST]:
     """Every node that may make up `value`: its own, and those of what its names were given."""
-    local = definitions(function.nodes)
+    local = definitions_in(function)
     outer = module_definitions(module) if module is not None else {}
     seen: set[str] = set()
     nodes: list[ast.AST] = list(ast.walk(value))
@@ -99,7 +119,7 @@ def words_in(nodes: list[ast.AST]) -> list[str]:
 
 def tests_in(function: FunctionSketch) -> Iterator[ast.expr]:
     """Every condition the function branches on."""
-    for node in function.nodes:
+    for node in function.each(ast.If, ast.While, ast.IfExp, ast.Assert, ast.comprehension, ast.match_case):
         if isinstance(node, ast.If | ast.While | ast.IfExp | ast.Assert):
             yield node.test
         elif isinstance(node, ast.comprehension):
@@ -117,7 +137,7 @@ def called(sketch: Sketch, function: FunctionSketch) -> list[ast.AST]:
             if not isinstance(call.func, ast.Attribute)
             else call.func.attr
         )
-        nodes = sketch.program.functions.get(name, [])
-        if len(nodes) == 1 and nodes[0] is not function.node:
-            found.extend(ast.walk(nodes[0]))
+        node = sketch.program.functions.only(name)
+        if node is not None and node is not function.node:
+            found.extend(ast.walk(node))
     return found

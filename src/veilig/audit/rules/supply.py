@@ -149,7 +149,7 @@ def _unverified(sketch: Sketch) -> Marks:
             ):
                 yield call, Confidence.POSSIBLE
                 break
-    for node in sketch.nodes if search(r"curl|wget|pip", sketch.text) else ():
+    for node in sketch.each(ast.Call) if search(r"curl|wget|pip", sketch.text) else ():
         if isinstance(node, ast.Call) and _RUNS.search(dotted(node.func)):
             words = " ".join(
                 str(c.value)

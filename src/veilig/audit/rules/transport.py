@@ -52,7 +52,7 @@ def _unless_given(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
     """`verify = CA_FILE or False`: whoever forgets the setting gets no verification at all."""
     if "verify" not in sketch.text:
         return
-    for node in sketch.nodes:
+    for node in sketch.each(ast.Assign, ast.keyword):
         value: ast.expr | None = None
         if (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith(".verify")) or (
             isinstance(node, ast.keyword) and node.arg in ("verify", "verify_ssl", "verify_certs")

@@ -29,7 +29,7 @@ def _optional(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if not search(_VERIFIES, function.body):
             continue
-        for node in function.nodes:
+        for node in function.each(ast.If):
             if (
                 isinstance(node, ast.If)
                 and _absent(node.test, function)
@@ -97,7 +97,7 @@ def _polling(sketch: Sketch) -> Marks:
     for function in sketch.functions:
         if "while True" not in function.body or "sleep(" not in function.body:
             continue
-        for node in function.nodes:
+        for node in function.each(ast.While):
             if not isinstance(node, ast.While) or not isinstance(node.test, ast.Constant):
                 continue
             text = ast.unparse(node)
