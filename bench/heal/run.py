@@ -2,10 +2,10 @@
 
     python bench/heal/run.py OUT.json --user USER [--yardstick DIR] [--faults NAME ...] [--supervisors NAME ...]
 
-Run as root where that does no harm: it mounts a 1 MB log disk, binds ports and kills its own processes. The
-breakable service, the faults, the other supervisors and the judge are the yardstick's (see the README); this file adds
-two drivers: `veilig` (the example policy: worker-*, restart, three an hour) and `veilig+` (it may also roll back,
-restore a configuration and free space without a question).
+Run as root where that does no harm: it mounts a 1 MB log disk, binds ports and kills its own processes.
+The breakable service, the faults, the other supervisors and the judge are the yardstick's (see the README);
+this file adds two drivers: `veilig` (the example policy: worker-*, restart, three an hour) and `veilig+` (it
+may also roll back, restore a configuration and free space without a question).
 """
 
 import json
@@ -80,7 +80,7 @@ def main() -> None:
             (folder / "veilig.yaml").write_text(POLICY.format(actions=self.actions))
             words = [CHECKOUT / "veilig", "heal", "--watch", "--services", folder / "services.json"]
             environment = dict(os.environ, VEILIG_HOME=str(folder / "home"))
-            with open(folder / "supervisor.log", "a") as log:
+            with (folder / "supervisor.log").open("a") as log:
                 child = subprocess.Popen(
                     [*map(str, words), "--policy", str(folder / "veilig.yaml")],
                     stdout=log,
