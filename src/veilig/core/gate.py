@@ -60,6 +60,7 @@ class _Begun:
 
     policy: str
     deadline_s: float
+    approval: str = ""
 
 
 class Gate:
@@ -162,9 +163,9 @@ class Gate:
         self, tx: Tx, case: Case, note: dict[str, JSON] | None, again: bool = False
     ) -> "_Begun | _Asked | Outcome":
         """Everything before the act, in one transaction: what it appends is durable when it returns."""
-        decided = self._decide(case)
+        decided, answer = self._decide(case), ""
         if decided.verdict is Verdict.ASK and (grant := self._granted(tx, case, decided)):
-            decided = decided.granted_by(grant)
+            decided, answer = decided.granted_by(grant), grant.id
         if not again:
             if note is not None:
                 tx.append("session.noted", self.session, {"delta": self._redactor.seal_value(note)})
@@ -180,7 +181,7 @@ class Gate:
             found = self._approved(tx, case, decided)
             if not isinstance(found, Approval):
                 return found
-            approval = found
+            approval, answer = found, found.id
         now = tx.now_ms()
         for budget in decided.budgets:
             # Ledger time is cut to milliseconds: what seems exactly one window ago may be a little less.
@@ -193,7 +194,7 @@ class Gate:
         life_s = min(case.timeout_s + GRACE_S, COMMAND_TIMEOUT_S_MAX)
         if approval is not None:
             life_s = min(life_s, approval.left_s(now))
-        return _Begun(decided.policy, self._clock.boottime_s() + life_s)
+        return _Begun(decided.policy, self._clock.boottime_s() + life_s, answer)
 
     def _approved(self, tx: Tx, case: Case, decided: Decided) -> Approval | _Asked | Outcome:
         """The approval this act may spend; else the question that was asked, or the refusal that stands."""
@@ -267,6 +268,7 @@ class Gate:
             ),
             seal=self._redactor.seal,
             emit=log.write,
+            approval=begun.approval,
         )
         provider = case.provider
         if provider is None:  # judged a deny already; never trust that alone

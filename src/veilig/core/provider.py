@@ -54,7 +54,8 @@ class Permit:
     deadline_s: seconds on the boot clock after which the act must not start. expand: turns the
     handles this action may use into their secrets, raises SecretRefused for others. seal:
     the inverse, so that a provider can show what a planner would see. emit: takes
-    (stream, raw bytes) while it happens; the gate redacts before anybody sees them.
+    (stream, raw bytes) while it happens; the gate redacts before anybody sees them. approval: the approval
+    or grant that answered the policy's question, "" when it asked none.
     """
 
     ref: str
@@ -65,6 +66,7 @@ class Permit:
     expand: Callable[[str], str]
     seal: Callable[[str], str]
     emit: Callable[[str, bytes], None]
+    approval: str = ""
 
 
 class Provider(Protocol):
