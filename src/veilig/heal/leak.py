@@ -1,0 +1,55 @@
+"""Does a service lose memory? By its stated bound, or by growth that is large, steady and not its start."""
+
+from veilig.core.service import Service
+from veilig.core.signal import Sample
+from veilig.heal.history import History
+
+MIB = 1 << 20
+MULTIPLE = 8.0  # of its base: caches double or triple a program
+GROWTH_BYTES = 128 * MIB  # less is nobody's trouble
+GROWTH_MAX_BYTES = 1024 * MIB  # a large program needs not grow eightfold to be in trouble
+STEADY_S = 3.0  # seen growing for so long
+FILLING_S = 2.5  # growth that goes back to the start is a cache being filled ...
+YOUNG_S = 60.0  # ... for so long
+FLATTER = 0.6  # the later part grows at least so fast, compared with the earlier
+
+
+def leaking(service: Service, sample: Sample, history: History) -> tuple[str, ...]:
+    """Sentences that show it, or nothing. Pure; reads numbers only."""
+    rss, base, slope = sample.rss_bytes, sample.rss_base_bytes, sample.rss_slope
+    if service.memory_max_bytes:
+        if rss <= service.memory_max_bytes:
+            return ()
+        return (f"it holds {rss // MIB} MiB, its bound is {service.memory_max_bytes // MIB} MiB",)
+    if not suspect(sample):
+        return ()
+    grown = rss - base
+    if grown < GROWTH_BYTES or grown < min(GROWTH_MAX_BYTES, (MULTIPLE - 1) * base):
+        return ()
+    for_s = grown / slope
+    if sample.up_s < YOUNG_S and sample.up_s - for_s < FILLING_S + history.took_s:
+        return ()
+    if not _steady(history.rss):
+        return ()
+    grows = f"grows by {slope / MIB:.1f} MiB/s for about {for_s:.0f} s"
+    return (f"it holds {rss // MIB} MiB, {rss / base:.1f} times its base of {base // MIB} MiB, and {grows}",)
+
+
+def suspect(sample: Sample) -> bool:
+    """Twice its base and growing: worth looking at more often."""
+    return 0 < 2 * sample.rss_base_bytes < sample.rss_bytes and sample.rss_slope > 0
+
+
+def _steady(ring: tuple[tuple[float, int], ...]) -> bool:
+    """Seen for long enough, never shrinking, and the later part grows about as fast as the earlier."""
+    if len(ring) < 4 or ring[-1][0] - ring[0][0] < STEADY_S:
+        return False
+    if any(later < earlier for (_, earlier), (_, later) in zip(ring, ring[1:], strict=False)):
+        return False
+    ring = tuple(point for point in ring if ring[-1][0] - point[0] <= 4 * STEADY_S)
+    middle = len(ring) // 2
+    (t0, a), (t1, b), (t2, c) = ring[0], ring[middle], ring[-1]
+    if t1 <= t0 or t2 <= t1:
+        return False
+    first, second = (b - a) / (t1 - t0), (c - b) / (t2 - t1)
+    return second > 0 and second >= FLATTER * first
