@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class Job:
 
     free: it runs commands and asks models as it sees fit, so its copy is watched; else it only repairs, and a
     guard sees that tests stay what they are. asks: a model may see of the copy, where it is not free.
+    reads_all: its copy holds what is withheld from models too, and only showing that to one is refused.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Job:
     keeps_copy: bool = True
     free: bool = False
     asks: bool = False
+    reads_all: bool = False
 
 
 def fix_job(options: FixOptions) -> Job:
@@ -42,7 +44,9 @@ def fix_job(options: FixOptions) -> Job:
 def audit_job(options: AuditOptions) -> Job:
     """Read and report. The audited project's interpreter has no part in it."""
     planner = AuditPlanner(options)
-    return Job("audit", Path(options.source), options.to_json(), planner, sys.executable, keeps_copy=False)
+    asks = bool(options.model)
+    made = Job("audit", Path(options.source), options.to_json(), planner, sys.executable, keeps_copy=False)
+    return replace(made, asks=asks, reads_all=True)
 
 
 def run_job(options: RunOptions) -> Job:

@@ -99,12 +99,14 @@ class Wired:
         self.wall: Wall | None = None
         tell = getattr(watcher, "told", None)  # only some watchers show what a search has tried
         self.work = WorkProvider(self.workspace, self.box, self.clock, advisories, watched, tell)
+        shown = self.laws.shown_to_models if job.free or job.asks else self.laws.in_copy
         self.files = FilesProvider(
             self.workspace,
             self.clock,
-            self.laws.shown_to_models if job.free or job.asks else self.laws.in_copy,
+            self.laws.in_copy if job.reads_all else shown,
             self.redactor.learn_text,
             watched,
+            shown if job.reads_all else None,
         )
         servers = self.policy.mcp.servers if job.free else ()
         self.mcp = McpProvider(self.box, self.clock, servers, watched)

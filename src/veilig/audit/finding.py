@@ -58,6 +58,18 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a model says of a finding. It lowers how sure we are and takes nothing away.
+
+    by: the model's name. was: how sure the engine is; None when the engine did not find it, the model did.
+    """
+
+    by: str
+    reason: str
+    was: Confidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One weakness at one place; `flow` is empty when the place alone is the weakness."""
 
@@ -75,6 +87,12 @@ class Finding:
     flow: tuple[Step, ...] = ()
     fix_id: str | None = None
     fingerprint: str = ""
+    opinion: Opinion | None = None
+
+    @property
+    def claimed(self) -> bool:
+        """Whether nobody but a model says so."""
+        return self.opinion is not None and self.opinion.was is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +146,15 @@ class Report:
     outside_profile: tuple[str, ...] = field(default=())  # test files: parsed for calls, not reported on
     version: int = REPORT_VERSION
 
-    def exit_code(self, fail_at: Severity = Severity.LOW) -> int:
+    def exit_code(self, fail_at: Severity = Severity.LOW, *, claimed: bool = False) -> int:
         """0 clean, 1 a finding at or above `fail_at`, 3 nothing found but part of the input was not looked
-        at."""
-        if any(finding.severity.rank >= fail_at.rank for finding in self.findings):
+        at.
+
+        claimed: count what only a model found. What a model doubts always counts: the code it read may have
+        talked it into that.
+        """
+        counted = [finding for finding in self.findings if claimed or not finding.claimed]
+        if any(finding.severity.rank >= fail_at.rank for finding in counted):
             return EXIT_FINDINGS
         return EXIT_INCOMPLETE if self.skipped or self.incomplete else EXIT_OK
 
@@ -205,7 +228,14 @@ def _finding(raw: object) -> Finding:
         flow=tuple(_step(item) for item in _list(got, "flow")),
         fix_id=None if got["fix_id"] is None else _typed(got, "fix_id", str),
         fingerprint=_typed(got, "fingerprint", str),
+        opinion=None if got["opinion"] is None else _opinion(got["opinion"]),
     )
+
+
+def _opinion(raw: object) -> Opinion:
+    got = _members(raw, Opinion)
+    was = None if got["was"] is None else Confidence(_typed(got, "was", str))
+    return Opinion(_typed(got, "by", str), _typed(got, "reason", str), was)
 
 
 def _skipped(raw: object) -> Skipped:

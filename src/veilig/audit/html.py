@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from veilig.audit.finding import Finding, Report, Severity
-from veilig.audit.report import ordered, printable, summary
+from veilig.audit.report import opinion_lines, ordered, printable, summary
 from veilig.audit.rules import BY_ID
 
 FINDINGS_MAX = 2_000  # the worst; a page of more is slow to open
@@ -130,13 +130,14 @@ def _finding(number: int, finding: Finding) -> str:
         for step in finding.flow
     )
     flow = f'<div class="flow">{steps}</div>' if steps else ""
+    said = "".join(f"<p>{_text(line)}</p>" for line in opinion_lines(finding))
     advice = f"<p>{_text(rule.why)}</p><p><strong>Instead:</strong> {_text(rule.advice)}</p>" if rule else ""
     return (
         f'<details id="f{number}"{" open" if number <= 3 else ""}><summary><span class="tag">'
         f"{finding.severity}</span> CWE-{finding.cwe} {_text(finding.title)} "
         f"<code>{_text(finding.path)}:{finding.line}</code> "
         f'<span class="dim">{finding.confidence}</span></summary>'
-        f"<p>{_text(finding.message)}</p>{flow}{advice}</details>"
+        f"<p>{_text(finding.message)}</p>{said}{flow}{advice}</details>"
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from veilig.audit.finding import Finding, Report
-from veilig.audit.report import ordered, printable, summary
+from veilig.audit.report import opinion_lines, ordered, printable, summary
 from veilig.audit.rules import BY_ID
 
 FINDINGS_MAX = 200  # a comment of more is not read; the rest is counted
@@ -43,9 +43,14 @@ def to_markdown(
 
 def _row(finding: Finding) -> str:
     what = f"CWE-{finding.cwe} {_text(finding.title)}"
-    return (
-        f"| {finding.severity} | {what} | {_code(f'{finding.path}:{finding.line}')} | {finding.confidence} |"
-    )
+    sure = f"{finding.confidence}{_mark(finding)}"
+    return f"| {finding.severity} | {what} | {_code(f'{finding.path}:{finding.line}')} | {sure} |"
+
+
+def _mark(finding: Finding) -> str:
+    if finding.opinion is None:
+        return ""
+    return ", model" if finding.claimed else ", doubted"
 
 
 def _pin_row(pin: Mapping[str, object]) -> str:
@@ -62,6 +67,8 @@ def _section(finding: Finding) -> list[str]:
         f"{place}, {finding.severity}, {finding.confidence}. {_text(finding.message)}",
         "",
     ]
+    for said in opinion_lines(finding):
+        lines += [_text(said), ""]
     for number, step in enumerate(finding.flow, 1):
         lines.append(f"{number}. {_code(f'{step.path}:{step.line}')} {_code(step.text)} {_text(step.what)}")
     if finding.flow:

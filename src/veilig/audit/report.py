@@ -37,13 +37,23 @@ def finding_lines(number: int, finding: Finding, *, show_flow: bool, color: bool
         severity = f"\x1b[{COLOURS[finding.severity]}m{severity}\x1b[0m"
     place = printable(f"{finding.path}:{finding.line}")
     head = f"{number:>2}  CWE-{finding.cwe:<4} {severity} {place}  {printable(finding.message)}"
-    lines = [f"{head}  ({finding.confidence.value})"]
+    lines = [f"{head}  ({finding.confidence.value})", *(f"      {row}" for row in opinion_lines(finding))]
     if show_flow:
         for step in finding.flow:
             where = printable(f"{step.path}:{step.line}")
             lines.append(f"      {where:<32} {printable(step.text)}")
             lines.append(f"      {'':<32}   {printable(step.what)}")
     return lines
+
+
+def opinion_lines(finding: Finding) -> list[str]:
+    """What a model says of it, in one line; none when no model does."""
+    said = finding.opinion
+    if said is None:
+        return []
+    role = "found by" if said.was is None else "doubted by"
+    before = f", was {said.was.value}" if said.was is not None else ""
+    return [printable(f"{role} {said.by}{before}: {said.reason}")]
 
 
 def not_looked_at(report: Report) -> list[str]:

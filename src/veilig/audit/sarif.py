@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import quote
 
 from veilig.audit.baseline import KNOWN_BEFORE
-from veilig.audit.finding import Confidence, Finding, Report, Severity, Step
+from veilig.audit.finding import Confidence, Finding, Opinion, Report, Severity, Step
 from veilig.audit.rules import BY_ID
 
 RESULTS_MAX = 5_000  # code scanning shows no more; the worst come first
@@ -204,6 +205,10 @@ def _result(finding: Finding, places: Mapping[str, int], fixes: Fixes) -> Json:
             "tags": [f"external/cwe/cwe-{finding.cwe:03}"],
         },
     }
+    if finding.opinion is not None:
+        result["properties"] = {**cast(Json, result["properties"]), "opinion": _said(finding.opinion)}
+    if finding.claimed:
+        result["level"] = "note"  # it fails nothing by itself
     if finding.flow:
         steps = [{"location": _location(step)} for step in finding.flow[:FLOW_LOCATIONS_MAX]]
         result["codeFlows"] = [{"threadFlows": [{"locations": steps}]}]
@@ -212,6 +217,12 @@ def _result(finding: Finding, places: Mapping[str, int], fixes: Fixes) -> Json:
         edits = [{"artifactLocation": _file(c.path), "replacements": _replaced(c)} for c in changes]
         result["fixes"] = [{"description": {"text": what}, "artifactChanges": edits}]
     return result
+
+
+def _said(opinion: Opinion) -> Json:
+    """A model's word on a finding: a doubt with what the engine had said, or a claim of its own."""
+    was = opinion.was.value if opinion.was is not None else None
+    return {"by": opinion.by, "reason": opinion.reason, "was": was}
 
 
 def _replaced(change: FileChange) -> list[Json]:

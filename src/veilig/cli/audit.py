@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veilig.cli.models import model_options, named_or_none, setting_of
 from veilig.core.errors import EXIT_INTERRUPTED, SessionError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         "(.txt .json .sarif .md .html .openvex.json .cdx.json)",
     )
     _scope_options(parser)
+    model_options(parser)
+    parser.add_argument(
+        "--count-model",
+        action="store_true",
+        help="what only the model found gives exit code 1 too; what it doubts always does",
+    )
     parser.add_argument(
         "--pattern", action="store_true", help="also what only looks like a weakness (more false alarms)"
     )
@@ -120,7 +127,7 @@ def _scope_options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Exit codes as in the help text."""
     from veilig.agent.audit_plan import AuditOptions
-    from veilig.app import Setting, run_audit
+    from veilig.app import run_audit
     from veilig.audit.sarif_import import read_sarif
     from veilig.audit.vex import read_openvex
     from veilig.cli.audit_rules import check_rules, rules_text
@@ -164,13 +171,13 @@ def run(given: argparse.Namespace) -> int:
     narrowed([], baseline, diff)  # what cannot be read is said before the minutes of reading code
     patch = _patch(given.patch, len(folders)) if given.patch else ""
     past = committed(given.history, given.pattern, len(folders)) if given.history else []
-    setting = Setting(given.policy, hide=frozenset(given.hide_wall))
+    setting = setting_of(given)
     roots: list[Root] = []
     progress = _progress(given.format or "text", bool(given.output))
     for path, folder, said in zip(given.paths, folders, own, strict=True):
         excluded = operator_excludes(folder, given.policy)
         wanted = AuditOptions(
-            str(folder), given.pattern, patch, jobs=given.jobs, fresh=given.fresh, rules=rules
+            str(folder), given.pattern, patch, given.jobs, given.fresh, rules, named_or_none(given)
         )
         ended = _see(progress, run_audit(wanted, setting, progress))
         if ended is None:
@@ -183,9 +190,8 @@ def run(given: argparse.Namespace) -> int:
         roots = [joined(roots[0], others, folders[0])]
     if given.write_baseline:
         _write(given.write_baseline, baseline_text(roots))
-    return _report(
-        believed(narrowed(roots, baseline, diff), claims), given.fail_at, given.format or "text", forms
-    )
+    shown = believed(narrowed(roots, baseline, diff), claims)
+    return _report(shown, given.fail_at, given.format or "text", forms, claimed=given.count_model)
 
 
 def resumed(given: argparse.Namespace, session: str, setting: "Setting") -> int:
@@ -278,22 +284,29 @@ def _see(progress: "Progress", session: "Coroutine[Any, Any, Ended]") -> "Ended 
 def _root(path: str, ended: "Ended") -> "Root":
     from veilig.cli.audit_report import root_of
 
-    if not ended.finish.ok:
+    data: dict[str, Any] = dict(ended.finish.data)
+    if not ended.finish.ok and "report" in data.get("data", {}):  # a model's part ended it, not the audit
+        told = data["model"]
+        stopped = f"it was stopped: {ended.finish.summary}"
+        data = data["data"] | {"model": told | {"trouble": [*told["trouble"], stopped]}}
+    elif not ended.finish.ok:
         raise SessionError(
             f"{path} was not audited: {ended.finish.summary}",
             why=f"session {ended.session} ended without a report",
             fix=f"`veilig sessions show {ended.session}` says what happened",
         )
     wall = ended.wall.name if ended.wall else ""
-    return root_of(path, ended.session, wall, dict(ended.finish.data))
+    return root_of(path, ended.session, wall, data)
 
 
-def _report(roots: "list[Root]", fail_at: str, form: str, files: dict[str, str]) -> int:
+def _report(
+    roots: "list[Root]", fail_at: str, form: str, files: dict[str, str], *, claimed: bool = False
+) -> int:
     from veilig.audit.finding import Severity
     from veilig.cli.audit_report import exit_code
     from veilig.cli.style import Style
 
-    code = exit_code(roots, Severity(fail_at))
+    code = exit_code(roots, Severity(fail_at), claimed=claimed)
     if not files:
         print(_rendered(roots, form, code, color=Style(sys.stdout).on))
     for file, wanted in files.items():

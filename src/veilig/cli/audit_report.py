@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -37,6 +37,7 @@ class Root:
     pins: tuple[Json, ...]
     defects: tuple[Json, ...]
     advisories: Json
+    model: Json = field(default_factory=dict[str, Any])  # who was heard on the findings, and what it cost
 
     @property
     def error(self) -> str:
@@ -60,15 +61,18 @@ def root_of(path: str, session: str, wall: str, data: Json) -> Root:
         tuple(p for p in problems if p["kind"] == "dependency"),
         tuple(p for p in problems if p["kind"] != "dependency"),
         about,
+        dict(data.get("model", {})),
     )
 
 
-def exit_code(roots: Sequence[Root], fail_at: Severity) -> int:
+def exit_code(roots: Sequence[Root], fail_at: Severity, *, claimed: bool = False) -> int:
     """0 clean, 1 a finding at or above `fail_at`, 3 nothing found but part was not looked at.
+
+    claimed: count what only a model found.
 
     A vulnerability that nobody rated counts: unrated is not harmless.
     """
-    codes = {r.report.exit_code(fail_at) for r in roots}
+    codes = {r.report.exit_code(fail_at, claimed=claimed) for r in roots}
     pins = [p for r in roots for p in r.pins]
     if EXIT_FINDINGS in codes or any(_reaches(p, fail_at) for p in pins):
         return EXIT_FINDINGS
@@ -90,6 +94,7 @@ def render_json(roots: Sequence[Root], code: int) -> str:
             "report": asdict(r.report),
             "dependencies": {**r.advisories, "problems": [_plain(p) for p in r.pins]},
             "defects": [_plain(p) for p in r.defects],
+            **({"model": r.model} if r.model else {}),
         }
         for r in roots
     ]
@@ -109,6 +114,10 @@ def render_sarif(roots: Sequence[Root], version: str) -> str:
             run["invocations"][0]["executionSuccessful"] = False
             note = {"level": "warning", "message": {"text": f"dependencies: {root.error}"}}
             run["invocations"][0]["toolExecutionNotifications"].append(note)
+        if root.model:
+            run["properties"] = {"model": root.model}
+            told = [{"level": "warning", "message": {"text": f"model: {t}"}} for t in root.model["trouble"]]
+            run["invocations"][0]["toolExecutionNotifications"] += told
         if len(roots) > 1:
             run["automationDetails"] = {"id": f"veilig/{root.path}/"}
         runs.append(run)
@@ -181,8 +190,20 @@ def _root_lines(root: Root, *, color: bool) -> list[str]:
     lines += [printable(f"notice  {n.path}:{n.line}  {n.message}") for n in report.notices]
     lines += [printable(f"defect  {d['path']}:{d['line']}  {d['title']}") for d in root.defects]
     lines += _dependency_lines(root)
+    lines += model_lines(root)
     lines.append(printable(summary(report)))
     return lines
+
+
+def model_lines(root: Root) -> list[str]:
+    """What a model had to do with the report, and what it could not judge; none when none was asked for."""
+    told = root.model
+    if not told:
+        return []
+    judged = f"{told['judged']} findings judged, {told['doubted']} doubted, {told['claimed']} found by it"
+    spent = f"{told['tokens_in']} + {told['tokens_out']} tokens"
+    head = f"model   {told['name']}: {told['asked']} questions, {judged}, {spent}"
+    return [printable(line) for line in (head, *(f"model   {why}" for why in told["trouble"]))]
 
 
 def about_pin(pin: Json) -> str:
@@ -199,7 +220,7 @@ def about_pin(pin: Json) -> str:
 
 def remarks(roots: Sequence[Root]) -> list[str]:
     """Lines about dependencies and defects for forms that are one page."""
-    found = [line for root in roots for line in _dependency_lines(root)]
+    found = [line for root in roots for line in (*model_lines(root), *_dependency_lines(root))]
     return found + [f"defect  {d['path']}:{d['line']}  {d['title']}" for r in roots for d in r.defects]
 
 

@@ -39,13 +39,18 @@ def named(given: argparse.Namespace) -> str:
     return model if ":" in model or given.model_url else f"openai:{model}"
 
 
+def named_or_none(given: argparse.Namespace) -> str:
+    """The model's name, or an empty text where the command line names neither a model nor a server."""
+    return named(given) if given.model or given.model_url else ""
+
+
 def setting_of(given: argparse.Namespace) -> "Setting":
     """What the command line says of machine, law and model."""
     from veilig.app import Setting
 
     return Setting(
         given.policy,
-        given.python,
+        getattr(given, "python", None),
         getattr(given, "patience", 0.0),
         hide=frozenset(given.hide_wall),
         model_url=given.model_url,

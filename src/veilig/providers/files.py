@@ -62,11 +62,14 @@ class FilesProvider:
         in_copy: Callable[[str], bool],
         learn: Callable[[str, str], object],
         watched: Watched | None = None,
+        shown: Callable[[str], bool] | None = None,
     ) -> None:
+        """in_copy: what is copied. shown: what of it may be read to whoever plans; None: all of it."""
         self._workspace = workspace
         self._watched = watched
         self._clock = clock
         self._in_copy = in_copy
+        self._shown = shown
         self._learn = learn
 
     def learn(self) -> None:
@@ -136,6 +139,10 @@ class FilesProvider:
     def _perform(self, action: FileAction, permit: Permit) -> Outcome:
         match action:
             case ReadFile():
+                if self._shown is not None and not self._shown(action.path):
+                    return Outcome(
+                        False, f"{action.path}: the policy withholds it from models", Status.FAILED
+                    )
                 text = self._see(action.path, permit)
                 if text is None:
                     return Outcome(False, f"{action.path}: no such file", Status.FAILED)
