@@ -43,6 +43,31 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
         "reason",
     ),
     "grant.revoked": ("grant", "actor", "reason"),
+    # who may use which model (access/)
+    "subject.added": ("subject", "kind", "org", "actor"),
+    "subject.vouched": ("subject", "tier", "person", "expires_s", "reason"),
+    "subject.vetted": ("subject", "tier", "method", "verifier", "evidence", "expires_s", "actor"),
+    "subject.scoped": ("subject", "hosts", "repositories", "evidence", "expires_s", "actor"),
+    "key.issued": ("key", "subject", "hash", "hint", "expires_s", "actor"),
+    "key.revoked": ("key", "reason", "actor"),
+    "access.granted": ("grant", "subject", "class", "surface", "expires_s", "micro_usd", "reason", "actor"),
+    "access.withdrawn": ("grant", "reason", "actor"),
+    "budget.set": ("account", "period", "tokens", "micro_usd", "actor"),
+    "budget.leased": ("account", "period", "tokens", "micro_usd", "lease"),  # counts as spent from here on
+    "budget.returned": ("account", "period", "tokens", "micro_usd", "lease"),  # what a lease did not need
+    # what passed the gateway, and what was seen in it (monitor/)
+    "gateway.started": ("listen", "policy", "safeguards", "veilig"),
+    "gateway.stopped": ("why",),
+    "gateway.served": ("requests",),  # some requests at once, each with hashes instead of its text
+    "safeguard.tested": ("safeguard", "passed", "detail"),
+    "monitor.failed": ("request", "stage", "error", "passed"),
+    "indicators.loaded": ("digest", "live", "refused", "feeds"),
+    "signal.raised": ("subject", "kind", "severity", "confidence", "evidence", "tier", "request", "text"),
+    "signal.ignored": ("subject", "kind", "evidence", "why"),
+    "ladder.moved": ("subject", "before", "after", "reason", "evidence", "actor", "case", "until_ms"),
+    "case.opened": ("case", "subject", "owner"),
+    "case.appealed": ("case", "actor", "text"),
+    "case.decided": ("case", "granted", "reason", "actor"),
     # the ledger about itself
     "ledger.checkpointed": ("size", "root", "key"),
 }

@@ -64,7 +64,7 @@ MONITOR = Table((
     Entry("threshold", Real(0, 1), "", 0.9, "scores below it are not worth a signal"),
     Entry(
         "open_on_failure", Many(TIER), "", (str(Tier.TRUSTED), str(Tier.RESEARCH)),
-        "for these, at level observe or warn, a request passes when the monitor breaks; all others are refused",
+        "for these, at observe or warn, a request passes when the monitor breaks; others are refused",
     ),
     Entry("feeds", Many(FEED, most=50), "", (), "no indicator of anybody"),
     Entry("allow", Many(LINE), "", (), "domains, addresses and hashes that no indicator may name"),

@@ -1,0 +1,266 @@
+"""Which bytes of a streamed answer may go on now? Tool calls are held until they are complete and judged.
+
+A client runs a tool when it has seen the end of its call, so nothing of a call leaves before its verdict; it
+loses no time, since it could not act earlier. Everything else goes on as it came: the bytes of a stream in
+which nothing is stopped are exactly those that arrived, wherever the network cut them.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from veilig.monitor.reading import Unreadable, mapping, mappings
+
+EVENT_BYTES_MAX: Final = 32 << 20  # one server-sent event; an image in base64 fits
+_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_DATA: Final = re.compile(rb"(?:^|[\r\n])data: ?([^\r\n]*)")
+# Calls that the vendor runs itself: a client never acts on them, and they have run when they are shown.
+HOSTED: Final = frozenset({
+    "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call",
+})  # fmt: skip
+APPROVAL: Final = "mcp_approval_request"
+WINDOW_CHARS: Final = 512  # an indicator that deltas cut in two is found
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One complete call: arguments as the model wrote them."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why an answer ends here. code: as the API has it."""
+
+    message: str
+    code: str = "cyber_policy"
+
+
+type Judge = Callable[[ToolCall], Stop | None]
+
+
+def is_call(kind: object) -> bool:
+    """Does a client run items of this type? Types that nobody knows yet count as such."""
+    return isinstance(kind, str) and kind not in HOSTED and (kind.endswith("_call") or kind == APPROVAL)
+
+
+def call_of(item: dict[str, Any]) -> ToolCall:
+    """The call in an output item of the Responses API."""
+    given = next((item[k] for k in ("arguments", "input", "action", "operation") if k in item), item)
+    text = given if isinstance(given, str) else orjson.dumps(given).decode()
+    return ToolCall(
+        str(item.get("call_id") or item.get("id") or ""), str(item.get("name") or item["type"]), text
+    )
+
+
+@dataclass(slots=True)
+class StreamWatch:
+    """Fed with what arrives, answers with what may go on. stopped: why nothing more may.
+
+    usage, model: as the upstream said them. heard: called with each new piece of the answer's text.
+    """
+
+    judge: Judge
+    heard: Callable[[str], Stop | None]
+    usage: dict[str, Any] | None = None
+    model: str = ""
+    stopped: Stop | None = None
+    ended: bool = False
+    _rest: bytes = b""
+    _held: list[bytes] = field(default_factory=list[bytes])
+    _open: set[object] = field(default_factory=set[object])
+    _calls: dict[tuple[int, int], list[str]] = field(default_factory=dict[tuple[int, int], list[str]])
+    _judged: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
+    _text: list[str] = field(default_factory=list[str])
+    _tail: str = ""
+    _number: int = -1
+    _response: dict[str, Any] | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What may go on. Raises Unreadable for an event that is no JSON or never ends."""
+        if self.stopped is not None:
+            return b""
+        data = self._rest + chunk if self._rest else chunk
+        out: list[bytes] = []
+        at = 0
+        for end in _END.finditer(data):
+            event = data[at : end.end()]
+            at = end.end()
+            self._event(event, out)
+            if self.stopped is not None:
+                self._rest = b""
+                return b"".join(out)
+        self._rest = data[at:]
+        if len(self._rest) > EVENT_BYTES_MAX:
+            raise Unreadable(f"an event is longer than {EVENT_BYTES_MAX} bytes")
+        self._hear()
+        return b"" if self.stopped is not None else b"".join(out)
+
+    def finish(self) -> bytes:
+        """What is left when the upstream ends: a last event without its empty line is judged too."""
+        if self.stopped is not None:
+            return b""
+        out: list[bytes] = []
+        if self._rest:
+            event, self._rest = self._rest, b""
+            self._event(event, out)
+        if self.stopped is None and self._calls:
+            self._judge_chat()
+        self._hear()
+        if self.stopped is not None:
+            return b""
+        if self._held and not self._open:
+            out.extend(self._held)
+            self._held = []
+        # A call that began and never ended stays here: no client could run it.
+        return b"".join(out)
+
+    def stop_bytes(self) -> bytes:
+        """The event that tells the client why the answer ends."""
+        if self.stopped is None:
+            return b""
+        error = {"type": "invalid_request", "code": self.stopped.code, "message": self.stopped.message}
+        if self._response is None:
+            return b"data: " + orjson.dumps({"error": {**error, "param": None}}) + b"\n\n"
+        failed: dict[str, Any] = {**self._response, "status": "failed", "output": [], "error": error}
+        value: dict[str, Any] = {
+            "type": "response.failed",
+            "sequence_number": self._number + 1,
+            "response": failed,
+        }
+        return b"event: response.failed\ndata: " + orjson.dumps(value) + b"\n\n"
+
+    # --- one event ------------------------------------------------------------------------------------
+
+    def _event(self, event: bytes, out: list[bytes]) -> None:
+        found = _DATA.findall(event)
+        data = found[0] if len(found) == 1 else b"\n".join(found)
+        if data and data != b"[DONE]":
+            try:
+                value = orjson.loads(data)
+            except orjson.JSONDecodeError as error:
+                raise Unreadable("an event is not JSON") from error
+            self._value(mapping(value))
+        elif data and self._calls:
+            self._judge_chat()
+        if self.stopped is not None:
+            self._held = []
+        elif self._open or self._calls:
+            self._held.append(event)
+        else:
+            if self._held:
+                out.extend(self._held)
+                self._held = []
+            out.append(event)
+
+    def _value(self, value: dict[str, Any]) -> None:
+        kind = value.get("type")
+        if not isinstance(kind, str):
+            self._chat(value)
+            return
+        number = value.get("sequence_number")
+        if isinstance(number, int) and not self._open:
+            self._number = number
+        if kind == "response.output_text.delta":
+            if isinstance(value.get("delta"), str):
+                self._text.append(value["delta"])
+        elif kind == "response.output_item.added":
+            if is_call(mapping(value.get("item")).get("type")):
+                self._open.add(value.get("output_index"))
+        elif kind == "response.output_item.done":
+            item = mapping(value.get("item"))
+            if is_call(item.get("type")):
+                self._check(call_of(item))
+                self._open.discard(value.get("output_index"))
+        elif "call" in kind and kind.endswith((".delta", ".done")) and not _hosted(kind):
+            self._open.add(value.get("output_index"))  # whatever came before it
+        elif value.get("response") is not None:
+            self._whole(mapping(value["response"]), str(kind))
+
+    def _whole(self, response: dict[str, Any], kind: str) -> None:
+        if self._response is None:
+            self._response = response
+        self.model = str(response.get("model") or self.model)
+        self.usage = response.get("usage") or self.usage
+        for item in mappings(response.get("output")):
+            if is_call(item.get("type")):
+                self._check(call_of(item))
+        if kind in ("response.completed", "response.incomplete", "response.failed"):
+            self.ended = True
+            self._open.clear()  # every call of the answer is in `output`, and was judged
+
+    def _chat(self, value: dict[str, Any]) -> None:
+        self.model = str(value.get("model") or self.model)
+        self.usage = value.get("usage") or self.usage
+        for choice in mappings(value.get("choices")):
+            delta = mapping(choice.get("delta") or choice.get("message"))
+            if isinstance(delta.get("content"), str):
+                self._text.append(delta["content"])
+            for call in _calls_in(delta):
+                key = (choice.get("index", 0), call.get("index", 0))
+                parts = self._calls.setdefault(key, ["", "", ""])
+                made = mapping(call.get("function") or call.get("custom"))
+                parts[0] = str(call.get("id") or parts[0])
+                parts[1] += str(made.get("name") or "")
+                parts[2] += str(made.get("arguments") or made.get("input") or "")
+            if choice.get("finish_reason"):
+                self.ended = True
+                if self._calls:
+                    self._judge_chat()
+
+    def _judge_chat(self) -> None:
+        for call_id, name, arguments in self._calls.values():
+            self._check(ToolCall(call_id, name, arguments))
+        self._calls.clear()
+
+    def _check(self, call: ToolCall) -> None:
+        key = (call.id, call.name, call.arguments)
+        if self.stopped is None and key not in self._judged:
+            self._judged.add(key)
+            self.stopped = self.judge(call)
+
+    def _hear(self) -> None:
+        if self._text and self.stopped is None:
+            text = "".join(self._text)
+            self._text.clear()
+            self.stopped = self.heard(self._tail + text)
+            self._tail = (self._tail + text)[-WINDOW_CHARS:]
+
+
+def _hosted(kind: str) -> bool:
+    return any(f".{name}" in kind for name in HOSTED)
+
+
+def _calls_in(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tool calls of a chat message or delta, the old single one included."""
+    calls = mappings(message.get("tool_calls"))
+    if message.get("function_call") is not None:
+        calls.append({"index": -1, "function": message["function_call"]})
+    return calls
+
+
+def judge_whole(value: dict[str, Any], judge: Judge, heard: Callable[[str], Stop | None]) -> Stop | None:
+    """The same for an answer that is not streamed: every call in it, then its text. Raises Unreadable."""
+    texts: list[str] = []
+    for item in mappings(value.get("output")):
+        if is_call(item.get("type")):
+            if stop := judge(call_of(item)):
+                return stop
+        elif item.get("type") == "message":
+            texts.extend(p["text"] for p in mappings(item.get("content")) if isinstance(p.get("text"), str))
+    for choice in mappings(value.get("choices")):
+        message = mapping(choice.get("message"))
+        for call in _calls_in(message):
+            made = mapping(call.get("function") or call.get("custom"))
+            text = str(made.get("arguments") or made.get("input") or "")
+            if stop := judge(ToolCall(str(call.get("id") or ""), str(made.get("name") or ""), text)):
+                return stop
+        if isinstance(message.get("content"), str):
+            texts.append(message["content"])
+    return heard("\n".join(texts)) if texts else None
