@@ -7,6 +7,7 @@ from veilig.heal.case import (
     ERROR_BUSY_S,
     ERROR_S,
     FROZEN_S,
+    IDLE_CPU,
     LATENCY_S,
     OVERLOAD_FOR_S,
     OVERLOAD_MEMORY_S,
@@ -85,7 +86,8 @@ def overload(case: Case) -> Diagnosis | None:
             return None
         if sample.answer is Answer.ERROR and sample.status not in BUSY_STATUS:
             return None
-        if history.ill_s - max(slow) > OVERLOAD_MEMORY_S or case.ill_for_s > OVERLOAD_FOR_S:
+        idle = case.ill_for_s > OVERLOAD_FOR_S and sample.cpu < IDLE_CPU
+        if idle or history.ill_s - max(slow) > OVERLOAD_MEMORY_S:
             return None
         sure = sample.fails >= TIMEOUT_FAILS
         return Diagnosis(Cause.OVERLOAD, "", 0.0, 0.8, (load + queue,), clears, sure)
