@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from veilig.agent.job import Job
 from veilig.agent.run_state import RunOptions
@@ -16,7 +16,7 @@ from veilig.core.action_json import JSON
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.clock import SystemClock
 from veilig.core.gate import Gate
-from veilig.core.ledger import Ledger
+from veilig.core.ledger import Event, Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.policy import Facts, Policy
 from veilig.core.provider import Approver, Finish, Outcome, Provider, Step
@@ -36,6 +36,11 @@ from veilig.providers.skills import SkillsProvider
 from veilig.providers.watching import Watched
 from veilig.providers.work import WorkProvider
 from veilig.providers.workspace import Workspace
+
+if TYPE_CHECKING:
+    from veilig.app.telemetry import Telemetry
+
+COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 class Watcher(Protocol):
@@ -84,6 +89,8 @@ class Wired:
         self.watcher = watcher
         self.clock = SystemClock()
         self._hang_up: Callable[[], Awaitable[None]] | None = None
+        self._telemetry: Telemetry | None = None
+        self._environment = setting.environment
         self.home = find_home(setting.environment)
         self.source = job.source
         self.laws = find_laws(self.source, setting.policy, setting.environment)
@@ -206,6 +213,7 @@ class Wired:
         try:
             with SessionLock(self.home.session(self.session)):
                 self.watcher.began(self.session, self.laws.names())
+                self._telemetry = self._tell()
                 engine = self._engine()
                 if resume or first is not None:
                     await asyncio.to_thread(self.files.learn)
@@ -229,6 +237,8 @@ class Wired:
                     await asyncio.to_thread(self.home.remove_session, self.session)
                 return Ended(self.session, finish, events, self.wall)
         finally:
+            if self._telemetry is not None:
+                await asyncio.to_thread(self._telemetry.close)
             if self._hang_up is not None:
                 await self._hang_up()
             await self.mcp.close()
@@ -238,6 +248,19 @@ class Wired:
     def _budget(self) -> Budget:
         budgets = self.policy.agent.budgets
         return Budget(budgets.steps, budgets.wall_s, budgets.tokens, budgets.cost_usd)
+
+    def _tell(self) -> "Telemetry | None":
+        """Spans for a collector, where the environment names one: its library is heavy."""
+        environment = self._environment
+        if not any(environment.get(name) for name in COLLECTORS):
+            return None
+        from veilig import __version__
+        from veilig.app.telemetry import Telemetry
+
+        def read(after: int) -> Iterator[Event]:
+            return self.ledger.events(self.session, after=after)
+
+        return Telemetry(read, self.session, environment, __version__, sent_after=self.ledger.size())
 
     def _engine(self) -> Session:
         return Session(

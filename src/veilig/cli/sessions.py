@@ -17,6 +17,7 @@ from veilig.cli.record import (
     print_json,
     table,
 )
+from veilig.cli.session_export import export_options
 from veilig.cli.style import Style, cut, printable
 from veilig.core.errors import EXIT_OK, UsageError
 from veilig.core.lock import driven
@@ -44,6 +45,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     ledger_options(show, inner=True)
     show.add_argument("session", help="its id, or the beginning of it")
     show.set_defaults(do=_show)
+    export_options(actions.add_parser("export", help="the record of one for viewers: OTLP, ATIF or JSON"))
     clean = actions.add_parser(
         "clean", help="remove the copies of sessions that have ended, never the ledger"
     )
