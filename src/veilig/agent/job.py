@@ -9,6 +9,7 @@ from typing import Any
 from veilig.agent.audit_plan import AuditOptions, AuditPlanner
 from veilig.agent.fix import FixPlanner
 from veilig.agent.fix_state import FixOptions
+from veilig.agent.review import ReviewOptions, ReviewPlanner
 from veilig.agent.run import RunPlanner
 from veilig.agent.run_state import RunOptions
 from veilig.core.canonical import JSON
@@ -20,8 +21,9 @@ class Job:
     """One kind of work on one folder: what is recorded of it, and who plans it.
 
     free: it runs commands and asks models as it sees fit, so its copy is watched; else it only repairs, and a
-    guard sees that tests stay what they are. asks: a model may see of the copy, where it is not free.
-    reads_all: its copy holds what is withheld from models too, and only showing that to one is refused.
+    guard sees that tests stay what they are, unless it is not guarded: what it changes is then no repair.
+    asks: a model may see of the copy, where it is not free. reads_all: its copy holds what is withheld from
+    models too, and only showing that to one is refused.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Job:
     free: bool = False
     asks: bool = False
     reads_all: bool = False
+    guarded: bool = True
 
 
 def fix_job(options: FixOptions) -> Job:
@@ -54,8 +57,15 @@ def run_job(options: RunOptions) -> Job:
     return Job("run", Path(options.source), options.to_json(), RunPlanner(options), free=True)
 
 
+def review_job(options: ReviewOptions) -> Job:
+    """Judge a change. It is made in the copy as it is, tests and all; nothing of that is brought back."""
+    made = Job("review", Path(options.source), options.to_json(), ReviewPlanner(options), keeps_copy=False)
+    return replace(made, asks=bool(options.model), reads_all=True, guarded=False)
+
+
 JOBS: Mapping[str, Callable[[dict[str, Any]], Job]] = {
     "fix": lambda options: fix_job(FixOptions.from_json(options)),
     "run": lambda options: run_job(RunOptions.from_json(options)),
+    "review": lambda options: review_job(ReviewOptions.from_json(options)),
     "audit": lambda options: audit_job(AuditOptions.from_json(options)),
 }

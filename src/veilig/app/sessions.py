@@ -9,9 +9,11 @@ from typing import Any
 from veilig.agent.again import Point, brought_back, gone_on, points, rewound, spoken_to
 from veilig.agent.audit_plan import AuditOptions
 from veilig.agent.fix_state import FixOptions
-from veilig.agent.job import JOBS, Job, audit_job, fix_job, run_job
+from veilig.agent.job import JOBS, Job, audit_job, fix_job, review_job, run_job
+from veilig.agent.review import ReviewOptions
 from veilig.agent.run_state import Hook, RunOptions
 from veilig.app.wiring import Ended, Setting, Watcher, Wired, operator_policy
+from veilig.audit.patch_apply import sections
 from veilig.core.canonical import JSON
 from veilig.core.errors import SessionError
 from veilig.core.ledger import Event
@@ -33,6 +35,17 @@ async def run_fix(
 async def run_audit(options: AuditOptions, setting: Setting, watcher: Watcher) -> Ended:
     """Read one folder behind the wall and report. Its copy goes at the end, whatever happens."""
     return await _start(audit_job(options), setting, watcher, None)
+
+
+async def run_review(options: ReviewOptions, setting: Setting, watcher: Watcher) -> Ended:
+    """Judge a change. Its diff is recorded with its secrets as handles."""
+    redactor = find_home(setting.environment).redactor(setting.environment)
+    for path, part in sections(options.diff).items():
+        redactor.learn_text(path, "\n".join(row[1:] for row in part.split("\n")))
+    laws = find_laws(Path(options.source), setting.policy, setting.environment)
+    hidden = tuple(path for path in sections(options.diff) if not laws.shown_to_models(path))
+    sealed = replace(options, diff=redactor.seal(options.diff), hidden=hidden)
+    return await _start(review_job(sealed), setting, watcher, None)
 
 
 async def run_task(

@@ -148,7 +148,9 @@ class Wired:
             ],
             redactor=self.redactor,
             clock=self.clock,
-            guards=[] if self.job.free else [RepairGuard(self.workspace, self.redactor.seal)],
+            guards=[]
+            if self.job.free or not self.job.guarded
+            else [RepairGuard(self.workspace, self.redactor.seal)],
             approver=self._approver,
             patience_s=self._patience_s,
         )

@@ -12,6 +12,7 @@ from veilig.core.errors import UsageError
 
 _HEAD = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _HANDLE = re.compile(r"‹secret:[^›\n]{1,120}›")
+_SWAPPED = {"+": "-", "-": "+"}
 _RENAME = re.compile(r"^rename (from|to) (.*)$")
 
 
@@ -170,3 +171,56 @@ def _path(head: str) -> str:
     if path.startswith("/") or ".." in path.split("/"):
         raise UsageError(f"the diff names {path!r}", why="it is not inside the folder")
     return path
+
+
+def reversed_diff(diff: str) -> str:
+    """The diff that takes a change back: what it adds is removed, what it removes is added.
+
+    Raises UsageError as apply_diff does for a hunk that is cut off.
+    """
+    rows, out, index = diff.split("\n"), list[str](), 0
+    while index < len(rows):
+        row, following = rows[index], rows[index + 1] if index + 1 < len(rows) else ""
+        if row.startswith("--- ") and following.startswith("+++ "):
+            out += [f"--- {following[4:]}", f"+++ {row[4:]}"]
+            index += 2
+        elif match := _RENAME.match(row):
+            out.append(f"rename {'to' if match[1] == 'from' else 'from'} {match[2]}")
+            index += 1
+        elif match := _HEAD.match(row):
+            end = _hunk(rows, index + 1, match, _File())
+            old, new = (match[2] or "1", match[4] or "1")
+            out.append(f"@@ -{match[3]},{new} +{match[1]},{old} @@")
+            out += [_SWAPPED.get(line[:1], line[:1]) + line[1:] for line in rows[index + 1 : end]]
+            index = end
+        else:
+            out.append(row)
+            index += 1
+    return "\n".join(out)
+
+
+def sections(diff: str) -> dict[str, str]:
+    """Path (as after the change, or of what is removed) -> the part of a diff that is about it, in order."""
+    found: dict[str, list[str]] = {}
+    current: list[str] = []
+    path = ""
+    rows, index = diff.split("\n"), 0
+    while index < len(rows):
+        row, following = rows[index], rows[index + 1] if index + 1 < len(rows) else ""
+        heads = row.startswith("--- ") and following.startswith("+++ ")
+        if row.startswith("diff --git ") or (heads and path):
+            current, path = [], ""
+        current.append(row)
+        index += 1
+        if heads:
+            path = _path(following) or _path(row)
+            current.append(following)
+            found[path] = current
+            index += 1
+        elif (match := _RENAME.match(row)) and match[1] == "to":
+            found[match[2]] = current
+        elif match := _HEAD.match(row):
+            end = _hunk(rows, index, match, _File())
+            current += rows[index:end]
+            index = end
+    return {name: "\n".join(lines) for name, lines in found.items()}

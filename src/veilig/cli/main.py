@@ -20,6 +20,7 @@ COMMANDS = {
     "resume": ("veilig.cli.resume", "go on with a session that a crash or a question stopped"),
     "sessions": ("veilig.cli.sessions", "list sessions, or show one"),
     "audit": ("veilig.cli.audit", "report weaknesses in code and pins; change nothing"),
+    "review": ("veilig.cli.review", "audit a change, run the tests that touch it, let a model comment"),
     "advisories": (
         "veilig.cli.advisories",
         "make the offline database of known vulnerabilities; say its age",

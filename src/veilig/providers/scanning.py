@@ -43,6 +43,7 @@ class Scanner:
         jobs = int(str(options.get("jobs", 0))) or min(len(os.sched_getaffinity(0)), JOBS_MAX)
         memory = "" if options.get("fresh") else recall(self._memory)
         task |= {"jobs": jobs, "rules": options.get("rules", ""), "memory": memory}
+        task["made"] = bool(options.get("made"))
         answer = await self._ask(task, action.timeout_s)
         if isinstance(answer, Outcome):
             return answer

@@ -1,14 +1,17 @@
 """What does an audit tell beyond what a repair needs: secrets, who brings a pin in, what a diff would add?"""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from veilig.audit.advisories import VulnerablePin
+from veilig.audit.dependencies import is_dependency_file
 from veilig.audit.dependencies_edges import chains, imported_names, reach
-from veilig.audit.finding import Finding, Report
+from veilig.audit.finding import Finding, Notice, Report, Skipped
 from veilig.audit.languages.scan import scan_texts
-from veilig.audit.patch_apply import apply_diff
+from veilig.audit.patch_apply import apply_diff, reversed_diff, sections
 from veilig.audit.patch_audit import audit_change
 from veilig.audit.scan import ScanConfig
 from veilig.audit.secrets import CWE, handles, scan_secrets
@@ -69,6 +72,33 @@ class PinLabels:
             "cwes": list(pin.cwes),
             "aliases": list(pin.aliases),
         }
+
+
+def audited_part(root: Path, files: Mapping[str, str], diff: str) -> tuple[str, list[str]]:
+    """The part of a diff about files that an audit reads, and the files that it does not read."""
+    parts = sections(diff)
+    others = [path for path in parts if path not in files and os.path.lexists(root / path)]
+    kept = "\n".join(part for path, part in parts.items() if path not in others)
+    return (kept if others else diff), others
+
+
+def with_others(report: Report, others: list[str]) -> Report:
+    """The report with the files that were not read: code among them is missing, the rest is only named."""
+    code = [path for path in others if path.endswith((".py", ".pyw")) or is_dependency_file(path)]
+    skipped = [Skipped(path, "it was not read: too large, or no text") for path in code]
+    notices = [Notice(path, 1, "not a file that an audit reads") for path in others if path not in code]
+    return replace(report, skipped=(*report.skipped, *skipped), notices=(*report.notices, *notices))
+
+
+def without_change(files: Mapping[str, str], diff: str) -> dict[str, str]:
+    """The tree before a change that it holds. Raises UsageError when the diff does not fit it."""
+    before = dict(files)
+    for path, text in apply_diff(files, reversed_diff(diff)).after.items():
+        if text is None:
+            before.pop(path, None)
+        else:
+            before[path] = text
+    return before
 
 
 def change_report(

@@ -30,7 +30,15 @@ from veilig.audit.programs import scan_tree
 from veilig.audit.scan import ScanConfig
 from veilig.audit.worker import RECURSION_MAX, STACK_BYTES
 from veilig.core.errors import UsageError, VeiligError
-from veilig.repair.audit_more import PinLabels, change_report, with_languages, with_secrets
+from veilig.repair.audit_more import (
+    PinLabels,
+    audited_part,
+    change_report,
+    with_languages,
+    with_others,
+    with_secrets,
+    without_change,
+)
 from veilig.repair.collecting import collect_text
 from veilig.repair.propose import defects, for_defects, for_failure, for_pin, for_weakness
 from veilig.repair.recipes.outside import named_exports
@@ -91,15 +99,18 @@ def scan(
     }
 
 
-def scan_change(root: Path, diff: str, *, pattern: bool) -> dict[str, Any]:
-    """What a unified diff would add to the tree; `error` says why it cannot be judged."""
+def scan_change(root: Path, diff: str, *, pattern: bool, made: bool = False) -> dict[str, Any]:
+    """What a unified diff adds to the tree; `error` says why it cannot be judged. made: the tree holds it."""
     files = {**collect_text(root).files, **collect_scripts(root)[0], **collect(root).files}
     try:
         known = AdvisoryDatabase.open(locate(os.environ)).names()
     except VeiligError:
         known = frozenset[str]()  # without advisory data fewer packages are known: more is asked about
     try:
-        report = change_report(files, diff, known, ScanConfig(include_pattern=pattern))
+        diff, others = audited_part(root, files, diff)
+        files = without_change(files, diff) if made else files
+        report = change_report(files, diff, known, ScanConfig(include_pattern=pattern)) if diff else Report()
+        report = with_others(report, others)
     except VeiligError as error:
         return {"error": str(error), "problems": []}
     return {"files": report.files, "problems": [], "report": asdict(report)}
@@ -253,7 +264,8 @@ def answer(task: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to one task; `error` says what is wrong with the task."""
     root = Path(task["root"])
     if task["do"] == "scan" and task.get("diff"):
-        return scan_change(root, str(task["diff"]), pattern=bool(task.get("pattern")))
+        made, pattern = bool(task.get("made")), bool(task.get("pattern"))
+        return scan_change(root, str(task["diff"]), pattern=pattern, made=made)
     if task["do"] == "scan":
         try:
             return _scanned(root, task)
