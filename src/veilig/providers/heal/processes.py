@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class _Kept:
 
 
 class ProcessSubstrate:
-    """Plain processes of one services file. ours: incarnations that an earlier broker of this boot started.
+    """Plain processes of one services file. ours: incarnations that an earlier broker started, asked once.
 
     base: the folder of the services file. logs: where output goes of a service that names no log.
     """
@@ -62,15 +62,13 @@ class ProcessSubstrate:
         *,
         base: Path,
         logs: Path,
-        ours: Mapping[str, Iterable[str]] | None = None,
+        ours: Callable[[], Mapping[str, Iterable[str]]] = dict[str, Iterable[str]],
         stop_s: float = STOP_S,
     ) -> None:
         kept = [s for s in services if s.provider == self.name]
         self._kept = {s.name: _Kept(match.home(s, services)) for s in kept}
         self._base, self._logs, self._stop_s = base, logs, stop_s
-        for name, incarnations in (ours or {}).items():
-            if name in self._kept:
-                self._kept[name].ours.update(incarnations)
+        self._ours: Callable[[], Mapping[str, Iterable[str]]] | None = ours
 
     async def capability(self, service: Service) -> tuple[Capability, str]:
         """May what runs be signalled? Tried with signal 0, which does nothing."""
@@ -86,6 +84,11 @@ class ProcessSubstrate:
 
     async def look(self, services: Sequence[Service]) -> list[Seen]:
         """Each service as /proc shows it."""
+        if self._ours is not None:
+            for name, incarnations in self._ours().items():
+                if name in self._kept:
+                    self._kept[name].ours.update(incarnations)
+            self._ours = None
         processes: dict[int, Proc] = {}  # filled by the first service that needs a search
         return [self._seen(service, processes) for service in services]
 

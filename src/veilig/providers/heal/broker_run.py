@@ -1,0 +1,132 @@
+"""How does a broker come to life? It is told its charge over its socket, and serves."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from veilig.core.action_json import JSON
+from veilig.core.clock import SystemClock
+from veilig.core.errors import ProviderError, VeiligError
+from veilig.core.service import Inventory, Service
+from veilig.core.service_file import read_services
+from veilig.core.signal import Answer
+from veilig.providers.heal import broker_wire as wire
+from veilig.providers.heal.broker import Broker, Means, Own
+from veilig.providers.heal.broker_files import KeptFiles
+from veilig.providers.heal.broker_starts import Starts
+from veilig.providers.heal.journal import Journal
+from veilig.providers.heal.lease import Lease
+from veilig.providers.heal.places import Places
+from veilig.providers.heal.substrate import Substrate
+
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "XDG_CONFIG_HOME",
+                "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "DOCKER_HOST", "KUBECONFIG")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a broker is for. policy: the file that the command line names, "" for the usual places."""
+
+    services: str
+    home: str
+    policy: str = ""
+    act: bool = False
+    readonly: bool = False
+    key: str = ""
+
+    def to_json(self) -> dict[str, JSON]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Charge":
+        """Raises ProviderError for what is no charge."""
+        try:
+            charge = cls(**value)
+            if len(bytes.fromhex(charge.key)) < wire.KEY_BYTES:
+                raise ValueError("the key is too short")
+        except (TypeError, ValueError) as error:
+            raise ProviderError("a broker was told no usable charge", why=str(error)) from error
+        return charge
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a broker may inherit: where programs and its own sockets are; no token, no VEILIG_*."""
+    return {name: environment[name] for name in _ENVIRONMENT if name in environment}
+
+
+def substrates(inventory: Inventory, places: Places, starts: Starts) -> dict[str, Substrate]:
+    """The keepers that this inventory needs and this machine has."""
+    from veilig.providers.heal.processes import ProcessSubstrate
+
+    found: dict[str, Substrate] = {}
+    if any(s.provider == "process" for s in inventory.services):
+        found["process"] = ProcessSubstrate(
+            inventory.services,
+            base=Path(inventory.path).parent,
+            logs=places.logs,
+            ours=lambda: journal.ours() if (journal := starts.usable()) else {},
+        )
+    return found
+
+
+async def well(service: Service, limit_s: float) -> bool:
+    """Does it answer as it should within `limit_s`? One that nobody can ask is well while it is alive."""
+    from veilig.providers.heal.probes import probe
+
+    try:
+        async with asyncio.timeout(limit_s):
+            answer = (await probe(service)).answer
+    except TimeoutError:
+        return False
+    return answer in (Answer.OK, Answer.NONE)
+
+
+async def serve(sock: socket.socket, own_of: Callable[[Charge], Own]) -> None:
+    """One connection: the charge, then requests until the healer ends. Services go on whatever happens."""
+    reader, writer = await asyncio.open_connection(sock=sock, limit=wire.LINE_BYTES_MAX)
+    first = await wire.read_line(reader)
+    if first is None:
+        return
+    try:
+        broker, found = _made(Charge.from_json(first), own_of)
+    except VeiligError as error:
+        writer.write(wire.line({"ready": False, "what": error.what, "why": error.why}))
+        await writer.drain()
+        return
+    writer.write(wire.line({"ready": True, "pid": os.getpid()}))
+    try:
+        await broker.serve(reader, writer)
+    finally:
+        broker.close()
+        for substrate in found.values():
+            await substrate.close()
+
+
+def _made(charge: Charge, own_of: Callable[[Charge], Own]) -> tuple[Broker, dict[str, Substrate]]:
+    inventory = read_services(Path(charge.services))
+    places = Places.of(Path(charge.home), inventory.path)
+    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock = SystemClock()
+    lease = Lease(Path(inventory.path))
+    lease.hold()
+    starts = Starts(lambda: Journal(places.journal, clock), clock)
+    found = substrates(inventory, places, starts)
+    means = Means(
+        inventory=inventory,
+        substrates=found,
+        own=own_of(charge),
+        clock=clock,
+        starts=starts,
+        lease=lease,
+        folder=places.heal,
+        key=bytes.fromhex(charge.key),
+        files=KeptFiles(places.good, inventory),
+        well=well,
+        readonly=charge.readonly,
+    )
+    return Broker(means), found
