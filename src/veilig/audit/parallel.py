@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from veilig.audit.memory import part_from
 from veilig.audit.programs import Task, Units, one_by_one
-from veilig.audit.units import LINES_HELD_MAX, Part, Unit
+from veilig.audit.units import LINES_PREPARED_MAX, Part, Unit
 
 CHARS_WORTH_IT = 400_000  # below, a second process costs more than it brings
 GRACE_S = 5.0  # a child that is later than this after the deadline is ended
@@ -42,7 +42,7 @@ class Spreader:
             shares[least].append((at, piece))
             loads[least] += _size(piece)
         shares = [sorted(share, key=lambda item: item[0]) for share in shares]  # one world after the other
-        room = LINES_HELD_MAX
+        room = LINES_PREPARED_MAX
         for task in tasks:
             if task.paths:  # once, before the processes part
                 room -= task.world.prepare(room)

@@ -24,7 +24,7 @@ from veilig.audit.rules import RULES
 from veilig.audit.scan import assembled, judged
 from veilig.audit.units import Unit, World
 
-COLLECT_AFTER = (1_000_000, 50, 100)  # objects, then rounds
+COLLECT_AFTER = (3_000_000, 50, 100)  # objects, then rounds
 
 type Texts = Mapping[str, str]
 type Units = Mapping[str, Unit]

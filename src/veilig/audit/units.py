@@ -14,14 +14,15 @@ from veilig.audit.detect import Detector, Hit
 from veilig.audit.engine.frame import Engine
 from veilig.audit.engine.program import Facts, build, facts_of, joined, spelt_import
 from veilig.audit.engine.run import follow_unit, new_engine
-from veilig.audit.engine.source import ModuleInfo, Project, UnparsableError, module_name, parse
+from veilig.audit.engine.source import ModuleInfo, Project, Shelf, UnparsableError, module_name, parse
 from veilig.audit.finding import Confidence, Incomplete, Severity, Skipped, Step
 from veilig.audit.options import TEST_PATH, ScanConfig
 from veilig.audit.rules.rule import Rule
 from veilig.audit.shapes import look_at_shapes
 
 NOBODY = frozenset[str]()
-LINES_HELD_MAX = 150_000  # then trees and values are let go: what is needed again is read again
+LINES_PREPARED_MAX = 60_000  # kept from finding the facts: room is left for what the first modules import
+LINES_HELD_MAX = 100_000  # then trees and values are let go: what is needed again is read again
 
 type Texts = Mapping[str, str]
 type Stop = tuple[str, int, int, str]
@@ -68,10 +69,10 @@ class World:
         self._modules: dict[str, ModuleInfo] = {}
         self._engine: Engine | None = None
         self._members: dict[str, frozenset[str]] | None = None
-        self._held = 0
+        self._shelf = Shelf()
         self._rules = {rule.id: rule for rule in config.rules}
 
-    def prepare(self, lines_held_max: int = LINES_HELD_MAX) -> int:
+    def prepare(self, lines_held_max: int = LINES_PREPARED_MAX) -> int:
         """Find the facts of what nobody knows yet, so that a child process need not; trees beyond the bound
         are let go again. Returns the lines whose trees are held.
         """
@@ -82,6 +83,7 @@ class World:
             held += self.files[path].lines
             if held > lines_held_max:
                 self._modules[path].forget()
+        self._shelf.lines += min(held, lines_held_max)
         return min(held, lines_held_max)
 
     def judge(self, paths: Iterable[str], old: Mapping[str, Unit], deadline: float) -> dict[str, Unit]:
@@ -95,11 +97,10 @@ class World:
             module = self._modules.get(path)
             if module is None:
                 continue
-            if self._held > LINES_HELD_MAX:
+            if self._shelf.lines > LINES_HELD_MAX:
                 self.forget()
             engine = self._ready()
             judged[path] = self._judge(engine, module, old.get(path), deadline)
-            self._held += self.files[path].lines
         return judged
 
     def _enter(self, path: str) -> bool:
@@ -108,6 +109,7 @@ class World:
         is_test = not self._config.include_tests and TEST_PATH.search(path) is not None
         if known is not None and known.facts is not None:
             self._modules[path] = unread(path, text, known.facts, is_test=is_test)
+            self._modules[path].shelf = self._shelf
             return False
         elif known is not None:
             return False
@@ -119,6 +121,7 @@ class World:
                 return False
             self.files[path] = FileFacts("", len(module.lines), facts_of(module))
             self._modules[path] = module
+            module.shelf = self._shelf
             return True
 
     def _ready(self) -> Engine:
@@ -131,7 +134,9 @@ class World:
 
     def forget(self) -> None:
         """Let go of trees and values: what is needed again is read again."""
-        self._engine, self._held = None, 0
+        if self._engine is not None:
+            self._engine.let_go()
+        self._engine, self._shelf.lines = None, 0
         for module in self._modules.values():
             module.forget()
 

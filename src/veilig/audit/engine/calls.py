@@ -179,7 +179,8 @@ def call(frame: Frame, callee: Value, site: CallSite) -> Value:
 
 def _spread(frame: Frame, callee: Func, site: CallSite) -> list[Value]:
     """The arguments; what came in through a last * of unknown length may be any of those that are left."""
-    if not site.splat or not site.node.args or not isinstance(site.node.args[-1], ast.Starred):
+    open_end = site.node.args and isinstance(site.node.args[-1], ast.Starred)
+    if not site.splat or not open_end or not site.args:  # `f(*(), **more)`: nothing came in by position
         return site.args
     spec = callee.info.node.args
     room = len(spec.posonlyargs) + len(spec.args) - (callee.bound is not None) - len(site.args)

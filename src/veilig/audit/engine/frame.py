@@ -131,6 +131,17 @@ class Engine:
         if self.steps_left < -STEPS_TO_FINISH_MAX:
             raise OutOfBudgetError
 
+    def let_go(self) -> None:
+        """Forget everything that was worked out. Names that stand for an import lead back here: without
+        this, trees would stay until the interpreter looks for rings."""
+        for load in (*self.loads.known.values(), *self.loads.by_themselves.values()):
+            load.names.clear()
+        self.loads = Loads()
+        for known in (self.base, self.functions, self.classes, self.summaries, self.parts, self.grants):
+            known.clear()
+        self.entries, self.entered, self.undo = [], set(), []
+        self.position, self.home = None, None
+
     def renew(self) -> None:
         """The full budget, for the next entry point or module."""
         self.steps_left, self.reserve = STEPS_PER_ENTRY_MAX, 0

@@ -20,6 +20,14 @@ FORGETTABLE = frozenset(
     }
 )  # fmt: skip
 
+
+@dataclass(slots=True, eq=False)
+class Shelf:
+    """How many lines were read again since the trees were let go."""
+
+    lines: int = 0
+
+
 type FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -50,6 +58,7 @@ class ModuleInfo:
     has_outer_names: bool = True
     injected: frozenset[str] | None = None  # names of annotations that a dependency fills; found when asked
     annotated: "dict[str, ast.Subscript] | None" = None  # names for `Annotated[...]`; found when asked
+    shelf: "Shelf | None" = None  # where it is noted that the module was read again
     named: "dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] | None" = None  # functions; when asked
 
     if not TYPE_CHECKING:  # a checker would take every misspelt name for one of these
@@ -61,6 +70,8 @@ class ModuleInfo:
             again = parse(self.path, self.source, is_test=self.is_test)
             for item in FORGETTABLE:
                 setattr(self, item, getattr(again, item))
+            if self.shelf is not None:
+                self.shelf.lines += len(again.lines)
             return getattr(self, name)
 
     def by_name(self, name: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
