@@ -92,6 +92,36 @@ def environment(folder: Path) -> dict[str, str]:
     return kept | {"VEILIG_HOME": str(folder / "home"), "HOME": str(folder), "OPENAI_API_KEY": "none"}
 
 
+def growth(name: str, command: str, counts: list[int], rounds: int) -> None:
+    """How CPU, memory and size grow with the number of turns: the slope between two counts, not the mean."""
+    print("\n| harness | turns | CPU s | turn CPU ms since the row above | wall s | peak MB | bytes sent |")
+    print("|---|---|---|---|---|---|---|")
+    before: tuple[int, float] | None = None
+    for turns in counts:
+        with tempfile.TemporaryDirectory() as place:
+            folder = project_in(Path(place))
+            once(command, 1, folder)  # what is found out once a machine (which wall stands) is not in it
+            runs = [once(command, turns, folder) for _ in range(rounds)]
+        best = min(runs, key=lambda run: run.cpu_s)
+        slope = "" if before is None else f"{1000 * (best.cpu_s - before[1]) / (turns - before[0]):.1f}"
+        before = (turns, best.cpu_s)
+        figures = (
+            f"{best.cpu_s:.2f}",
+            slope,
+            f"{best.wall_s:.1f}",
+            f"{best.peak_mb:.0f}",
+            f"{best.sent_bytes:,}",
+        )
+        print(f"| {name} | {turns} | {' | '.join(figures)} |", flush=True)
+
+
+def project_in(folder: Path) -> Path:
+    """A folder with a small project and room for a home."""
+    (folder / "project").mkdir(parents=True)
+    (folder / "project" / "a.py").write_text("print(1)\n")
+    return folder
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -100,8 +130,23 @@ def main() -> int:
     parser.add_argument("--long", type=int, default=120, help="the second number of turns, for the slope")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--other", action="append", default=[], metavar="NAME=COMMAND")
+    parser.add_argument(
+        "--growth",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="TURNS",
+        help="instead: how it grows, at these counts",
+    )
+    parser.add_argument("--only-other", action="store_true", help="leave veilig out")
     given = parser.parse_args()
-    harnesses = {"veilig": VEILIG} | dict(one.split("=", 1) for one in given.other)
+    harnesses = dict(one.split("=", 1) for one in given.other)
+    if not given.only_other:
+        harnesses = {"veilig": VEILIG} | harnesses
+    if given.growth:
+        for name, command in harnesses.items():
+            growth(name, command, sorted(given.growth), given.rounds)
+        return 0
     heads = (
         "harness",
         "start-up s",
@@ -117,9 +162,8 @@ def main() -> int:
     for name, command in harnesses.items():
         runs: dict[int, list[Run]] = {given.turns: [], given.long: []}
         with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            (folder / "project").mkdir()
-            (folder / "project" / "a.py").write_text("print(1)\n")
+            folder = project_in(Path(place))
+            once(command, 1, folder)  # what is found out once a machine (which wall stands) is not in it
             for _ in range(given.rounds):
                 for turns, found in runs.items():
                     found.append(once(command, turns, folder))

@@ -8,8 +8,12 @@ Google's does, at 0.5 ms per turn of the conversation.)
 """
 
 import ssl
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any, cast
 
 from veilig.core.errors import ProviderError
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10.0  # a host that does not even shake hands by then is not there
 SILENCE_TIMEOUT_S = 120.0  # a model that reasons may be silent this long before its first word
+
+UNUSED = ("aiohttp", "click", "pygments", "rich")
 
 _INSTALL = "pip install 'veilig[llm]'   (in a checkout: VEILIG_BOOTSTRAP=dev ./veilig)"
 
@@ -40,29 +46,62 @@ class Client:
 def connect(route: Route) -> Client:
     """The client of `route`; nothing is sent yet. Raises ProviderError when the extra is not installed."""
     try:
-        import httpx2
-
-        read_usage_without_prices()
-        http = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            verify=_trusted(route),
-            trust_env=False,  # the route names the proxy, or there is none
-            proxy=route.proxy or None,
-            follow_redirects=False,  # a key goes to the host that was named
-        )
-        build = {
-            Form.RESPONSES: _responses,
-            Form.CHAT: _chat,
-            Form.ANTHROPIC: _anthropic,
-            Form.GOOGLE: _google,
-        }[route.form]
-        return Client(build(route, http), _settings(route), http)
+        with _needed_only():
+            return _connected(route)
     except ImportError as error:
         raise ProviderError(
             "no model can be asked: the libraries for it are not installed",
             why=f"{error.name or error} is missing",
             fix=f"install veilig[llm]: {_INSTALL}",
         ) from error
+
+
+def _connected(route: Route) -> Client:
+    import httpx2
+
+    read_usage_without_prices()
+    http = httpx2.AsyncClient(
+        timeout=httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        verify=_trusted(route),
+        trust_env=False,  # the route names the proxy, or there is none
+        proxy=route.proxy or None,
+        follow_redirects=False,  # a key goes to the host that was named
+    )
+    build = {
+        Form.RESPONSES: _responses,
+        Form.CHAT: _chat,
+        Form.ANTHROPIC: _anthropic,
+        Form.GOOGLE: _google,
+    }[route.form]
+    return Client(build(route, http), _settings(route), http)
+
+
+class _Absent(MetaPathFinder):
+    """Says of some packages that they are not installed."""
+
+    def __init__(self, packages: frozenset[str]) -> None:
+        self._packages = packages
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Raises ModuleNotFoundError for them; None, which asks the next finder, for everything else."""
+        del path, target
+        if fullname.partition(".")[0] in self._packages:
+            raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
+
+
+@contextmanager
+def _needed_only() -> Generator[None]:
+    """While it holds, the libraries do without what they load if it happens to be installed.
+
+    httpx's command line (click, rich, pygments) and openai's other transport (aiohttp) take 14 of 106 MB for
+    nothing. What is loaded already stays as it is.
+    """
+    finder = _Absent(frozenset(name for name in UNUSED if name not in sys.modules))
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _trusted(route: Route) -> ssl.SSLContext | bool:
