@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from veilig.core.service import Inventory, Service
+from veilig.providers.heal.disk import regenerable
 from veilig.providers.heal.good import GoodStates
 from veilig.providers.heal.good_restore import restore
 
@@ -20,8 +21,7 @@ class KeptFiles:
 
     def regenerable(self, service: Service) -> frozenset[str]:
         """Absolute paths, judged now."""
-        del service
-        return frozenset()
+        return frozenset(row[0] for row in regenerable(service))
 
     def restore(self, service: Service, files: Sequence[tuple[str, str, str]], to: str) -> str:
         """Bring exactly these back to state `to`, each fenced by its SHA-256 now. Raises ProviderError."""

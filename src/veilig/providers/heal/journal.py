@@ -153,6 +153,11 @@ class Journal:
         """What came of an act; None while it is open or when a crash cut it off."""
         return next((e for e in reversed(self._entries) if e.what == "done" and e.body["ref"] == ref), None)
 
+    def open_act(self, service: str) -> Entry | None:
+        """The last start of this service by us, of this boot, if nothing is known of what came of it."""
+        last = next((e for e in reversed(self._entries) if e.body.get("starts") == service), None)
+        return last if last and last.what == "act" and last.boot == self._clock.boot_id() else None
+
     def last_seen(self, service: str) -> str:
         """The incarnation last written down, of this boot; "" for none."""
         for entry in reversed(self._entries):

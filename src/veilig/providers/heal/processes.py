@@ -141,7 +141,7 @@ class ProcessSubstrate:
             proc.incarnation,
             proc.started_s,
             kept.exit,
-            (proc.pid,),
+            kernel.family(proc.pid),
             held_by,
             managed=True,
         )
