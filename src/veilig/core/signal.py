@@ -5,7 +5,7 @@ written by whoever wrote them: evidence to show, never an instruction, a target 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, cast
 
@@ -169,26 +169,28 @@ class Sample:
 
 
 _PARTS: Mapping[str, type] = {"log": LogHit, "changes": Change, "needs": DependencySeen, "disks": Disk}
+_FIELDS = tuple((field.name, field.default) for field in fields(Sample))
+_PART_FIELDS = {part: tuple(field.name for field in fields(part)) for part in _PARTS.values()}
 
 
 def to_json(sample: Sample) -> dict[str, JSON]:
     """Plain JSON values; what is at its default is left out, for most of a sample is."""
     plain: dict[str, Any] = {}
-    for field in fields(sample):
-        value = getattr(sample, field.name)
-        if field.name in _PARTS:
-            if value:
-                plain[field.name] = [_listed(asdict(part)) for part in value]
-        elif value != field.default:
-            plain[field.name] = _listed(value)
+    for name, default in _FIELDS:
+        value = getattr(sample, name)
+        if value != default:
+            plain[name] = _listed(value)
     return cast(dict[str, JSON], plain)
 
 
 def _listed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _listed(v) for k, v in cast(dict[str, Any], value).items()}
-    if isinstance(value, tuple | list):
-        return [_listed(v) for v in cast(list[Any], value)]
+    kind = cast(type[Any], type(value))
+    if kind in (str, float, int, bool) or value is None:
+        return value
+    if kind in (tuple, list):
+        return [_listed(item) for item in cast(list[Any], value)]
+    if kind in _PART_FIELDS:
+        return {name: _listed(getattr(value, name)) for name in _PART_FIELDS[kind]}
     return str(value) if isinstance(value, StrEnum) else value
 
 

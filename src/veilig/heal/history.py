@@ -72,10 +72,10 @@ class History:
     def to_json(self) -> dict[str, JSON]:
         """Plain values; what is at its default is left out."""
         plain: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                plain[field.name] = _plain(value)
+        for name, default in _FIELDS:
+            value = getattr(self, name)
+            if value != default:
+                plain[name] = _plain(value)
         return cast(dict[str, JSON], plain)
 
     @classmethod
@@ -106,6 +106,9 @@ class History:
             lacks=tuple((name, t + by_s) for name, t in self.lacks),
             acts=tuple(replace(act, t_s=act.t_s + by_s) for act in self.acts),
         )
+
+
+_FIELDS = tuple((field.name, field.default) for field in fields(History))
 
 
 def _plain(value: Any) -> Any:

@@ -94,14 +94,12 @@ class Incident:
 
     def named(self, diagnosis: Diagnosis, now_s: float) -> "Incident":
         """The incident with this diagnosis as its present one."""
-        cause, subject = str(diagnosis.cause), diagnosis.subject
+        cause, subject, evidence = str(diagnosis.cause), diagnosis.subject, diagnosis.evidence[:EVIDENCE]
         if cause == self.cause and subject == self.subject:
-            return replace(
-                self,
-                confidence=diagnosis.confidence,
-                evidence=diagnosis.evidence[:EVIDENCE],
-                clears=diagnosis.clears,
-            )
+            # Its sentences tell seconds: they are written anew when they say more, not at every look.
+            if (diagnosis.confidence, len(evidence)) == (self.confidence, len(self.evidence)):
+                return self
+            return replace(self, confidence=diagnosis.confidence, evidence=evidence, clears=diagnosis.clears)
         turn = Turn(now_s, cause, subject, diagnosis.evidence[0] if diagnosis.evidence else "")
         course = (*self.course, turn)
         return replace(
@@ -110,7 +108,7 @@ class Incident:
             cause=cause,
             subject=subject,
             confidence=diagnosis.confidence,
-            evidence=diagnosis.evidence[:EVIDENCE],
+            evidence=evidence,
             clears=diagnosis.clears,
             since_s=now_s,
             course=course[-COURSE:],
@@ -125,6 +123,12 @@ class Incident:
         acts = (*acts, done)
         dropped = self.dropped + max(0, len(acts) - ACTS)
         return replace(self, acts=acts[-ACTS:], dropped=dropped, updated_s=done.t_s)
+
+    @property
+    def moved_s(self) -> float:
+        """When its cause last changed, or an act was done."""
+        acted = [done.t_s for done in self.acts if done.status not in ("refused", "held")]
+        return max([self.opened_s, self.since_s, *acted[-1:]])
 
     def refusal(self, digest: str) -> Refusal | None:
         """The last refusal of exactly this action."""
@@ -164,13 +168,20 @@ def summary(incident: Incident) -> dict[str, JSON]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
+    kind = cast(type[Any], type(value))
+    if kind is tuple:
         return [_plain(item) for item in cast(tuple[Any, ...], value)]
-    if isinstance(value, Done | Turn | Refusal | Incident | Asked):
+    if kind in _FIELDS:
         found: dict[str, Any] = {}
-        for one in fields(value):
-            part = getattr(value, one.name)
-            if part != one.default:
-                found[one.name] = _plain(part)
+        for name, default in _FIELDS[kind]:
+            part = getattr(value, name)
+            if part != default:
+                found[name] = _plain(part)
         return found
     return value
+
+
+_FIELDS = {
+    kind: tuple((one.name, one.default) for one in fields(kind))
+    for kind in (Done, Turn, Refusal, Incident, Asked)
+}

@@ -33,7 +33,7 @@ ASK_AGAIN_S = 60.0  # the same question, should an answer have been missed
 NEW_QUESTION_S = 30.0  # another question about the same service
 REFUSED_S = (30.0, 60.0, 120.0, 300.0)
 REFUSED_CHANGED_S = 5.0  # something changed since, but only just
-HOLD_S = 12.0  # "not now": storms and warm-ups end in seconds
+HOLD_S = 10.0  # "not now": storms and warm-ups end in seconds
 UNSEEN_S = 10.0
 ONCE_S = 20.0  # `--once` ends after so long, whatever is still unclear
 ONCE_LOOK_S = 1.0
@@ -64,6 +64,22 @@ class HealPlanner:
     def first(self) -> Step:
         """Look at everything at once."""
         return self._step(Ward(), self._watch("", 0.0))
+
+    def again(self, state: dict[str, JSON], out: Action | None) -> Step:
+        """Go on after a stop, a crash or a new services file: look at everything anew.
+
+        out: the act whose end nobody recorded; it counts as done, so that it is not blindly repeated.
+        """
+        ward = Ward.from_json(state) if state else Ward()
+        for name in [name for name in ward.incidents if name not in self._services]:
+            ward.close(name, "no longer in the services file")
+        ward.kept = {name: kept for name, kept in ward.kept.items() if name in self._services}
+        kept, incident = ward.kept.get(ward.acting), ward.incidents.get(ward.acting)
+        if out is not None and kept is not None and incident is not None and not isinstance(out, Notify):
+            picture = cure.picture(kept.sample)
+            ward.acted(ward.acting, Act(ward.now_s, out.kind, incident.cause, picture), ACTS)
+        ward.acting, ward.fresh = "", False
+        return self._step(ward, self._watch("", 0.0))
 
     def next(self, state: dict[str, JSON], action: Action, outcome: Outcome) -> Step:
         """What comes after this outcome of `action`."""
@@ -113,7 +129,7 @@ class HealPlanner:
                 continue
             known = ward.kept.get(service.name)
             history = remember(known.history if known else History(), service, sample)
-            ward.kept[service.name] = Kept.of(sample, history)
+            ward.kept[service.name] = Kept.of(sample, history, given)
         ward.notes = notes
         answered = {str(one) for one in data.get("answered", [])}
         for name, incident in list(ward.incidents.items()):
@@ -309,7 +325,7 @@ class HealPlanner:
                 calm = kept.sample.held_by or kept.sample.run is Run.STOPPED
                 timers.append(CALM_WAKE_S if calm else SETTLE_S)
         for incident in ward.incidents.values():
-            age_s = now_s - max(incident.updated_s, incident.opened_s)
+            age_s = now_s - incident.moved_s
             waits = incident.stage in ("hold", "asked")
             # News ends a watch at once: of what waits, only the timers matter.
             timers.append(min(max(age_s / 8, SETTLE_S), OLD_WAKE_S) if waits else SETTLE_S)

@@ -26,9 +26,9 @@ class Kept:
     restless: bool
 
     @classmethod
-    def of(cls, sample: Sample, history: History) -> "Kept":
-        """Both, with their plain form."""
-        plain: dict[str, JSON] = {"sample": to_json(sample), "history": history.to_json()}
+    def of(cls, sample: Sample, history: History, given: JSON = None) -> "Kept":
+        """Both, with their plain form; given: that of the sample, where it is at hand."""
+        plain: dict[str, JSON] = {"sample": given or to_json(sample), "history": history.to_json()}
         return cls(sample, history, plain, _restless(sample, history))
 
     @classmethod
@@ -118,7 +118,7 @@ class Ward:
     def remember(self, name: str, **changed: Any) -> None:
         """Change fields of one service's history."""
         kept = self.kept[name]
-        self.kept[name] = Kept.of(kept.sample, replace(kept.history, **changed))
+        self.kept[name] = Kept.of(kept.sample, replace(kept.history, **changed), kept.json["sample"])
 
     def open(self, name: str) -> Incident:
         """The open incident of this service; a new one when there is none."""
