@@ -216,6 +216,7 @@ async def test_a_rollback_restores_what_was_good_and_starts_it(healer: Healer) -
     place.write_text("raise SystemExit('bad deploy')")
     healer.fleet.kill("worker-1")
     changes: list[JSON] = []
+    seen: dict[str, JSON] = {}
     while not changes:
         seen = await healer.until_run("worker-1", "down")
         found = seen.get("changes", [])
