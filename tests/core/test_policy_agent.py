@@ -58,6 +58,7 @@ BUILTIN = [
     (act("output.read", ref="ab"), "allow"),
     (act("workspace.restore", tree="ab"), "allow"),
     (act("service.restart", service="worker-1"), "deny"),
+    (act("advisories.fetch", url="https://osv.example/all.zip"), "ask"),
     (act("security_group.describe", group="web"), "deny"),
 ]  # fmt: skip
 

@@ -135,6 +135,7 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
     "models.allowed": lambda d, n: shorter(d["models"]["allowed"], n),
     "models.tokens_per_answer": lambda d, n: lower(d["models"], "tokens_per_answer", n, 1),
     "models.requests_per_hour": lambda d, n: lower(d["models"], "requests_per_hour", n),
+    "audit.download": lambda d, n: stricter(d["audit"], "download", VERDICTS, n),
     "mcp.servers": lambda d, n: shorter(d["mcp"]["servers"], n),
     "mcp.servers[].tools.allow": lambda d, n: _tool(d, n, "allow", "ask"),
     "mcp.servers[].tools.ask": lambda d, n: _tool(d, n, "ask", "deny"),
@@ -145,7 +146,8 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
 # limits less), the shapes of a window other than its end.
 NO_VERDICT = (
     "models.withhold",
-    *("approval_gateways", "approvers", "collaboration", "access", "monitor", "gateway", "audit", "ledger"),
+    *("approval_gateways", "approvers", "collaboration", "access", "monitor", "gateway", "ledger"),
+    *("audit.exclude", "audit.advisories"),
     *("tests", "agent.secrets", "agent.hooks", "agent.project_hooks", "agent.budgets", "sandbox."),
 )
 NO_ORDER = {

@@ -116,6 +116,7 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
                 "requests_per_hour": st.integers(0, 3),
             }
         ),
+        "audit": st.fixed_dictionaries({"download": verdicts}),
         "mcp": st.fixed_dictionaries(
             {
                 "servers": st.lists(
@@ -214,6 +215,7 @@ actions: st.SearchStrategy[Action] = st.one_of(
     ),
     st.just(act(kind="session.start", task="look", steps=5)),
     st.sampled_from([act(kind="skills.list"), act(kind="skill.read", skill="release")]),
+    st.just(act(kind="advisories.fetch", url="https://osv.example/all.zip")),
     st.builds(lambda s: act(kind="mcp.list", server=s), st.sampled_from(["time", "files", "no"])),
     st.builds(
         lambda s, t: act(kind="mcp.call", server=s, tool=t),

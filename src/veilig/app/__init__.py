@@ -1,5 +1,6 @@
 """What can the terminal, a page or an evaluation ask for? Sessions, votes and walls, wired below."""
 
+from veilig.app.fetching import fetch_advisories
 from veilig.app.people import grant, ledger_now, revoke, vote
 from veilig.app.sessions import (
     bring_back,
@@ -27,6 +28,7 @@ __all__ = [
     "bring_back",
     "changes_now",
     "changes_since",
+    "fetch_advisories",
     "find_advisories",
     "find_session",
     "fork",

@@ -1,6 +1,7 @@
 """`veilig advisories`: make the offline database of known vulnerabilities, and say what it holds."""
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -8,26 +9,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK, UsageError
+from veilig.core.action import FetchAdvisories
+from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK
+from veilig.core.policy import builtin_policy
+from veilig.core.provider import Request, Vote
+from veilig.home import local_person
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What `advisories` takes."""
     parser.description = (
-        "The advisory database is a read-only file in the state folder, made from data you fetched yourself: "
-        "nothing is downloaded, and no list of dependencies leaves this machine."
+        "The advisory database is a read-only file in the state folder, made from data you fetched or whose "
+        "address you give: nothing is downloaded unasked, and no list of dependencies leaves this machine."
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    sync = verbs.add_parser("sync", help="make the database from a checkout, a zip or a file")
+    sync = verbs.add_parser("sync", help="make the database from a checkout, a zip, a file or an address")
     sync.add_argument(
         "--from",
         dest="sources",
         action="append",
         required=True,
-        metavar="PATH",
+        metavar="PATH|URL",
         help="a checkout of pypa/advisory-database or github/advisory-database, OSV's PyPI zip, "
-        "GHSA JSON, or .jsonl(.gz) of OSV records; may be repeated",
+        "GHSA JSON, or .jsonl(.gz) of OSV records; or the https address of such a file, which is then "
+        "fetched from that host alone (`audit.download` of the policy); may be repeated",
     )
+    sync.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     status = verbs.add_parser("status", help="which data is in use, and how old it is")
     for verb in (sync, status):
         verb.add_argument("--json", action="store_true", help="for scripts")
@@ -42,22 +49,47 @@ def _sync(given: argparse.Namespace) -> int:
     from veilig.audit.advisories import DATABASE_NAME, ENVIRONMENT_NAME, AdvisoryDatabase
     from veilig.home import find_home
 
-    for source in given.sources:
-        if "://" in source:
-            raise UsageError(
-                f"{source!r} is an address",
-                why="veilig does not download anything by itself",
-                fix="fetch it first, for example `curl -fLO "
-                "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip`, and give the file",
-            )
     target = find_home(os.environ).path / DATABASE_NAME
-    first, *more = [Path(source).expanduser() for source in given.sources]
-    synced = {"synced_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    database = AdvisoryDatabase.build(first, target, *more, facts=synced)
+    fetched: list[Path] = []
+    try:
+        paths = [_path(source, given, fetched) for source in given.sources]
+        synced = {"synced_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        if fetched:
+            synced["source"] = ", ".join(given.sources)
+        database = AdvisoryDatabase.build(paths[0], target, *paths[1:], facts=synced)
+    finally:
+        for file in fetched:
+            file.unlink(missing_ok=True)
     _show(given, database, target)
     if os.environ.get(ENVIRONMENT_NAME):
         print(f"note    ${ENVIRONMENT_NAME} is set and goes before this database", file=sys.stderr)
     return EXIT_OK
+
+
+class _Typed:
+    """The person at the terminal typed the address: their vote for fetching that, and nothing else."""
+
+    def __init__(self, wanted: FetchAdvisories) -> None:
+        self._wanted = wanted
+
+    async def ask(self, request: Request) -> Vote | None:
+        """A yes for this very act."""
+        if request.action != self._wanted:
+            return None
+        return Vote(local_person(builtin_policy()), True, "command line", "the address was given")
+
+
+def _path(source: str, given: argparse.Namespace, fetched: list[Path]) -> Path:
+    """The file or folder; what an address names is fetched first and added to `fetched`."""
+    from veilig.app import Setting, fetch_advisories
+
+    if "://" not in source:
+        return Path(source).expanduser()
+    wanted = FetchAdvisories(source)
+    print(f"fetches {source}", file=sys.stderr)
+    path = asyncio.run(fetch_advisories(wanted, Setting(given.policy), _Typed(wanted)))
+    fetched.append(path)
+    return path
 
 
 def _status(given: argparse.Namespace) -> int:

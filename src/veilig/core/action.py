@@ -21,6 +21,7 @@ from veilig.core.action_world import (
     ChangeDatabase,
     ChangeSecurityGroup,
     DescribeSecurityGroup,
+    FetchAdvisories,
     RestartService,
     ScaleDown,
     ScaleUp,
@@ -51,6 +52,7 @@ __all__ = [
     "ChangeSecurityGroup",
     "DescribeSecurityGroup",
     "Effect",
+    "FetchAdvisories",
     "FreeSpace",
     "ListSkills",
     "ListTools",
@@ -371,6 +373,7 @@ type Action = (
     | ChangeSecurityGroup
     | ChangeDatabase
     | AskModel
+    | FetchAdvisories
     | ListTools
     | CallTool
     | StartSession

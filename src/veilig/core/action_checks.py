@@ -1,7 +1,12 @@
 """Which values can an action never have? Checks that run where an action is born."""
 
+import ipaddress
+from urllib.parse import urlsplit
+
 from veilig.core.errors import InvalidAction
 from veilig.core.limits import ACTION_BYTES_MAX, ARGV_ITEMS_MAX, COMMAND_TIMEOUT_S_MAX
+
+ADDRESS_CHARS_MAX = 2000
 
 
 def need_path(path: str) -> None:
@@ -39,6 +44,35 @@ def need_name(name: str, kind: str) -> None:
             why="an action names one concrete target, never a pattern",
             fix="expand the pattern first and propose one action per target",
         )
+
+
+def need_address(url: str, kind: str) -> None:
+    """An address to fetch from, encrypted or on this machine, without a password, or InvalidAction."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    near = host == "localhost" or _loopback(host)
+    plain = parts.scheme == "http" and near
+    named = bool(host) and "@" not in parts.netloc and not parts.fragment
+    if len(url) > ADDRESS_CHARS_MAX or not url.isprintable() or " " in url or not named:
+        wrong = "it must be https://host[:port]/path, without user, password or fragment"
+    elif parts.scheme != "https" and not plain:
+        wrong = f"{parts.scheme!r} can be read and changed on the way"
+    else:
+        return
+    shown = url[:80] if "@" not in url else "(an address with a name or password in it)"
+    raise InvalidAction(
+        f"{kind}: {shown!r} is no address to fetch from", why=wrong, fix="give an https address"
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def need_size(text: str, kind: str) -> None:

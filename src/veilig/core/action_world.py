@@ -11,6 +11,8 @@ from veilig.core.effect import READ, WRITE, Effect, Effects, OnTarget
 from veilig.core.errors import InvalidAction
 from veilig.core.limits import MODEL_TIMEOUT_S
 
+ADVISORIES_BYTES_MAX = 1 << 30  # every ecosystem of OSV in one zip has about half of it
+ADVISORIES_TIMEOUT_S = 600.0  # half a gigabyte over a slow line; what came is kept for the next time
 TEMPERATURE_MAX = 2.0  # no vendor takes more
 
 
@@ -93,6 +95,28 @@ class ChangeDatabase(OnTarget):
     argument: str = ""
     kind: Literal["database.change"] = "database.change"
     effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DATABASE, Effect.DESTRUCTIVE})
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAdvisories(OnTarget):
+    """Fetch published advisories into the state folder: a file of at most `size_bytes_max`, kept as it came.
+
+    url: https, or http on this machine itself. timeout_s: for all of it, with its retries.
+    """
+
+    url: str
+    size_bytes_max: int = ADVISORIES_BYTES_MAX
+    timeout_s: float = ADVISORIES_TIMEOUT_S
+    kind: Literal["advisories.fetch"] = "advisories.fetch"
+    effects: ClassVar[Effects] = frozenset({Effect.READ, Effect.NETWORK})
+
+    def __post_init__(self) -> None:
+        check.need_address(self.url, self.kind)
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+        if not 0 < self.size_bytes_max <= ADVISORIES_BYTES_MAX:
+            raise InvalidAction(
+                f"{self.kind}: {self.size_bytes_max} bytes", why=f"1 to {ADVISORIES_BYTES_MAX}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -362,6 +362,8 @@ def _elsewhere(root: Section, roles: dict[str, frozenset[str]]) -> model.Elsewhe
     return model.Elsewhere(
         audit_exclude=audit.texts("exclude"),
         audit_advisories=audit.text("advisories"),
+        audit_download=Verdict(audit.text("download")),
+        audit_rule=audit.rule("download"),
         ledger_path=ledger.text("path"),
         ledger_anchor_dir=ledger.text("anchor_dir"),
         roles=roles,

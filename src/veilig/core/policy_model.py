@@ -334,10 +334,12 @@ class McpRules:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Keys that other capabilities read; no verdict depends on them."""
+    """Keys that other capabilities read; no verdict depends on them but on `audit_download`."""
 
     audit_exclude: tuple[str, ...]
     audit_advisories: str
+    audit_download: Verdict
+    audit_rule: str
     ledger_path: str
     ledger_anchor_dir: str
     roles: Mapping[str, frozenset[str]]  # role -> people

@@ -252,6 +252,7 @@ MCP = Table((
 AUDIT = Table((
     Entry("exclude", Many(GLOB), "", (), "not audited; counted in every report"),
     Entry("advisories", FOLDER, "", "", "an advisory database on this machine; empty: the one shipped"),
+    Entry("download", VERDICTS, "", "ask", "advisories from an address that a person gives"),
 ))  # fmt: skip
 LEDGER = Table((
     Entry("path", FOLDER, "", "", "empty: the user's state folder"),

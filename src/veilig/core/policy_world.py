@@ -1,4 +1,4 @@
-"""What may be done to services, containers, security groups and databases? The contract's words, read."""
+"""What may be done to services, containers, security groups and databases, or fetched? The contract, read."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ from veilig.core.action import (
     ChangeDatabase,
     ChangeSecurityGroup,
     DescribeSecurityGroup,
+    FetchAdvisories,
     FreeSpace,
     Notify,
     RestartService,
@@ -272,7 +273,14 @@ def _change_database(case: Case) -> None:
     case.grant(Verdict.ASK, rule, "no rule grants it; the approval is the one-time grant", Gateway.DATABASE)
 
 
+def _fetch(case: Case) -> None:
+    if isinstance(case.action, FetchAdvisories):
+        found = case.policy.elsewhere
+        case.grant(found.audit_download, found.audit_rule, f"fetches advisories from {case.action.url!r}")
+
+
 JUDGES: Mapping[str, Judge] = {
+    "advisories.fetch": _fetch,
     "service.restart": _restart,
     "service.stop": _stop,
     "service.rollback": _roll_back,

@@ -111,7 +111,7 @@ def _at(
         )
     # A key never travels where everybody on the way can read it.
     key = environment[variable] if variable and (near or not plain) else _NO_KEY
-    proxy = "" if near else _proxy(environment, host, plain=plain)
+    proxy = "" if near else proxy_of(environment, host, plain=plain)
     shown = f"{host} through the proxy {urlsplit(proxy).hostname}" if proxy else host
     return Route(form, name, base_url, shown, vendor, environment.get("SSL_CERT_FILE", ""), proxy, key)
 
@@ -147,7 +147,7 @@ def _no_address(base_url: str) -> ProviderError:
     )
 
 
-def _proxy(environment: Mapping[str, str], host: str, *, plain: bool) -> str:
+def proxy_of(environment: Mapping[str, str], host: str, *, plain: bool) -> str:
     """The proxy that the environment names for `host`; empty: none."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     for exempt in (environment.get("NO_PROXY") or environment.get("no_proxy") or "").split(","):
