@@ -71,6 +71,10 @@ def substrates(inventory: Inventory, places: Places, starts: Starts) -> dict[str
             logs=places.logs,
             ours=lambda: journal.ours() if (journal := starts.usable()) else {},
         )
+    if any(s.provider == "supervisord" for s in inventory.services):
+        from veilig.providers.heal.supervisord import SupervisordSubstrate
+
+        found["supervisord"] = SupervisordSubstrate()
     return found
 
 
