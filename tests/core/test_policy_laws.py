@@ -170,6 +170,8 @@ NO_ORDER = {
     "agent.hosts",
     "mcp.servers[].name",
     "mcp.servers[].argv",
+    "mcp.servers[].url",
+    "mcp.servers[].headers",
 }
 
 

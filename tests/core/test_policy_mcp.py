@@ -9,7 +9,7 @@ import pytest
 from veilig.core.action import CallTool, ListTools
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.errors import InvalidAction, PolicyError
-from veilig.core.policy import builtin_policy, decide, parse
+from veilig.core.policy import allows_secret, builtin_policy, decide, parse
 from veilig.core.policy_examples import kindest
 from veilig.law import Laws
 
@@ -70,7 +70,11 @@ def test_an_agent_that_is_switched_off_calls_no_tool() -> None:
             "mcp: {servers: [{name: a, argv: [x]}, {name: a, argv: [z]}]}", "is taken", id="one name twice"
         ),
         pytest.param("mcp: {servers: [{name: a, argv: [x], network: [h]}]}", "network", id="the network"),
-        pytest.param("mcp: {servers: [{name: a, url: 'https://h'}]}", "url", id="a URL"),
+        pytest.param("mcp: {servers: [{name: a, argv: [x], url: 'https://h'}]}", "single place", id="two"),
+        pytest.param("mcp: {servers: [{name: a, url: 'http://h.example'}]}", "in the clear", id="no TLS"),
+        pytest.param("mcp: {servers: [{name: a, url: 'ftp://h'}]}", "no address", id="another protocol"),
+        pytest.param("mcp: {servers: [{name: a, argv: [x], headers: {A: b}}]}", "single", id="headers only"),
+        pytest.param("mcp: {servers: [{name: a, url: 'https://h', headers: {Host: b}}]}", "Host", id="Host"),
         pytest.param(
             "mcp: {servers: [{name: a, argv: [x], tools: {allow: ['*']}}]}", "allow", id="every tool at once"
         ),
@@ -115,3 +119,26 @@ def test_an_act_names_one_server_and_one_tool(name: str) -> None:
         CallTool("time", name)
     with pytest.raises(InvalidAction):
         CallTool("time", "now", json.dumps({"x": "a" * (5 << 20)}))
+
+
+def test_a_server_elsewhere_acts_outside_the_copy() -> None:
+    law = "mcp: {servers: [{name: far, url: 'https://mcp.example.org/mcp', tools: {allow: [now]}}]}\n"
+    act, ask = CallTool("far", "now"), CallTool("far", "later")
+    assert decide(parse(law), act, AGENT, kindest(act)).verdict == "allow"
+    assert decide(parse(f"{law}mode: observe\n"), act, AGENT, kindest(act)).verdict == "deny"
+    asked = decide(parse(law), ask, AGENT, kindest(ask))
+    assert (asked.verdict, asked.grantable) == ("ask", False), "no standing permission reaches the network"
+    near = decide(parse(LAW), CallTool("time", "new"), AGENT, kindest(ask))
+    assert (near.verdict, near.grantable) == ("ask", True)
+
+
+def test_a_secret_goes_to_a_server_elsewhere_only_where_its_host_is_named() -> None:
+    far = "mcp: {servers: [{name: far, url: 'https://mcp.example.org:8443/mcp'}]}\n"
+    for hosts, allowed in (
+        ("", False),
+        (", hosts: ['mcp.example.org:8443']", True),
+        (", hosts: [x.org]", False),
+    ):
+        rule = f"{{name: KEY, from: [mark], to: [mcp.call]{hosts}}}"
+        law = parse(f"{far}agent: {{secrets: [{rule}]}}\n")
+        assert allows_secret(law, "KEY", "mark", CallTool("far", "now")) is allowed

@@ -121,9 +121,9 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
             {
                 "servers": st.lists(
                     st.builds(
-                        lambda n, allow, ask, deny: {
+                        lambda n, place, allow, ask, deny: {
                             "name": n,
-                            "argv": ["server"],
+                            **place,
                             "tools": {
                                 "allow": [t for t in allow if t not in (*ask, *deny)],
                                 "ask": [t for t in ask if t not in deny],
@@ -131,6 +131,7 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
                             },
                         },
                         st.sampled_from(["time", "files"]),
+                        st.sampled_from([{"argv": ["server"]}, {"url": "https://mcp.example.org/mcp"}]),
                         some(TOOLS),
                         some(TOOLS),
                         some(TOOLS),

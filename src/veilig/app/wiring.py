@@ -116,7 +116,9 @@ class Wired:
             shown if job.reads_all else None,
         )
         servers = self.policy.mcp.servers if job.free else ()
-        self.mcp = McpProvider(self.box, self.clock, servers, watched)
+        self.mcp = McpProvider(
+            self.box, self.clock, servers, watched, setting.environment, self.redactor.mark
+        )
         self._approver = approver
         self._patience_s = setting.patience_s
         self._shared: list[Provider] = [

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from veilig.core import policy_rules, policy_world
-from veilig.core.action import Action, EditPolicy, RunCommand
+from veilig.core import policy_foreign, policy_rules, policy_world
+from veilig.core.action import Action, CallTool, EditPolicy, RunCommand
 from veilig.core.actor import Actor
 from veilig.core.errors import PolicyError
 from veilig.core.policy_build import build
@@ -39,7 +40,7 @@ __all__ = [
     "decide", "describe", "in_copy", "load", "parse", "roles_of",
 ]  # fmt: skip
 
-JUDGES: Mapping[str, Judge] = {**policy_rules.JUDGES, **policy_world.JUDGES}
+JUDGES: Mapping[str, Judge] = {**policy_rules.JUDGES, **policy_world.JUDGES, **policy_foreign.JUDGES}
 
 
 def parse(data: bytes | str, source: str = "veilig.yaml") -> Policy:
@@ -147,10 +148,10 @@ def allows_secret(policy: Policy, name: str, origin: str, action: Action) -> boo
     """May the secret behind the handle called `name` be expanded in `action`?
 
     origin: where it was learnt, `env:...`, `file:...`, `mark` or `pattern` (what stands before the colon
-    counts). A command that reaches hosts needs a rule that names all of them.
+    counts). A command or a tool that reaches hosts needs a rule that names all of them.
     """
     learnt = origin.partition(":")[0]
-    hosts = action.hosts if isinstance(action, RunCommand) else ()
+    hosts = _hosts_of(policy, action)
     return any(
         action.kind in rule.kinds
         and learnt in rule.origins
@@ -158,6 +159,13 @@ def allows_secret(policy: Policy, name: str, origin: str, action: Action) -> boo
         and all(any(host_matches(h, host) for h in rule.hosts) for host in hosts)
         for rule in policy.agent.secrets
     )
+
+
+def _hosts_of(policy: Policy, action: Action) -> tuple[str, ...]:
+    if isinstance(action, CallTool):
+        url = next((one.url for one in policy.mcp.servers if one.name == action.server), "")
+        return (urlsplit(url).netloc,) if url else ()
+    return action.hosts if isinstance(action, RunCommand) else ()
 
 
 def in_copy(policy: Policy, path: str) -> bool:

@@ -353,8 +353,17 @@ def _mcp(section: Section, source: Source, *, silent: bool) -> model.McpRules:
             source.report(_value_mark(entry, "name"), what, "another name", fix)
         allow, deny = frozenset(tools.texts("allow")), frozenset(tools.texts("deny"))
         asked = frozenset(tools.texts("ask"))
-        servers.append(model.McpServer(entry.rule(), name, entry.texts("argv"), allow - asked, deny))
+        argv, url, headers = entry.texts("argv"), entry.text("url"), _headers(entry)
+        if bool(argv) == bool(url) or (headers and not url):
+            source.report(entry.mark(), f"{entry.path} has no single place", "argv, or url with headers")
+        servers.append(model.McpServer(entry.rule(), name, argv, allow - asked, deny, url, headers))
     return model.McpRules(section.rule("servers"), silent, tuple(servers))
+
+
+def _headers(section: Section) -> tuple[tuple[str, str], ...]:
+    node = section.value("headers")
+    given = node.fields.items() if isinstance(node, Fields) else ()
+    return tuple((name, str(one.value)) for name, (_, one) in given if isinstance(one, Scalar))
 
 
 def _elsewhere(root: Section, roles: dict[str, frozenset[str]]) -> model.Elsewhere:

@@ -17,6 +17,10 @@ HTTPS_PORT = "443"  # what a host without a port means
 
 # Levels no patch may have, in any spelling; `git~1` is what Windows may call `.git`.
 PROTECTED_LEVELS = frozenset({".git", "git~1", ".veilig", "veilig.yaml"})
+_SERVER_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~%/?=&-]*)?")
+_LOCAL_URL = re.compile(r"http://(127\.0\.0\.1|localhost)(:|/|$)")
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
+_OWN_HEADERS = frozenset({"host", "content-length", "content-type", "accept", "mcp-session-id", "connection"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,22 @@ def wrong_host(text: str) -> str | None:
     return (
         None if _HOST_PATTERN.fullmatch(text) else "is no host such as pypi.org, *.example.org or db.lan:5432"
     )
+
+
+def wrong_server_url(text: str) -> str | None:
+    """What is wrong with the address of a server, or None."""
+    if not _SERVER_URL.fullmatch(text):
+        return "is no address such as https://mcp.example.org/mcp"
+    if text.startswith("http:") and not _LOCAL_URL.match(text):
+        return "sends what is said in the clear: http: is for this machine only"
+    return None
+
+
+def wrong_header(text: str) -> str | None:
+    """What is wrong with the name of an HTTP header, or None."""
+    if text.lower() in _OWN_HEADERS:
+        return "is set by the protocol"
+    return None if _HEADER.fullmatch(text) else "is no header name"
 
 
 def wrong_path_glob(text: str) -> str | None:

@@ -314,13 +314,19 @@ class ModelRules:
 
 @dataclass(frozen=True, slots=True)
 class McpServer:
-    """One MCP server: how it is started inside the wall, and which of its tools may act unasked, or never."""
+    """One MCP server: how it is started or where it is, and which of its tools may act unasked, or never.
+
+    argv: started inside the wall. url: asked over HTTP from outside of it, with `headers`; `${NAME}` in one
+    stands for a variable of the operator's environment.
+    """
 
     rule: str
     name: str
     argv: tuple[str, ...]
     allow: frozenset[str]
     deny: frozenset[str]
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ TOOL = Text("a tool's name, whole", match.wrong_tool)
 SERVER = Text("a short name of letters, digits and -", match.wrong_server)
 ROLE = Text("a role's name", match.wrong_word)
 PERSON = Text("a person's id", match.wrong_person)
+SERVER_URL = Text("an http address", match.wrong_server_url)
+HEADER = Text("a header's name", match.wrong_header)
 FOLDER = Text("a path", match.wrong_folder)
 LINE = Text("one line of text", match.wrong_line)
 
@@ -240,10 +242,9 @@ TOOLS = Table((
 ))  # fmt: skip
 MCP_SERVER = Table((
     Entry("name", SERVER, "", "", "its tools are SERVER__TOOL for the model", required=True),
-    Entry(
-        "argv", Many(ARGUMENT, least=1), "", (), "started inside the wall, without network, in the copy",
-        required=True,
-    ),
+    Entry("argv", Many(ARGUMENT, least=1), "", (), "started inside the wall, without network, in the copy"),
+    Entry("url", SERVER_URL, "", "", "instead of argv: asked over HTTP, from outside the wall; TLS or local"),
+    Entry("headers", MapOf(HEADER, LINE), "", None, "sent to url; ${NAME} is a variable of your environment"),
     Entry("tools", TOOLS, "", None, "every tool is asked about"),
 ))  # fmt: skip
 MCP = Table((

@@ -1,13 +1,14 @@
-"""How does a tool of an MCP server act? The server runs in the session's box; each call is one action.
+"""How does a tool of an MCP server act? The server runs in the session's box, or where its address is.
 
-A server is started at its first call, inside the wall and without network, and lives until the box goes. What
-it says is data: text for the planner, cut and counted where it is long, never an instruction to us.
+A server is started at its first call, inside the wall and without network, and lives until the box goes; one
+with an address is asked over HTTP. Each call is one action. What a server says is data: text for the planner,
+cut and counted where it is long, never an instruction to us.
 Source: modelcontextprotocol.io, revision 2025-11-25, tools over stdio.
 """
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from veilig.core.jsonrpc import members
 from veilig.core.policy_model import McpServer
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
 from veilig.providers.box import Box
+from veilig.providers.mcp_http import Remote
 from veilig.providers.mcp_server import Running
 from veilig.providers.watching import Watched
 
@@ -33,12 +35,21 @@ class McpProvider:
     kinds = frozenset({"mcp.list", "mcp.call"})
 
     def __init__(
-        self, box: Box, clock: Clock, servers: tuple[McpServer, ...], watched: Watched | None
+        self,
+        box: Box,
+        clock: Clock,
+        servers: tuple[McpServer, ...],
+        watched: Watched | None,
+        environment: Mapping[str, str] | None = None,
+        mark: Callable[[str, str], object] | None = None,
     ) -> None:
+        """environment: where `${NAME}` of a header is looked up. mark: told of each value and its name."""
+        self._environment = environment or {}
+        self._mark = mark
         self._box = box
         self._clock = clock
         self._servers = {server.name: server for server in servers}
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, Running | Remote] = {}
         self._watched = watched
 
     async def perform(self, action: Action, permit: Permit) -> Outcome:
@@ -81,7 +92,7 @@ class McpProvider:
         for name in list(self._running):
             await self._drop(name)
 
-    async def _standing(self, name: str) -> Running:
+    async def _standing(self, name: str) -> Running | Remote:
         found = self._running.get(name)
         if found is not None and found.alive:
             return found
@@ -90,7 +101,7 @@ class McpProvider:
             raise ProviderError(
                 f"this session does not know the MCP server {name!r}", fix="start a new session"
             )
-        running = Running(name, self._box, server.argv)
+        running = self._server(server)
         try:
             async with asyncio.timeout(START_S):
                 await running.start()
@@ -105,12 +116,17 @@ class McpProvider:
         self._running[name] = running
         return running
 
+    def _server(self, server: McpServer) -> Running | Remote:
+        if server.url:
+            return Remote(server, self._environment, self._mark)
+        return Running(server.name, self._box, server.argv)
+
     async def _drop(self, name: str) -> None:
         running = self._running.pop(name, None)
         if running is not None:
             await running.stop()
 
-    async def _list(self, server: Running) -> Outcome:
+    async def _list(self, server: Running | Remote) -> Outcome:
         tools: list[JSON] = []
         cursor = ""
         for _ in range(PAGES_MAX):
@@ -122,7 +138,7 @@ class McpProvider:
         data: dict[str, JSON] = {"tools": tools, "cut": bool(cursor)}
         return Outcome(True, f"{len(tools)} tools", data=data)
 
-    async def _call(self, server: Running, action: CallTool, permit: Permit) -> Outcome:
+    async def _call(self, server: Running | Remote, action: CallTool, permit: Permit) -> Outcome:
         try:
             arguments: Any = json.loads(action.arguments or "{}")
         except ValueError as error:
