@@ -1,7 +1,7 @@
 """In which order is a whole project followed, and what is said when a bound is reached?"""
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from veilig.audit.engine import calls, comprehensions, definitions, expressions, fstrings, statements
@@ -18,11 +18,12 @@ from veilig.audit.engine.frame import (
 )
 from veilig.audit.engine.guards import evaluate_compare
 from veilig.audit.engine.invoke import activate, invoke, run_body
+from veilig.audit.engine.kept import ENTRIES_AGAIN_MAX, Kept
 from veilig.audit.engine.knowledge import Knowledge
 from veilig.audit.engine.loading import Load, Notes, NotLoadedError
 from veilig.audit.engine.source import ModuleInfo, Project
 from veilig.audit.engine.state import State
-from veilig.audit.engine.value import Class, Func
+from veilig.audit.engine.value import Class, Func, HeapObject
 from veilig.audit.finding import Incomplete
 
 EVALUATORS = {
@@ -115,6 +116,7 @@ def _follow_unit(engine: Engine, module: ModuleInfo, out_of_time: Callable[[], b
     engine.listener.turn(dict(load.told))
     engine.entries, engine.entered = list(load.entries), set(load.entered)
     engine.incomplete, engine.home, engine.summaries = list(load.incomplete), module, {}
+    kept, followed = Kept(engine.base), list["Entry"]()
     try:
         while engine.entries:
             entry = engine.entries.pop()
@@ -124,7 +126,10 @@ def _follow_unit(engine: Engine, module: ModuleInfo, out_of_time: Callable[[], b
                     Incomplete(info.module.path, info.qualname, "the scan ran out of time")
                 )
                 continue
-            _follow_entry(engine, entry)
+            _follow_entry(engine, entry, kept)
+            followed.append(entry)
+        if kept.changed and len(followed) <= ENTRIES_AGAIN_MAX and not out_of_time():
+            _follow_again(engine, followed, kept)
     finally:
         engine.roll_back()
     notes.touched = engine.loads.reached(notes.touched)
@@ -134,7 +139,19 @@ def _follow_unit(engine: Engine, module: ModuleInfo, out_of_time: Callable[[], b
     return Unit(engine.listener.turn(None), engine.incomplete, notes)
 
 
-def _follow_entry(engine: Engine, entry: Entry) -> None:
+def _follow_again(engine: Engine, entries: list[Entry], kept: Kept) -> None:
+    """Each entry once more, finding what the others left behind."""
+    engine.roll_back()
+    engine.summaries = {}
+    left = kept.left
+    for entry in entries:
+        _follow_entry(engine, entry, None, left)
+    engine.entries = []
+
+
+def _follow_entry(
+    engine: Engine, entry: Entry, kept: Kept | None, left: Mapping[int, HeapObject] | None = None
+) -> None:
     func, state, decorated = entry
     info = func.info
     engine.renew()
@@ -148,6 +165,7 @@ def _follow_entry(engine: Engine, entry: Entry) -> None:
         state=State(dict(state.env), {} if state.heap is engine.base else dict(state.heap), engine.base),
         scope=info.qualname,
     )
+    outer.state.heap.update(left or {})
     try:
         args, kwargs = parameter_values(outer, func)
         target = Func(info, func.closure)
@@ -158,6 +176,8 @@ def _follow_entry(engine: Engine, entry: Entry) -> None:
             invoke(outer, decorated, args, kwargs, info.node)
         inner = activate(outer, target, [*([target.bound] if target.bound else []), *args], kwargs, None)
         run_body(inner)
+        if kept is not None:
+            kept.note(inner.state)
     except NotLoadedError:
         raise
     except (OutOfBudgetError, RecursionError) as error:
