@@ -42,7 +42,8 @@ ROTATED = [
 ]  # fmt: skip
 STAYS = [
     "logs/app.log", "logs/other.log", "logs/app.log.config", "logs/audit-trail", "logs/applog.1",
-    "app.conf.1", "data/app.log.1", "data/__pycache__/x.pyc", "app.py", "notes.old", "tmp/fresh", "dump.sql.1",
+    "app.conf.1", "data/app.log.1", "data/__pycache__/x.pyc", "app.py", "notes.old", "tmp/fresh",
+    "dump.sql.1",
     "logs/app.log.1/x",
 ]  # fmt: skip
 
