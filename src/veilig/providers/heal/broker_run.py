@@ -61,10 +61,15 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def substrates(inventory: Inventory, places: Places, starts: Starts) -> dict[str, Substrate]:
     """The keepers that this inventory needs and this machine has."""
-    from veilig.providers.heal.processes import ProcessSubstrate
-
+    wanted = {service.provider for service in inventory.services}
     found: dict[str, Substrate] = {}
-    if any(s.provider == "process" for s in inventory.services):
+    if "supervisord" in wanted:
+        from veilig.providers.heal.supervisord import SupervisordSubstrate
+
+        found["supervisord"] = SupervisordSubstrate()
+    if "process" in wanted:
+        from veilig.providers.heal.processes import ProcessSubstrate
+
         found["process"] = ProcessSubstrate(
             inventory.services,
             base=Path(inventory.path).parent,
