@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -140,12 +141,11 @@ def addresses_in(value: object) -> Iterator[Address]:
         name, part = left.pop()
         looked += 1
         if isinstance(part, Mapping):
-            inner = {str(k): v for k, v in cast(Mapping[object, object], part).items()}
-            yield from _beside(name, inner)
-            left += [
-                (f"{name}_{_words(key)}" if name else _words(key), item)
-                for key, item in reversed(inner.items())
-            ]
+            inner = {_words(str(k)): v for k, v in cast(Mapping[object, object], part).items()}
+            for key, address in _beside(name, inner):
+                del inner[key]
+                yield address
+            left += [(f"{name}_{key}" if name else key, item) for key, item in reversed(inner.items())]
         elif isinstance(part, list | tuple):
             left += [(name, item) for item in reversed(cast(list[object], part))]
         elif isinstance(part, str):
@@ -185,18 +185,22 @@ def _needs(name: str) -> bool:
     )
 
 
-def _beside(name: str, inner: Mapping[str, object]) -> Iterator[Address]:
-    """{"redis": {"host": "cache", "port": 6379}}, DB_HOST beside DB_PORT."""
-    words = {_words(key): value for key, value in inner.items()}
-    for key, value in words.items():
+def _beside(name: str, inner: Mapping[str, object]) -> list[tuple[str, Address]]:
+    """The keys of ports that stand beside a host: {"host": "cache", "port": 6379}, DB_HOST and DB_PORT."""
+    found: list[tuple[str, Address]] = []
+    for key, value in inner.items():
         stem = key.removesuffix("port").rstrip("_")
-        if key != stem and (key == "port" or key.endswith("_port")) and str(value).isdecimal():
-            host = words.get(
-                f"{stem}_host" if stem else "host", words.get(f"{stem}_addr" if stem else "addr")
-            )
-            whole = f"{name}_{stem}".strip("_")
-            if isinstance(host, str) and host and (_needs(whole) or (whole and not _OWN.search(whole))):
-                yield host, int(str(value))
+        if (
+            key not in ("port", f"{stem}_port")
+            or not str(value).isdecimal()
+            or not 0 < int(str(value)) < 65536
+        ):
+            continue
+        host = inner.get(f"{stem}_host" if stem else "host", inner.get(f"{stem}_addr" if stem else "addr"))
+        whole = f"{name}_{stem}".strip("_")
+        if isinstance(host, str) and host and whole and not _OWN.search(whole):
+            found.append((key, (host, int(str(value)))))
+    return found
 
 
 def _in_text(name: str, text: str) -> Iterator[Address]:
@@ -213,11 +217,16 @@ def _in_text(name: str, text: str) -> Iterator[Address]:
     if not name:  # a whole file of a form we do not parse: too much in it looks like an address
         return
     whole = _ADDRESS.fullmatch(text.strip())
-    if (
-        whole
-        and 0 < int(whole.group(2)) < 65536
-        and (any(c.isalpha() for c in whole.group(1)) or "." in whole.group(1))
-    ):
+    if whole and 0 < int(whole.group(2)) < 65536 and _is_host(whole.group(1).strip("[]")):
         yield whole.group(1).strip("[]"), int(whole.group(2))
-    elif _needs(name) and text.isdecimal() and 0 < int(text) < 65536:
+    elif _needs(name) and text.isascii() and text.isdecimal() and 0 < int(text) < 65536:
         yield "127.0.0.1", int(text)
+
+
+def _is_host(text: str) -> bool:
+    if any(c.isalpha() for c in text) and ":" not in text:
+        return True
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
