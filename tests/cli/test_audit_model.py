@@ -1,6 +1,8 @@
 """`veilig audit --model`: what a model says of findings, what it cannot do, what is said when it fails."""
 
 import json
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,51 @@ def test_a_budget_that_ends_in_the_middle_costs_no_finding(veilig: Terminal, wea
     assert said.code == 1, said.err
     assert len(findings(said)) >= 4
     assert any("it was stopped: token budget used" in t for t in said.json["roots"][0]["model"]["trouble"])
+
+
+def test_only_what_the_report_will_show_is_asked_about(veilig: Terminal, weak: Path) -> None:
+    (weak / "second.py").write_text(WEAK)
+    (weak / "third.py").write_text(WEAK)
+    (weak / "pyproject.toml").write_text("[tool.veilig.audit]\nexclude = ['second.py']\n")
+    names = ("third.py", "second.py")
+    diff = "".join(f"--- a/{name}\n+++ b/{name}\n@@ -9,0 +10,1 @@\n+x\n" for name in names)
+    (veilig.folder / "d.diff").write_text(diff)
+    with replay(said_all(False, "guarded")) as server:
+        changed = audit(veilig, server, "--diff", "d.diff", "--format", "json")
+        (asked,) = [request.body["messages"][-1]["content"] for request in server.requests]
+    assert asked.startswith("Findings in third.py")
+    assert "2. CWE" not in asked
+    assert [f["confidence"] for f in findings(changed)] == ["possible"]
+    assert veilig("audit", "weak", "--write-baseline", "known.json").code == 1
+    with replay([]) as server:
+        assert audit(veilig, server, "--baseline", "known.json").code == 0
+        assert server.requests == []
+
+
+def test_an_audit_that_was_killed_at_a_question_goes_on_with_that_question(
+    veilig: Terminal, weak: Path
+) -> None:
+    (weak / "second.py").write_text(WEAK)
+    asked = threading.Event()
+    answer = said_all(False, "guarded")
+
+    def script(request: Request) -> Answer:
+        if "Findings in second.py" in request.text and not asked.is_set():
+            asked.set()
+            return Answer(text="too late", delay_s=30)
+        return answer(request)
+
+    with replay(script) as server:
+        argv = veilig.argv("audit", "weak", "--model", "m", "--model-url", server.url)
+        with subprocess.Popen(argv, cwd=veilig.folder, env=veilig.environment()) as process:
+            assert asked.wait(60)
+            process.kill()
+        session = veilig("sessions", "--json").json[0]["session"]
+        said = veilig("resume", session, "--model-url", server.url, "--model", "m", "--json")
+        files = [r.body["messages"][-1]["content"].split(":")[0] for r in server.requests]
+    assert said.code == 1, said.err
+    assert files == ["Findings in app.py", "Findings in second.py", "Findings in second.py"]
+    assert [f["confidence"] for f in findings(said)] == ["possible"] * 4
 
 
 def test_every_form_tells_what_the_model_said(veilig: Terminal, weak: Path) -> None:

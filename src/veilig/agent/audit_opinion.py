@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from veilig.audit.baseline import only_added
 from veilig.audit.finding import Confidence, Finding, Opinion, Report, Severity
 from veilig.audit.secrets import HISTORY_RULE, RULE
 from veilig.audit.suppress import apply_suppressions
 from veilig.core.canonical import JSON
 from veilig.core.message import Message, Role
+from veilig.core.policy_match import PathGlob
 
 FINDINGS_PER_QUESTION = 10
 SECRET_RULES = frozenset({RULE, HISTORY_RULE})
@@ -57,10 +59,45 @@ class Heard:
     trouble: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the reader will see of the report: a model is asked about nothing else.
+
+    added: path -> lines of a change, as the audited folder sees them; None for everything. known:
+    fingerprints of a baseline. exclude: globs of files that are left out.
+    """
+
+    added: Mapping[str, frozenset[int]] | None = None
+    known: frozenset[str] = frozenset()
+    exclude: tuple[str, ...] = ()
+
+    def wants(self, finding: Finding) -> bool:
+        """Whether the reader will see it."""
+        if finding.fingerprint in self.known or any(PathGlob(g).matches(finding.path) for g in self.exclude):
+            return False
+        return self.added is None or bool(only_added(Report((finding,)), self.added).findings)
+
+    def to_json(self) -> dict[str, JSON]:
+        """As the record keeps it."""
+        added: JSON = None
+        if self.added is not None:
+            added = {path: [*sorted(lines)] for path, lines in self.added.items()}
+        return {"added": added, "known": [*sorted(self.known)], "exclude": [*self.exclude]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "About":
+        """The inverse of `to_json`; what is absent narrows nothing."""
+        given = cast(dict[str, list[int]] | None, value.get("added"))
+        added = None if given is None else {path: frozenset(lines) for path, lines in given.items()}
+        return cls(added, frozenset(value.get("known", ())), tuple(value.get("exclude", ())))
+
+
+EVERYTHING = About()
+
 type Batch = tuple[str, tuple[int, ...]]
 
 
-def batches(findings: Sequence[Finding]) -> list[Batch]:
+def batches(findings: Sequence[Finding], about: About = EVERYTHING) -> list[Batch]:
     """What to ask about, a file at a time, the worst first: path and places in the report.
 
     Secrets are left out: a model sees a handle in their place and could not judge it.
@@ -68,7 +105,7 @@ def batches(findings: Sequence[Finding]) -> list[Batch]:
     by_path: dict[str, list[int]] = {}
     ranked = sorted(range(len(findings)), key=lambda i: (-findings[i].severity.rank, i))
     for index in ranked:
-        if findings[index].rule not in SECRET_RULES:
+        if findings[index].rule not in SECRET_RULES and about.wants(findings[index]):
             by_path.setdefault(findings[index].path, []).append(index)
     return [
         (path, tuple(places[at : at + FINDINGS_PER_QUESTION]))

@@ -28,6 +28,7 @@ class AuditOptions:
 
     jobs: processes at once, 0 for as many as there are cores. fresh: believe nothing found before.
     rules: the text of the user's own rules. model: who is heard on what was found; empty: nobody.
+    about: what of it.
     """
 
     source: str
@@ -37,12 +38,14 @@ class AuditOptions:
     fresh: bool = False
     rules: str = ""
     model: str = ""
+    about: opinions.About = opinions.EVERYTHING
 
     def to_json(self) -> dict[str, JSON]:
         """The options as `session.started` records them."""
         kept: dict[str, JSON] = {"source": self.source, "pattern": self.pattern}
         kept |= {"jobs": self.jobs, "fresh": self.fresh, "rules": self.rules}
-        kept["model"] = self.model
+        if self.model:
+            kept |= {"model": self.model, "about": self.about.to_json()}
         if self.diff:  # the diff itself may hold a secret that nobody has looked for yet
             kept["diff_sha256"] = hashlib.sha256(self.diff.encode()).hexdigest()
         return kept
@@ -59,7 +62,8 @@ class AuditOptions:
         jobs, fresh = int(value.get("jobs", 0)), bool(value.get("fresh", False))
         rules, model = str(value.get("rules", "")), str(value.get("model", ""))
         source, pattern = str(value["source"]), bool(value["pattern"])
-        return cls(source, pattern, jobs=jobs, fresh=fresh, rules=rules, model=model)
+        about = opinions.About.from_json(value.get("about", {}))
+        return cls(source, pattern, jobs=jobs, fresh=fresh, rules=rules, model=model, about=about)
 
 
 class AuditPlanner:
@@ -128,7 +132,7 @@ class AuditPlanner:
         """The state before the first question."""
         told: Told = {"name": self._options.model, "asked": 0, "judged": 0, "doubted": 0, "claimed": 0}
         told |= {"tokens_in": 0, "tokens_out": 0, "trouble": []}
-        queue = opinions.batches(_report(data).findings)
+        queue = opinions.batches(_report(data).findings, self._options.about)
         if self._options.diff:
             queue, told = [], _troubled(told, "it was not asked: the folder lacks what a patch adds")
         left: list[JSON] = [[path, [*places]] for path, places in queue]

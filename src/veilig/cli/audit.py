@@ -132,6 +132,7 @@ def run(given: argparse.Namespace) -> int:
     from veilig.audit.vex import read_openvex
     from veilig.cli.audit_rules import check_rules, rules_text
     from veilig.cli.audit_scope import (
+        asked_about,
         baseline_text,
         believed,
         committed,
@@ -176,8 +177,9 @@ def run(given: argparse.Namespace) -> int:
     progress = _progress(given.format or "text", bool(given.output))
     for path, folder, said in zip(given.paths, folders, own, strict=True):
         excluded = operator_excludes(folder, given.policy)
+        about = asked_about(path, baseline, diff, (*excluded, *said.exclude))
         wanted = AuditOptions(
-            str(folder), given.pattern, patch, given.jobs, given.fresh, rules, named_or_none(given)
+            str(folder), given.pattern, patch, given.jobs, given.fresh, rules, named_or_none(given), about
         )
         ended = _see(progress, run_audit(wanted, setting, progress))
         if ended is None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from veilig.agent.audit_opinion import About
 from veilig.audit.baseline import Baseline, Known, added_lines, baseline_of, gone, only_added, without_known
 from veilig.audit.dependencies_edges import Reach
 from veilig.audit.finding import Finding, Notice, Report
@@ -77,6 +78,19 @@ def narrowed(roots: Sequence[Root], baseline: str | None, diff: str | None) -> l
         added = added_lines(diff)
         shown = [_touched(r, added) for r in shown]
     return shown
+
+
+def asked_about(path: str, baseline: str | None, diff: str | None, exclude: Sequence[str]) -> About:
+    """What `narrowed` will leave of the findings in the folder that the user calls `path`."""
+    known = frozenset(item.fingerprint for item in Baseline.from_json(baseline).known) if baseline else ()
+    added = None
+    if diff is not None:
+        here = "" if path in (".", "./") else f"{PurePosixPath(path).as_posix()}/"
+        added = dict[str, frozenset[int]]()
+        for file, lines in added_lines(diff).items():
+            for name in {file, file.removeprefix(here)}:
+                added[name] = added.get(name, frozenset()) | lines
+    return About(added, frozenset(known), tuple(exclude))
 
 
 def _weaknesses(known: Baseline) -> tuple[Known, ...]:
