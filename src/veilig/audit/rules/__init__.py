@@ -5,6 +5,7 @@ from veilig.audit.rules import (
     binding,
     browser,
     client_values,
+    clouds,
     credentials,
     crypto,
     custody,
@@ -36,6 +37,7 @@ from veilig.audit.rules import (
     supply,
     transport,
     trust,
+    unproved,
     web,
 )
 from veilig.audit.rules.rule import Rule
@@ -77,5 +79,7 @@ RULES: tuple[Rule, ...] = (
     *entrance.RULES,
     *kept_passwords.RULES,
     *client_values.RULES,
+    *clouds.RULES,
+    *unproved.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}
