@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the embedded planner will do: `only` as in `veilig fix --only`, and the same in words."""
+    """What the embedded planner will do: `only` as in `veilig fix --only`, and the same in words.
+
+    command: what is to be explained instead, as a shell reads it; bisect: also since which change it fails.
+    """
 
     only: str
     says: str
+    command: str = ""
+    bisect: bool = False
 
 
 _TESTS = Intent("tests", "makes failing tests pass; it searches, proves, and writes nothing of its own")
@@ -33,8 +38,28 @@ _NEW_WORK = re.compile(
 )
 
 
+_COMMAND = re.compile(r"`([^`\n]+)`|\"([^\"\n]+)\"|(?<!\w)'([^'\n]+)'(?!\w)")
+_EXPLAIN = re.compile(r"\b(explain|why|reason|what is wrong|what's wrong|diagnose|understand)\b")
+_SINCE = re.compile(r"\b(which|what|find)\b.*\b(change|commit)\b|\bbisect\b|\bsince when\b")
+
+
+def _about_command(task: str) -> Intent | None:
+    """A question about one command that stands in quotes."""
+    quoted = _COMMAND.search(task)
+    words = task.lower()
+    if quoted is None or not (_EXPLAIN.search(words) or _SINCE.search(words)):
+        return None
+    command = next(part for part in quoted.groups() if part)
+    since = bool(_SINCE.search(words))
+    says = f"runs {command!r} in a copy and reads how it fails"
+    says += ", then on the last commits, to say which change broke it" if since else ""
+    return Intent("explain", f"{says}; it mends nothing", command, since)
+
+
 def intent(task: str) -> Intent | None:
     """What of it needs no model; None when a model is needed."""
+    if about := _about_command(task):
+        return about
     text = " ".join(task.lower().split())
     if _NEW_WORK.search(text) or (not re.search(_VERB, text) and "test" not in text and "which" not in text):
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veilig.agent.audit_plan import AuditOptions, AuditPlanner
+from veilig.agent.explain import ExplainOptions, ExplainPlanner
 from veilig.agent.fix import FixPlanner
 from veilig.agent.fix_state import FixOptions
 from veilig.agent.review import ReviewOptions, ReviewPlanner
@@ -63,9 +64,16 @@ def review_job(options: ReviewOptions) -> Job:
     return replace(made, asks=bool(options.model), reads_all=True, guarded=False)
 
 
+def explain_job(options: ExplainOptions) -> Job:
+    """Say why a command fails, and since when. Older states are made in the copy as they were."""
+    made = Job("explain", Path(options.source), options.to_json(), ExplainPlanner(options), keeps_copy=False)
+    return replace(made, guarded=False)
+
+
 JOBS: Mapping[str, Callable[[dict[str, Any]], Job]] = {
     "fix": lambda options: fix_job(FixOptions.from_json(options)),
     "run": lambda options: run_job(RunOptions.from_json(options)),
     "review": lambda options: review_job(ReviewOptions.from_json(options)),
+    "explain": lambda options: explain_job(ExplainOptions.from_json(options)),
     "audit": lambda options: audit_job(AuditOptions.from_json(options)),
 }

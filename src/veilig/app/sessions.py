@@ -8,8 +8,9 @@ from typing import Any
 
 from veilig.agent.again import Point, brought_back, gone_on, points, rewound, spoken_to
 from veilig.agent.audit_plan import AuditOptions
+from veilig.agent.explain import ExplainOptions
 from veilig.agent.fix_state import FixOptions
-from veilig.agent.job import JOBS, Job, audit_job, fix_job, review_job, run_job
+from veilig.agent.job import JOBS, Job, audit_job, explain_job, fix_job, review_job, run_job
 from veilig.agent.review import ReviewOptions
 from veilig.agent.run_state import Hook, RunOptions
 from veilig.app.wiring import Ended, Setting, Watcher, Wired, operator_policy
@@ -35,6 +36,11 @@ async def run_fix(
 async def run_audit(options: AuditOptions, setting: Setting, watcher: Watcher) -> Ended:
     """Read one folder behind the wall and report. Its copy goes at the end, whatever happens."""
     return await _start(audit_job(options), setting, watcher, None)
+
+
+async def run_explain(options: ExplainOptions, setting: Setting, watcher: Watcher) -> Ended:
+    """Say why a command fails, and since which change. Nothing is changed."""
+    return await _start(explain_job(options), setting, watcher, None)
 
 
 async def run_review(options: ReviewOptions, setting: Setting, watcher: Watcher) -> Ended:

@@ -54,7 +54,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Exit codes as `fix` (or `audit`, for an audit)."""
     from veilig.app import find_session, resume
-    from veilig.cli import audit, fix, review
+    from veilig.cli import audit, explain, fix, review
     from veilig.home import find_home
 
     if not 0 <= given.patience <= PATIENCE_S_MAX:
@@ -73,6 +73,8 @@ def run(given: argparse.Namespace) -> int:
         )
     if view.kind == "audit":
         return audit.resumed(given, view.id, setting)
+    if view.kind == "explain":
+        return explain.resumed(given, view.id, setting)
     if view.kind == "review":
         return review.resumed(given, view.id, setting)
     delivers = bool(view.options.get("deliver"))

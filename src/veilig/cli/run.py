@@ -159,10 +159,15 @@ def _embedded(given: argparse.Namespace, task: str) -> int:
         raise UsageError(
             "this task needs a model, and none is named",
             why="without one, run makes failing tests pass, mends configuration, fixes weaknesses and "
-            "vulnerable pins, and finds the change that broke the tests",
+            "vulnerable pins, finds the change that broke the tests, and explains why a command in `quotes` "
+            "fails, and since which change",
             fix="give --model (openai:NAME, anthropic:NAME, google:NAME or --model-url) or use `veilig fix`",
         )
     print(f"model   none: the embedded planner {meant.says}", file=sys.stderr)
+    if meant.command:
+        from veilig.cli import explain
+
+        return explain.run(given, meant.command, bisect=meant.bisect)
     given.only, given.explain, given.markdown = meant.only, True, None
     return fix.run(given)
 
