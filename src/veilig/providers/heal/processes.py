@@ -29,6 +29,7 @@ KILL_S = 3.0  # the kernel ends what it may end at once; the rest waits for a di
 PORT_S = 1.0  # the kernel lets go of a listening socket with its last owner
 POLL_S = 0.02
 SEARCH_S = 1.0  # a look at every process of the machine costs milliseconds
+MARKS_S = 2.0
 PIDFILE_SLACK_S = 2.0  # a program may be written down by its starter or by itself, clocks are coarse
 
 
@@ -37,6 +38,7 @@ class _Kept:
     """What is remembered of one service between looks."""
 
     marks: match.Home
+    marked_s: float = -1e9
     child: int = 0
     exit: str = ""
     ours: set[str] = field(default_factory=set[str])
@@ -66,7 +68,8 @@ class ProcessSubstrate:
         stop_s: float = STOP_S,
     ) -> None:
         kept = [s for s in services if s.provider == self.name]
-        self._kept = {s.name: _Kept(match.home(s, services)) for s in kept}
+        self._services = tuple(services)
+        self._kept = {s.name: _Kept(match.home(s, services, base)) for s in kept}
         self._base, self._logs, self._stop_s = base, logs, stop_s
         self._ours: Callable[[], Mapping[str, Iterable[str]]] | None = ours
 
@@ -169,7 +172,7 @@ class ProcessSubstrate:
             if named.incarnation == kept.believed or named.incarnation in kept.ours:
                 return named, ""
             timely = written_s is None or named.started_s <= written_s + PIDFILE_SLACK_S
-            kept.found = match.judge(kept.marks, named, self._sockets(service), named=timely)
+            kept.found = match.judge(self._marks(kept), named, self._sockets(service), named=timely)
             if kept.found.belief is Belief.YES:
                 return named, ""
             why = f"its pidfile names {named.name}, which is not this service: {kept.found.why}"
@@ -183,6 +186,14 @@ class ProcessSubstrate:
                 kept.missed, kept.searched_s = kept.believed, -1e9
         return self._search(service, kept, processes, why)
 
+    def _marks(self, kept: _Kept) -> match.Home:
+        """Fresh enough: a deploy may have changed the start script."""
+        now_s = time.monotonic()
+        if now_s - kept.marked_s > MARKS_S:
+            kept.marks = match.home(kept.marks.service, self._services, self._base)
+            kept.marked_s = now_s
+        return kept.marks
+
     def _search(
         self, service: Service, kept: _Kept, processes: dict[int, Proc], why: str
     ) -> tuple[Proc | None, str]:
@@ -193,17 +204,19 @@ class ProcessSubstrate:
         if not processes:
             processes.update(kernel.table())
         sockets = self._sockets(service)
-        claimed = {k.main.pid for n, k in self._kept.items() if n != service.name and k.main and k.believed}
-        likely: list[Proc] = []
+        others = [kept for name, kept in self._kept.items() if name != service.name]
+        claimed = {k.main.pid for k in others if k.main and k.believed}
+        claimed |= {_pidfile(k.marks.service)[0] for k in others}
+        marks, likely = self._marks(kept), list[Proc]()
         for proc in processes.values():
             if proc.pid in claimed or proc.pid == os.getpid() or not proc.argv:
                 continue
             if proc.incarnation in kept.ours:
                 likely.append(proc)
                 continue
-            if not match.plausible(kept.marks, proc):
+            if not match.plausible(marks, proc):
                 continue
-            found = match.judge(kept.marks, proc, sockets, named=False)
+            found = match.judge(marks, proc, sockets, named=False)
             if found.belief is Belief.YES:
                 likely.append(proc)
             elif found.belief is Belief.DOUBT:
@@ -283,7 +296,7 @@ class ProcessSubstrate:
     async def _start(self, service: Service) -> Done:
         kept = self._kept[service.name]
         until = time.monotonic() + PORT_S
-        while sockets := self._sockets(service):
+        while service.port and (sockets := kernel.listening(service.port, here=True)):
             if time.monotonic() >= until:
                 other = kernel.holder(sockets, kernel.table())
                 who = other.name if other else "somebody who cannot be seen"

@@ -47,48 +47,80 @@ class Judged:
 class Home:
     """What of a service a process can be recognised by. places: folders that are its own, no other's.
 
-    strangers: ports of other services. unique: no other service has the same command.
+    commands: those of the shell text `script` that the command runs. strangers: ports of other services. unique: no other service has the same command.
     """
 
     service: Service
     places: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
     script: str
     strangers: tuple[int, ...] = ()
     unique: bool = True
 
 
-def home(service: Service, services: Sequence[Service]) -> Home:
-    """The marks of `service` among all `services` of its file."""
+def home(service: Service, services: Sequence[Service], base: Path) -> Home:
+    """The marks of `service` among all `services` of the file in the folder `base`."""
+    script = _script(service, base)
     places = [str(Path(h).parent) for h in service.hold if Path(h).name == HOLD_FILE] or [service.folder]
     others = [s for s in services if s.name != service.name and s.provider == "process"]
     return Home(
         service,
         tuple(p for p in dict.fromkeys(places) if p and p not in _WIDE),
-        _script(service),
+        tuple(_simple_commands(script)) if script else (),
+        script,
         tuple(s.port for s in others if s.port and s.port != service.port),
         all(s.cmd != service.cmd for s in others),
     )
 
 
-def _script(service: Service) -> str:
+def folders(service: Service, base: Path) -> list[str]:
+    """Where its command may have been meant to run, the likeliest first."""
+    near = [service.folder, str(Path(service.folder).parent) if service.folder else "", str(base)]
+    logs = [str(Path(path).parent) for path in (*service.config, *service.log)]
+    return [p for p in dict.fromkeys((*near, *logs)) if p]
+
+
+def named_files(cmd: Sequence[str]) -> list[str]:
+    """Relative paths that a command, or the text it gives a shell, seems to name."""
+    words = list(_unwrapped(cmd))
+    if len(words) >= 3 and Path(words[0]).name in _SHELLS and words[1].endswith("c"):
+        words = [word for simple in _simple_commands(words[2]) for word in simple]
+    return [w for w in words if ("/" in w or "." in w) and not w.startswith(("/", "-")) and " " not in w]
+
+
+def _script(service: Service, base: Path) -> str:
     """The text that the command runs: of `sh -c`, or of a start script; "" for a program."""
     words = _unwrapped(service.cmd)
     if len(words) >= 3 and Path(words[0]).name in _SHELLS and words[1].endswith("c"):
         return words[2]
     named = words[1] if len(words) > 1 and Path(words[0]).name in _SHELLS else words[0] if words else ""
-    try:
-        with (Path(service.folder or "/") / named).open("rb") as file:
-            data = file.read(SCRIPT_BYTES_MAX)
-    except OSError:
-        return ""
+    data = next((d for p in folders(service, base) if (d := _head(Path(p) / named)) is not None), b"")
     first = data.split(b"\n", 1)[0]
-    shell = first.startswith(b"#!") and any(s.encode() in first for s in _SHELLS)
+    told = len(words) > 1 and Path(words[0]).name in _SHELLS and b"\0" not in data
+    shell = told or (first.startswith(b"#!") and any(s.encode() in first for s in _SHELLS))
     return data.decode("utf-8", "replace") if shell else ""
 
 
 def plausible(marks: Home, proc: Proc) -> bool:
     """Is it worth a closer look? Few of a machine's processes are."""
-    return fits(proc.argv, marks.service.cmd) or _inside(marks, proc, kernel.link(proc.pid, "cwd"))
+    if _fits(marks, proc) or _titled(proc.argv, marks.service.cmd):
+        return True
+    return _inside(marks, proc, kernel.link(proc.pid, "cwd"))
+
+
+def _head(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(SCRIPT_BYTES_MAX)
+    except OSError:
+        return None
+
+
+def _fits(marks: Home, proc: Proc) -> bool:
+    """Its command, or a command of its start script."""
+    if fits(proc.argv, marks.service.cmd):
+        return True
+    return any(fits(proc.argv, one) for one in marks.commands)
 
 
 def judge(marks: Home, proc: Proc, sockets: frozenset[str], *, named: bool) -> Judged:
@@ -99,7 +131,7 @@ def judge(marks: Home, proc: Proc, sockets: frozenset[str], *, named: bool) -> J
     if marks.strangers and not listens and _listens_elsewhere(marks, held):
         return Judged(Belief.NO, f"{proc.name} serves the port of another service")
     inside = _inside(marks, proc, cwd)
-    fit = fits(proc.argv, service.cmd)
+    fit = _fits(marks, proc)
     if fit and _elsewhere(marks, proc, cwd):
         return Judged(Belief.NO, f"{proc.name} has its command and runs in {cwd}")
     if fit and (listens or inside or named or _specific(service)):
@@ -193,10 +225,10 @@ def _program(given: str, wanted: str, *, script: bool) -> bool:
         # A bare name is looked up in PATH; two full paths that differ are two programs, unless links say no.
         return (
             "/" not in given
+            or (not wanted.startswith("/") and given.endswith(f"/{wanted.removeprefix('./')}"))
             or "/" not in wanted
             or not script
             or _same(Path(given), Path(wanted))
-            or "./" in wanted
         )
     kinds = [m[1] for m in (_INTERPRETER.fullmatch(one), _INTERPRETER.fullmatch(other)) if m]
     return not script and len(kinds) == 2 and kinds[0] == kinds[1]

@@ -18,6 +18,7 @@ from typing import Any
 
 from veilig.core.errors import ProviderError
 from veilig.core.service import Service
+from veilig.providers.heal import processes_match as match
 from veilig.providers.heal import processes_table as kernel
 
 PIDFILE_S = 0.25  # a service that writes its own pidfile does so first of all
@@ -91,9 +92,8 @@ def _environment(service: Service, last: Manner) -> dict[str, str]:
 
 def folder(service: Service, last: Manner, base: Path) -> str:
     """Where the last instance ran; else the first likely folder in which the command's files exist."""
-    named = [w for w in service.cmd if "/" in w.lstrip("/") or "." in w]
-    files = [w for w in named if not w.startswith(("/", "-"))]
-    likely = [last.cwd, service.folder, str(base), str(Path(service.folder).parent) if service.folder else ""]
+    files = match.named_files(service.cmd)
+    likely = [last.cwd, *match.folders(service, base)]
     there = [place for place in likely if place and Path(place).is_dir()]
     fit = [p for p in there if not files or any((Path(p) / name).exists() for name in files)]
     return next(iter(fit or there), "/")

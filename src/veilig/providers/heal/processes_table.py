@@ -186,8 +186,8 @@ def user(pid: int) -> tuple[int, int] | None:
     return (int(ids["Uid"]), int(ids["Gid"])) if len(ids) == 2 else None
 
 
-def listening(port: int) -> frozenset[str]:
-    """Sockets that listen on TCP `port` of any address, as /proc/PID/fd names them."""
+def listening(port: int, *, here: bool = False) -> frozenset[str]:
+    """Sockets that listen on TCP `port`, as /proc/PID/fd names them. here: loopback or any address."""
     found: set[str] = set()
     wanted = f":{port:04X}"
     for table_name in ("tcp", "tcp6"):
@@ -197,9 +197,21 @@ def listening(port: int) -> frozenset[str]:
             continue
         for line in lines[1:]:
             cells = line.split()
-            if len(cells) > 9 and cells[3] == _LISTEN and cells[1].endswith(wanted):
+            if (
+                len(cells) > 9
+                and cells[3] == _LISTEN
+                and cells[1].endswith(wanted)
+                and not (here and _elsewhere(cells[1]))
+            ):
                 found.add(f"socket:[{cells[9]}]")
     return frozenset(found)
+
+
+def _elsewhere(address: str) -> bool:
+    """Is this one card's own address (hex, 32-bit words in the machine's order)?"""
+    host = address.partition(":")[0]
+    loopback = host.endswith("7F") if len(host) == 8 else host.endswith(("01000000", "0100007F"))
+    return bool(host.strip("0")) and not loopback
 
 
 def listens(pids: Iterable[int], sockets: frozenset[str]) -> bool:
