@@ -67,6 +67,29 @@ def test_ctrl_c_stops_and_gives_the_terminal_back_with_the_way_to_go_on(veilig: 
     assert "interrupted; next: veilig resume run-" in left
 
 
+@pytest.mark.slow
+def test_at_a_plain_question_ctrl_c_leaves_and_a_vote_from_elsewhere_counts(
+    veilig: Terminal, shop: Path
+) -> None:
+    law = veilig.folder / "law.yaml"
+    law.write_text(
+        "agent: {commands: [[git, status]], unlisted_commands: ask}\nmodels: {allowed: ['*'], all: true}\n"
+    )
+    with replay(
+        lambda request: done() if len(request.results) else call("shell", command="echo step")
+    ) as server:
+        words = ("run", "go", "shop", "--no-verify", "--model", "m", "--model-url", server.url)
+        with pane(veilig.argv(*words, "--policy", str(law)), veilig.folder, veilig.environment()) as terminal:
+            terminal.until("[y]es, [n]o")
+            (asked,) = veilig("approvals", "--json", "--policy", str(law)).json
+            assert veilig("approvals", "approve", asked["approval"], "--policy", str(law)).code == 0
+            terminal.until("answered elsewhere", "exit 0", "done")
+        with pane(veilig.argv(*words, "--policy", str(law)), veilig.folder, veilig.environment()) as terminal:
+            terminal.until("[y]es, [n]o")
+            terminal.keys("C-c")
+            terminal.until("interrupted; next: veilig resume run-", "exit 130")
+
+
 def test_without_the_extra_it_says_so_and_shows_the_plain_view(veilig: Terminal, shop: Path) -> None:
     with replay([done("nothing to do")]) as server:
         argv = veilig.argv("run", "-i", "look", "shop", "--model", "m", "--model-url", server.url)

@@ -99,3 +99,12 @@ def test_another_process_knows_the_states_too(tmp_path: Path) -> None:
     assert held(root) == {"a.py": b"one\n"}
     with pytest.raises(ProviderError, match="knows no state"):
         again.restore("../../etc/passwd")
+
+
+def test_a_new_process_does_not_take_an_untouched_copy_for_changed(tmp_path: Path) -> None:
+    states, root = made(tmp_path, {"a.py": b"one\n", "b.txt": b"two\n"})
+    first = states.begin()
+    lay(root, {"a.py": b"three\n", "b.txt": b"two\n"})
+    states.take()
+    later = Snapshots(Tree(root), tmp_path / "session", tmp_path / "source")
+    assert later.differing(first) == ["a.py"]

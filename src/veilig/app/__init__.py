@@ -1,7 +1,7 @@
 """What can the terminal, a page or an evaluation ask for? Sessions, votes and walls, wired below."""
 
 from veilig.app.fetching import fetch_advisories
-from veilig.app.people import grant, ledger_now, revoke, vote
+from veilig.app.people import grant, ledger_now, revoke, vote, votes_on
 from veilig.app.sessions import (
     bring_back,
     changes_now,
@@ -49,5 +49,6 @@ __all__ = [
     "tell",
     "terms",
     "vote",
+    "votes_on",
     "walls",
 ]

@@ -29,6 +29,13 @@ async def vote(prefix: str, approve: bool, reason: str, setting: Setting) -> App
         return await cast_vote(ledger, prefix, Vote(person, approve, "command line", seal(reason)))
 
 
+def votes_on(approval: str, setting: Setting) -> int:
+    """How many people have voted on this approval so far."""
+    with _desk(setting) as (ledger, _, _):
+        voted = ledger.events(names=("approval.voted",))
+        return sum(1 for event in voted if event.body["approval"] == approval)
+
+
 async def grant(wanted: Grant, seconds: float, setting: Setting) -> Grant:
     """Give a standing permission in the name of the person at this machine. Raises ApprovalError."""
     with _desk(setting) as (ledger, person, seal):

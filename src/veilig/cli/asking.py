@@ -1,7 +1,9 @@
 """How is the person at the terminal asked? In place: what would happen, and for how long a yes holds."""
 
 import asyncio
+import select
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from veilig.app import Setting
 
 GRANT_S = 3600.0
+LOOK_S = 0.5  # a vote from another terminal is noticed within this
 _WORDS = {"y": True, "yes": True, "n": False, "no": False, "a": True}
 
 
@@ -21,6 +24,7 @@ class TerminalApprover:
     """Asks at the terminal; a delivery that the command line asked for is answered by it.
 
     delivers: --apply or --branch was given. remember: gives a standing grant for this session.
+    answered: whether people elsewhere have voted on an approval meanwhile.
     """
 
     def __init__(
@@ -29,8 +33,10 @@ class TerminalApprover:
         delivers: bool,
         ask: bool,
         remember: Callable[[Request], Awaitable[None]],
+        answered: Callable[[str], bool] = lambda _: False,
         stream: TextIO = sys.stderr,
     ) -> None:
+        self._answered = answered
         self._delivers = delivers
         self._ask = ask
         self._remember = remember
@@ -47,14 +53,28 @@ class TerminalApprover:
             return Vote(person, True, "command line", " ".join(sys.argv[1:]))
         if not self._ask:
             return None
-        word = await asyncio.to_thread(self._question, request)
+        word = await self._word(request)
         if word is None:
             return None
         if word == "a":
             await self._remember(request)
         return Vote(person, _WORDS[word], "terminal")
 
-    def _question(self, request: Request) -> str | None:
+    async def _word(self, request: Request) -> str | None:
+        """What the person types; None at the end of input, or when somebody elsewhere has answered."""
+        over = threading.Event()
+        typed = asyncio.create_task(asyncio.to_thread(self._question, request, over))
+        try:
+            while not typed.done():
+                await asyncio.wait({typed}, timeout=LOOK_S)
+                if not typed.done() and await asyncio.to_thread(self._answered, request.approval):
+                    print("\n        answered elsewhere", file=self._stream)
+                    over.set()
+            return await typed
+        finally:
+            over.set()  # a reader that is left behind would keep the process alive
+
+    def _question(self, request: Request, over: threading.Event) -> str | None:
         action = request.action
         what = " ".join(action.argv) if isinstance(action, RunCommand) else str(to_json(action))
         always = (
@@ -69,12 +89,27 @@ class TerminalApprover:
         while True:
             print(f"        [y]es, [n]o{always}  (expires in {minutes} min) > ", end="", file=self._stream)
             self._stream.flush()
-            line = sys.stdin.readline()
+            line = _line(over)
             if not line:
                 return None
             word = line.strip().lower()
             if word in _WORDS and (word != "a" or always):
                 return word
+
+
+def _line(over: threading.Event) -> str:
+    """The next line that is typed; empty at the end of input or when it is over."""
+    while not over.is_set():
+        if select.select([sys.stdin], [], [], 0.2)[0]:
+            return sys.stdin.readline()
+    return ""
+
+
+def answered_elsewhere(setting: "Setting") -> Callable[[str], bool]:
+    """Whether anybody has voted on an approval, from the ledger."""
+    from veilig.app import votes_on
+
+    return lambda approval: votes_on(approval, setting) > 0
 
 
 async def remember(request: Request, session: str, setting: "Setting") -> None:

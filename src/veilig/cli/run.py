@@ -177,7 +177,7 @@ type Start = Callable[[RunView, TerminalApprover], Coroutine[Any, Any, Ended]]
 
 def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
     """Run a session with its acts on the terminal, then print its end."""
-    from veilig.cli.asking import TerminalApprover, remember
+    from veilig.cli.asking import TerminalApprover, answered_elsewhere, remember
     from veilig.cli.run_view import RunView, render
 
     quiet = given.diff
@@ -187,6 +187,7 @@ def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
         delivers=bool(deliver_of(given)),
         ask=ask,
         remember=lambda request: remember(request, view.session, setting),
+        answered=answered_elsewhere(setting),
     )
     begun_s = time.monotonic()
     try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO, cast
 
 from veilig.cli.style import Style, cut, printable
-from veilig.core.action import Action, AskModel, RunCommand
+from veilig.core.action import Action, AskModel, ReadFile, RunCommand
 from veilig.core.action_json import to_json
 from veilig.core.provider import Outcome, Status
 
@@ -81,6 +81,8 @@ class RunView:
         self._emit("outcome", {**body, "detail": outcome.detail[:4000], "ref": outcome.ref})
         if action.kind == "workspace.open" and outcome.ok:
             return
+        if isinstance(action, ReadFile) and not outcome.ok and action.path.endswith("AGENTS.md"):
+            return  # a project without conventions of its own: nothing failed
         name, what = NAMES.get(action.kind, action.kind), cut(printable(what_of(action)), WIDTH)
         word = self._word(action, outcome)
         self._line(f"{self._turn:4}  {name:9} {what:{WIDTH}} {word}  {seconds:.1f} s")

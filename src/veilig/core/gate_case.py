@@ -18,6 +18,7 @@ from veilig.core.provider import Guard, Opinion, Provider, Verdict, strictness
 from veilig.core.redact import Handle
 
 PREVIEW_CHARS = 4000  # what fits a screen or two; the whole action stands in the ledger
+_PREVIEW_LAST = {"kind": 1, "timeout_s": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,9 @@ def preview(action: Action) -> str:
     elif isinstance(action, WriteFile):
         text = f"{action.path}\n{action.content}"
     else:
-        text = "\n".join(f"{k}: {v}" for k, v in to_json(action).items() if v not in ("", [], None))
+        # What it acts on first: a list of questions shows the first line.
+        fields = sorted(to_json(action).items(), key=lambda one: _PREVIEW_LAST.get(one[0], 0))
+        text = "\n".join(f"{k}: {v}" for k, v in fields if v not in ("", [], None))
     if len(text) <= PREVIEW_CHARS:
         return text
     return f"{text[:PREVIEW_CHARS]}\n... {len(text) - PREVIEW_CHARS} more characters in the ledger"

@@ -110,6 +110,8 @@ class Snapshots:
 
     def differing(self, tree: str) -> list[str]:
         """Paths that are not as they were in a state."""
+        if not self._id:
+            self._recall()  # a new process has not looked yet
         was = self._load(tree)
         paths = sorted({*was, *self._now})
         return [
