@@ -20,6 +20,7 @@ from veilig.audit.rules import (
     injection,
     kept_passwords,
     keys,
+    later,
     leaks,
     logins,
     loose,
@@ -81,5 +82,6 @@ RULES: tuple[Rule, ...] = (
     *client_values.RULES,
     *clouds.RULES,
     *unproved.RULES,
+    *later.RULES,
 )
 BY_ID = {rule.id: rule for rule in RULES}

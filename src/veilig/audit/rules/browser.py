@@ -78,6 +78,10 @@ def _framed(sketch: Sketch) -> Marks:
         for decorator in node.decorator_list:
             if "xframe_options_exempt" in ast.unparse(decorator):
                 yield decorator, Confidence.CERTAIN
+    for function in sketch.functions:
+        for name, decorator in zip(function.decorators, function.node.decorator_list, strict=True):
+            if name.endswith("xframe_options_exempt"):
+                yield decorator, Confidence.CERTAIN
 
 
 def _any_websocket(sketch: Sketch) -> Marks:

@@ -13,6 +13,7 @@ from veilig.audit.rules.browser import is_value, setting
 from veilig.audit.rules.conditions import both, keyword_is, text_of
 from veilig.audit.rules.rule import AssignCheck, Check, Rule
 from veilig.audit.rules.sketch import Sketch, last_name
+from veilig.audit.rules.slices import own_definitions
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
@@ -137,10 +138,27 @@ def _in_address(sketch: Sketch) -> Marks:
                 yield node, Confidence.CERTAIN
         if isinstance(node, ast.Call) and re.search(r"(^|\.)(get|head|delete|urlencode)$", dotted(node.func)):
             for keyword in node.keywords:
-                if keyword.arg == "params" and isinstance(keyword.value, ast.Dict):  # any client
-                    names = [k.value for k in keyword.value.keys if isinstance(k, ast.Constant)]
-                    if any(isinstance(name, str) and _SENT_SECRET.match(name) for name in names):
-                        yield node, Confidence.CERTAIN
+                if keyword.arg == "params" and _holds_secret(keyword.value):  # any client
+                    yield node, Confidence.CERTAIN
+    for function in sketch.functions if "params=" in sketch.text else ():
+        for call in function.calls():
+            if not re.search(r"(^|\.)(get|head|delete|request)$", dotted(call.func)):
+                continue
+            for keyword in call.keywords:
+                if keyword.arg == "params" and isinstance(keyword.value, ast.Name):
+                    given = own_definitions(function).get(keyword.value.id, [])
+                    if any(map(_holds_secret, given)):
+                        yield call, Confidence.CERTAIN
+
+
+def _holds_secret(value: ast.expr) -> bool:
+    """`{"password": p}` or `dict(password=p)`."""
+    names = (
+        [k.value for k in value.keys if isinstance(k, ast.Constant)] if isinstance(value, ast.Dict) else []
+    )
+    if isinstance(value, ast.Call) and dotted(value.func) == "dict":
+        names = [keyword.arg for keyword in value.keywords]
+    return any(isinstance(name, str) and _SENT_SECRET.match(name) is not None for name in names)
 
 
 def _plain_http(frame: Frame, site: CallSite) -> bool:

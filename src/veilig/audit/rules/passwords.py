@@ -138,22 +138,33 @@ def _attribute_plain(frame: Frame, name: str, value: Value) -> bool:
 
 def _short(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
     """`len(password) < 6` and the like: a minimum below eight characters."""
-    if len(node.ops) != 1 or isinstance(
-        node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn | ast.Is | ast.IsNot
-    ):
-        return False
-    if not isinstance(node.left, ast.Call) or dotted(node.left.func) != "len":
-        return False
-    name = last_name(node.left.args[0]) if node.left.args else ""
-    bound = constant(values[1])
     del frame
-    if not re.search(r"(?i)^(new_?|raw_?)?(password\d?|passwd|pwd|passphrase)$", name) or not isinstance(
-        bound, int
-    ):
+    sides = [node.left, *node.comparators]
+    for index, op in enumerate(node.ops):
+        for at, other, turned in ((index, index + 1, False), (index + 1, index, True)):
+            bound = constant(values[other])
+            if _measured(sides[at]) and isinstance(bound, int) and 1 < _minimum(op, bound, turned) < 8:
+                return True
+    return False
+
+
+def _measured(node: ast.expr) -> bool:
+    """`len(password)`."""
+    if not isinstance(node, ast.Call) or dotted(node.func) != "len" or not node.args:
         return False
-    exact = isinstance(node.ops[0], ast.Lt | ast.GtE)
-    minimum = bound if exact else bound + 1
-    return 1 < minimum < 8
+    return (
+        re.search(r"(?i)^(new_?|raw_?)?(password\d?|passwd|pwd|passphrase)$", last_name(node.args[0]))
+        is not None
+    )
+
+
+def _minimum(op: ast.cmpop, bound: int, turned: bool) -> int:
+    """The fewest characters that pass; 0 when the comparison sets no minimum."""
+    if isinstance(op, ast.Lt | ast.GtE):
+        return bound + 1 if turned else bound
+    if isinstance(op, ast.LtE | ast.Gt):
+        return bound if turned else bound + 1
+    return 0
 
 
 def _without_expiry(frame: Frame, site: CallSite) -> bool:

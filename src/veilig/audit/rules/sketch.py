@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from veilig.audit.engine.program import Program, alone
@@ -157,14 +157,26 @@ def sketch(module: ModuleInfo, program: Program | None = None) -> Sketch:
     if program is None:
         program = alone(module)
     result = Sketch(module, text, "django" if web == "rest_framework" else web, program)
+    renamed = {
+        alias.asname: alias.name
+        for statement in module.imports
+        for alias in statement.names
+        if alias.asname and alias.asname != alias.name
+    }
     for node, owner in module.functions:
         first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
         last = node.end_lineno or node.lineno
         source = _COMMENT.sub("", "\n".join(module.lines[first - 1 : last]))
         body = _COMMENT.sub("", "\n".join(module.lines[node.lineno - 1 : last]))
-        names = tuple(dotted(item) for item in node.decorator_list)
+        names = tuple(_own_name(dotted(item), renamed) for item in node.decorator_list)
         result.functions.append(FunctionSketch(node, source, body, names, owner))
     return result
+
+
+def _own_name(name: str, renamed: Mapping[str, str]) -> str:
+    """The name without the one that an import gave it."""
+    first, dot, rest = name.partition(".")
+    return f"{renamed.get(first, first)}{dot}{rest}"
 
 
 def _each(nodes: list[ast.AST], known: Kinds, kinds: tuple[type[ast.AST], ...]) -> list[ast.AST]:

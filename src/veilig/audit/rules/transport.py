@@ -250,8 +250,9 @@ _WHOLE_REQUEST = re.compile(
 )
 _LOGGED = re.compile(
     r"(?i)^_*(user_?|new_?|old_?)?(password|passwd|pwd|passphrase|secret|api_?key|secret_?key|"
-    r"access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|ssn)$"
+    r"access_?token|auth_?token|private_?key|credit_?card|card_?number|cvv|cvc2?|ssn|iban|otp|pin_?code)$"
 )
+_CARD_OWNER = re.compile(r"(?i)(card|payment_?method)$")
 
 
 def logs_secret(site: CallSite) -> bool:
@@ -286,7 +287,8 @@ def logs_secret(site: CallSite) -> bool:
             )
             if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Constant):
                 name = str(part.slice.value)
-            if _LOGGED.match(name):
+            card = isinstance(part, ast.Attribute) and _CARD_OWNER.search(last_name(part.value))
+            if _LOGGED.match(name) or (card and name in ("number", "pan")):
                 return True
     return False
 
