@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veilig.core.errors import UsageError
-from veilig.core.service import Dependency, Inventory
+from veilig.core.service import Dependency, Inventory, MetricBound
 from veilig.core.service_file import parse_services, read_services
 
 WORKER = {
@@ -144,3 +144,21 @@ def test_any_json_is_services_or_a_clear_error(value: object):
         read(value)
     except UsageError as error:
         assert str(error)
+
+
+def test_promql_bounds_are_read() -> None:
+    bounds = [{"expr": "up", "below": 1}, {"expr": "x", "above": 0.5, "server": "http://p:1"}]
+    text = json.dumps({"web": {"cmd": "./run", "promql": bounds}})
+    (service,) = parse_services(text.encode(), "/srv/services.json").services
+    assert service.promql == (MetricBound("up", None, 1.0), MetricBound("x", 0.5, None, "http://p:1"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["5", '"up"', '{"expr": "up"}', '{"expr": "", "above": 1}', '{"expr": "up", "above": true}',
+     '{"expr": "up", "above": "1"}', '{"expr": "up", "abov": 1, "below": 1}',
+     '{"expr": "up", "above": 1, "server": "ftp://x"}'],
+)  # fmt: skip
+def test_promql_that_says_no_bound_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match="promql"):
+        parse_services(f'{{"web": {{"cmd": "./run", "promql": [{wrong}]}}}}'.encode(), "/srv/services.json")

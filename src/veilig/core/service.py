@@ -3,10 +3,14 @@
 The file is the operator's word on what runs where; nothing in it allows anything (veilig.yaml does).
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 WARMUP_S = 10.0  # from a start until a service that does not answer counts as failing
 HEALTH_TIMEOUT_S = 2.0  # slower than this is no answer
+PROMETHEUS = "http://127.0.0.1:9090"  # where its server listens unless the file says another
 HOLD_FILE = "STOPPED_BY_OPERATOR"  # beside the service: a person stopped it and wants it down
 
 
@@ -23,6 +27,41 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricBound:
+    """A PromQL expression and where it leaves what is usual: above or below (None: not bounded there)."""
+
+    expr: str
+    above: float | None = None
+    below: float | None = None
+    server: str = PROMETHEUS
+
+
+def metric_bounds(value: object) -> tuple[MetricBound, ...]:
+    """The bounds a file writes: {expr, above or below, server}, one or a list. Raises ValueError."""
+    found: list[MetricBound] = []
+    for item in cast(list[object], value) if isinstance(value, list) else [value] if value else []:
+        inner = cast(Mapping[str, object], item) if isinstance(item, Mapping) else dict[str, object]()
+        expr, server = inner.get("expr"), inner.get("server", PROMETHEUS)
+        above, below = (_number(inner.get(key)) for key in ("above", "below"))
+        if not isinstance(expr, str) or not expr or above is below is None:
+            raise ValueError("a list of {expr, above or below, server}")
+        if inner.keys() - {"expr", "above", "below", "server"}:
+            raise ValueError("nothing but expr, above, below and server")
+        if not isinstance(server, str) or not server.startswith(("http://", "https://")):
+            raise ValueError("the server's http or https URL")
+        found.append(MetricBound(expr, above, below, server))
+    return tuple(found)
+
+
+def _number(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError("numbers above and below")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One service. Paths are absolute; what the file does not say is empty.
 
@@ -32,7 +71,8 @@ class Service:
     listens on, 0 when unknown. tracked: files whose change is a deploy (besides config and what cmd names).
     memory_max_bytes: above it the service counts as failing; 0: judged by its growth. warmup_s: from a start
     until silence counts. group: services that carry the same load; empty: it alone. database: changes of it
-    are database actions. hold: files each of which says that a person wants it down.
+    are database actions. hold: files each of which says that a person wants it down. promql: what Prometheus
+    is asked about it.
     """
 
     name: str
@@ -56,6 +96,7 @@ class Service:
     group: str = ""
     database: bool = False
     hold: tuple[str, ...] = ()
+    promql: tuple[MetricBound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

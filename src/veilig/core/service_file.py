@@ -18,7 +18,16 @@ from veilig.core.errors import PolicyError, UsageError
 from veilig.core.policy_load import open_source, read_nodes
 from veilig.core.policy_match import SERVICE_NAME
 from veilig.core.policy_shape import plain
-from veilig.core.service import HEALTH_TIMEOUT_S, HOLD_FILE, WARMUP_S, Dependency, Inventory, Service
+from veilig.core.service import (
+    HEALTH_TIMEOUT_S,
+    HOLD_FILE,
+    WARMUP_S,
+    Dependency,
+    Inventory,
+    MetricBound,
+    Service,
+    metric_bounds,
+)
 
 BYTES_MAX = 1 << 20  # 1 MiB: some thousand services
 SERVICES_MAX = 2000  # looked at every second by one process
@@ -41,6 +50,7 @@ _KEYS = {
     "port": "port",
     "env": "env",
     "database": "flag",
+    "promql": "bounds",
 }
 
 
@@ -195,6 +205,7 @@ class _Reader:
             database=self.body.get("database") is True,
             health_timeout_s=self._seconds("health_timeout_s", HEALTH_TIMEOUT_S),
             warmup_s=self._seconds("warmup_s", WARMUP_S),
+            promql=self._promql(),
         )
 
     def _wrong(self, key: str, expected: str) -> UsageError:
@@ -326,6 +337,12 @@ class _Reader:
                 return Dependency(host=match["host"].strip("[]"), port=int(match["port"]))
         self.notes.append(f"{self.name}: {item!r} in deps is no service here and no address; not watched")
         return None
+
+    def _promql(self) -> tuple[MetricBound, ...]:
+        try:
+            return metric_bounds(self.body.get("promql"))
+        except ValueError as error:
+            raise self._wrong("promql", str(error)) from error
 
     def _size(self) -> int:
         for key, unit in (("memory_max_bytes", 1), ("memory_max_mb", 1 << 20), ("memory_max", 1)):

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from veilig.core.clock import SystemClock
 from veilig.core.errors import ProviderError, UsageError
-from veilig.core.service import Inventory, Service
+from veilig.core.service import Inventory, MetricBound, Service
 from veilig.core.signal import Answer, DependencySeen, Disk, LogHit, LogKind, Run, Sample
 from veilig.providers.heal.alerts import ALERTS_MAX, FORGET_S, Alerts, receiver
 from veilig.providers.heal.metrics import endpoint, text
-from veilig.providers.heal.prometheus import Queries, Query, instant
-from watched import free_port
+from veilig.providers.heal.prometheus import Queries, crossed, fingerprint, instant
+from veilig.providers.heal.sampler import Sampler
+from veilig.providers.heal.watch_outside import Outside
+from watched import Fleet, free_port
 
 SAMPLE = Sample(
     "web", 10.0, run=Run.RUNNING, incarnation="7:1", up_s=3.5, answer=Answer.ERROR, status=503, fails=2,
@@ -170,18 +173,47 @@ async def test_the_receiver_asks_for_its_token() -> None:
         await receiver("0.0.0.0:1", alerts)
 
 
+def asking(*bounds: MetricBound) -> Queries:
+    return Queries(Inventory("/s.json", "", (Service("web", promql=bounds), Service("db"))))
+
+
 def test_a_query_turns_at_its_bound() -> None:
-    above, below = Query("web", "up", above=1.0), Query("web", "up", below=1.0)
-    assert (above.crossed([1.0]), above.crossed([0.5, 1.1]), above.crossed([])) == (False, True, False)
-    assert (below.crossed([1.0]), below.crossed([0.9]), below.crossed([float("nan")])) == (False, True, False)
-    assert above.fingerprint == replace(above).fingerprint != below.fingerprint
+    above, below = MetricBound("up", above=1.0), MetricBound("up", below=1.0)
+    assert [crossed(above, values) for values in ([1.0], [0.5, 1.1], [])] == [False, True, False]
+    assert [crossed(below, values) for values in ([1.0], [0.9], [float("nan")])] == [False, True, False]
+    keys = {fingerprint("web", above), fingerprint("web", below), fingerprint("db", above)}
+    assert len(keys) == 3
 
 
 async def test_a_server_that_cannot_be_asked_is_a_note_and_no_alert() -> None:
-    queries = Queries((Query("web", "up", below=1.0, server=f"http://127.0.0.1:{free_port()}"),))
+    queries = asking(MetricBound("up", below=1.0, server=f"http://127.0.0.1:{free_port()}"))
     await queries.ask()
     assert queries.of("web") == ()
     assert "cannot be asked" in next(iter(queries.notes.values()))
+
+
+async def test_outside_signals_reach_the_samples_and_metrics_show_them(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, "web")
+    fleet.start("web")
+    metrics, hook = free_port(), free_port()
+    clock = SystemClock()
+    outside = Outside(fleet.inventory, clock, metrics=f"127.0.0.1:{metrics}", alerts=f"127.0.0.1:{hook}")
+    sampler = Sampler(fleet.inventory, fleet.look, clock, alerts=outside.of)
+    try:
+        await sampler.start()
+        await outside.open(sampler)
+        await sampler.ready.wait()
+        assert "veilig_service_failing" in (await ask(metrics, "GET", "/metrics"))[1]
+        await ask(hook, "POST", "/alerts", notification(("a1", "firing", {"service": "web"})))
+        async with asyncio.timeout(0.9):  # a look is made at once, not at the next turn
+            while sampler.samples["web"].alerts != ("a1",):
+                await asyncio.sleep(0.02)
+    finally:
+        await outside.close()
+        await sampler.close()
+        fleet.kill_all()
+    with pytest.raises(OSError):
+        await ask(metrics, "GET", "/metrics")
 
 
 async def test_real_prometheus_and_alertmanager(tmp_path: Path) -> None:
@@ -223,7 +255,7 @@ async def test_real_prometheus_and_alertmanager(tmp_path: Path) -> None:
             await news.wait()
         (fingerprint,) = alerts.of("web")
         assert len(fingerprint) == 16
-        queries = Queries((Query("web", "veilig_service_failing", above=0.0, server=base),))
+        queries = asking(MetricBound("veilig_service_failing", above=0.0, server=base))
         await queries.ask()
         assert len(queries.of("web")) == 1
         assert await instant(base, "1 + 1") == (2.0,)

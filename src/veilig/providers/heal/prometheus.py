@@ -14,73 +14,66 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from veilig.core.errors import ProviderError
+from veilig.core.service import Inventory, MetricBound
 
-SERVER = "http://127.0.0.1:9090"
 EVERY_S = 5.0
 TIMEOUT_S = 3.0
 ANSWER_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Alert about `service` while any value of `expr` is above or below its bound (None: not bounded)."""
+def crossed(bound: MetricBound, values: Sequence[float]) -> bool:
+    """Is one of them beyond the bound? Not-a-number is beyond none."""
+    return any(
+        (bound.above is not None and value > bound.above) or (bound.below is not None and value < bound.below)
+        for value in values
+        if not math.isnan(value)
+    )
 
-    service: str
-    expr: str
-    above: float | None = None
-    below: float | None = None
-    server: str = SERVER
 
-    @property
-    def fingerprint(self) -> str:
-        """The same for the same question."""
-        plain = json.dumps([self.service, self.expr, self.above, self.below, self.server])
-        return "promql" + hashlib.sha256(plain.encode()).hexdigest()[:16]
-
-    def crossed(self, values: Sequence[float]) -> bool:
-        """Is one of them beyond the bound? Not-a-number is beyond none."""
-        return any(
-            (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
-            for value in values
-            if not math.isnan(value)
-        )
+def fingerprint(service: str, bound: MetricBound) -> str:
+    """The same for the same question about the same service."""
+    plain = json.dumps([service, bound.expr, bound.above, bound.below, bound.server])
+    return "promql" + hashlib.sha256(plain.encode()).hexdigest()[:16]
 
 
 @dataclass(slots=True)
 class Queries:
     """Asks all queries every few seconds until cancelled (`run`). news: called when something changed."""
 
-    queries: tuple[Query, ...]
+    inventory: Inventory
     news: Callable[[], None] = lambda: None
     notes: dict[str, str] = field(default_factory=dict[str, str])
-    _firing: frozenset[Query] = frozenset()
+    _firing: frozenset[tuple[str, str]] = frozenset()
 
     def of(self, service: str) -> tuple[str, ...]:
         """Fingerprints of its queries that are beyond their bounds, sorted."""
-        return tuple(sorted(query.fingerprint for query in self._firing if query.service == service))
+        return tuple(sorted(key for name, key in self._firing if name == service))
 
     async def run(self) -> None:
-        """Ask for ever."""
-        while self.queries:
+        """Ask for ever; at once nothing when the file has no query."""
+        while any(service.promql for service in self.inventory.services):
             await self.ask()
             await asyncio.sleep(EVERY_S)
 
     async def ask(self) -> None:
         """Ask all once."""
-        answers = await asyncio.gather(*(self._crossed(query) for query in self.queries))
-        firing = frozenset(query for query, yes in zip(self.queries, answers, strict=True) if yes)
+        asked = [(one.name, bound) for one in self.inventory.services for bound in one.promql]
+        answers = await asyncio.gather(*(self._crossed(name, bound) for name, bound in asked))
+        firing = frozenset(
+            (name, fingerprint(name, bound)) for (name, bound), yes in zip(asked, answers, strict=True) if yes
+        )
         if firing != self._firing:
             self._firing = firing
             self.news()
 
-    async def _crossed(self, query: Query) -> bool:
+    async def _crossed(self, service: str, bound: MetricBound) -> bool:
         try:
-            values = await instant(query.server, query.expr)
+            values = await instant(bound.server, bound.expr)
         except ProviderError as error:
-            self.notes[query.fingerprint] = f"{query.service}: {error.what}: {error.why}"
+            self.notes[fingerprint(service, bound)] = f"{service}: {error.what}: {error.why}"
             return False
-        self.notes.pop(query.fingerprint, None)
-        return query.crossed(values)
+        self.notes.pop(fingerprint(service, bound), None)
+        return crossed(bound, values)
 
 
 async def instant(server: str, expr: str) -> tuple[float, ...]:
