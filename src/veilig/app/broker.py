@@ -13,7 +13,7 @@ from veilig.core.clock import SystemClock
 from veilig.core.policy import Decision, Facts
 from veilig.law import find_laws
 from veilig.providers.heal.broker import Own
-from veilig.providers.heal.broker_run import Charge, serve
+from veilig.providers.heal.broker_run import Charge, listen, serve
 
 HEALER = Actor("agent:heal", ActorKind.AGENT)
 
@@ -33,3 +33,8 @@ def main() -> None:
     """The broker's process: its socket is the descriptor that argv names."""
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         asyncio.run(serve(sock, own_law))
+
+
+async def stand(path: Path, charge: Charge, users: frozenset[int]) -> None:
+    """Serve healers of these users behind a socket until cancelled. Raises VeiligError."""
+    await listen(path, charge, own_law, users)

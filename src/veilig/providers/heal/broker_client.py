@@ -53,8 +53,12 @@ class Look:
 class BrokerClient:
     """One broker at a time, started when needed."""
 
-    def __init__(self, charge: Charge, clock: Clock, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, charge: Charge, clock: Clock, environment: Mapping[str, str], standing: Path | None = None
+    ) -> None:
+        """standing: the socket of a broker that runs already, maybe as another user; the charge has its key."""
         self._charge, self._clock, self._environment = charge, clock, environment
+        self._standing = standing
         self._process: Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -163,7 +167,18 @@ class BrokerClient:
             if self._process is not None:
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
-            await self._start()
+            if self._standing is not None:
+                await self._connect(self._standing)
+            else:
+                await self._start()
+
+    async def _connect(self, place: Path) -> None:
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(place), limit=wire.LINE_BYTES_MAX)
+        except OSError as error:
+            raise ProviderError(f"no broker answers at {place}", why=str(error), fix="start it") from error
+        self._key = bytes.fromhex(self._charge.key)
+        await self._greeted(reader, writer, f"see the log of the broker at {place}")
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -177,17 +192,20 @@ class BrokerClient:
             theirs.close()
         self._key = secrets.token_bytes(wire.KEY_BYTES)
         reader, writer = await asyncio.open_connection(sock=ours, limit=wire.LINE_BYTES_MAX)
+        writer.write(wire.line(replace(self._charge, key=self._key.hex()).to_json()))
+        await self._greeted(reader, writer, f"see {places.logs}/broker.log")
+
+    async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str) -> None:
         try:
-            writer.write(wire.line(replace(self._charge, key=self._key.hex()).to_json()))
             await writer.drain()
             async with asyncio.timeout(START_S):
                 first = await wire.read_line(reader)
         except OSError as error:  # a TimeoutError is one
             writer.close()
-            raise ProviderError("the broker did not come up", why=f"see {places.logs}/broker.log") from error
+            raise ProviderError("the broker did not come up", why=where) from error
         if first is None or not first.get("ready"):
             writer.close()
-            said = first or {"what": "it ended at once", "why": f"see {places.logs}/broker.log"}
+            said = first or {"what": "it ended at once", "why": where}
             raise ProviderError(f"the broker did not come up: {said.get('what')}", why=str(said.get("why")))
         self._writer = writer
         self._reading = asyncio.create_task(self._read(reader, writer))

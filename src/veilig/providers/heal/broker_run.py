@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,6 +115,64 @@ async def serve(sock: socket.socket, own_of: Callable[[Charge], Own]) -> None:
         broker.close()
         for substrate in found.values():
             await substrate.close()
+
+
+async def listen(path: Path, charge: Charge, own_of: Callable[[Charge], Own], users: frozenset[int]) -> None:
+    """A broker of its own user behind a socket, for healers that run as one of `users`, until cancelled.
+
+    The kernel says who connects (SO_PEERCRED); the key is one that both can read. Raises ProviderError when
+    the socket cannot be made, or something that is no socket lies there.
+    """
+    broker, found = _made(charge, own_of)
+
+    async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        uid = _peer(writer)
+        if uid not in users:
+            writer.write(wire.line({"ready": False, "what": "not for you", "why": f"uid {uid}"}))
+            writer.close()
+            return
+        writer.write(wire.line({"ready": True, "pid": os.getpid()}))
+        await broker.serve(reader, writer)
+
+    try:
+        server = await asyncio.start_unix_server(met, sock=_bound(path), limit=wire.LINE_BYTES_MAX)
+    except OSError as error:
+        broker.close()
+        raise ProviderError(
+            f"cannot listen on {path}", why=str(error), fix="remove what lies there"
+        ) from error
+    try:
+        async with server:
+            await server.serve_forever()
+    finally:
+        broker.close()
+        for substrate in found.values():
+            await substrate.close()
+        _gone(path)
+
+
+def _bound(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket():
+            path.unlink()
+        sock.bind(str(path))
+        path.chmod(0o666)  # who may speak is asked of the kernel, not of the file's mode
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _gone(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _peer(writer: asyncio.StreamWriter) -> int:
+    """The user id at the other end."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return uid
 
 
 def _made(charge: Charge, own_of: Callable[[Charge], Own]) -> tuple[Broker, dict[str, Substrate]]:

@@ -45,9 +45,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What of a service a process can be recognised by. places: folders that are its own, no other's.
+    """What of a service a process can be recognised by.
 
-    commands: those of the shell text `script` that the command runs. strangers: ports of other services. unique: no other service has the same command.
+    places: folders that are its own, no other's. commands: those of the shell text `script` that its command
+    runs. strangers: ports of other services. unique: no other service has the same command.
     """
 
     service: Service

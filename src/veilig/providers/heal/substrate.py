@@ -20,7 +20,7 @@ class Seen:
     incarnation: "" when nothing runs; else never the same for two starts. started_s: boot clock of its start.
     pids: every process of it, the main one first. held_by: by which a person keeps it down ("" nobody).
     managed: it carries the veilig.managed label (or is named in the services file, for plain processes).
-    restarts: the keeper's own count of restarts, -1 where it keeps none. replicas: of its group, -1: no group.
+    restarts: the keeper's own count of restarts, -1 where it keeps none. replicas: of its group, -1: none.
     text: what the keeper says of the last end, for people.
     """
 
@@ -65,7 +65,7 @@ class Substrate(Protocol):
         ...
 
     async def look(self, services: Sequence[Service]) -> list[Seen]:
-        """Each service as it is now, in the order asked; one that cannot be seen is Run.UNKNOWN with its why."""
+        """Each service as it is now, in the order asked; one that cannot be seen is UNKNOWN with its why."""
         ...
 
     async def restart(self, service: Service, incarnation: str) -> Done:
