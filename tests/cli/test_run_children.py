@@ -217,3 +217,19 @@ def test_a_child_that_waits_for_people_holds_its_parent_and_goes_on_when_they_sa
     assert again.code == 0, again.out + again.err
     rows = veilig("sessions", "--json", "--policy", str(policy)).json
     assert [r["state"] for r in rows] == ["done", "done"]
+
+
+def test_after_an_undo_a_part_is_delegated_anew(veilig: Terminal, shop: Path) -> None:
+    def child(request: Request) -> Answer:
+        return done("again") if request.results else call("shell", command="echo x >> a.txt; wc -l < a.txt")
+
+    turns = iter([call("delegate", task="append"), done(), call("delegate", task="append"), done()])
+    with replay(lambda r: child(r) if PART in talk(r) else next(turns)) as server:
+        session = session_of(run(veilig, server, "x", "--no-verify"))
+        words = ("--to", "1", "--say", "once more", "--model-url", server.url)
+        again = veilig("undo", session, *words)
+    assert again.code == 0, again.out + again.err
+    rows = [r["session"] for r in veilig("sessions", "--json").json]
+    assert rows == [session, f"{session}.1", f"{session}.2"]
+    assert "+x\n" in veilig("resume", session, "--diff").out
+    assert "+x\n+x" not in veilig("resume", session, "--diff").out, "what the first child did was undone"

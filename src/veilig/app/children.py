@@ -64,14 +64,17 @@ class Children:
         self.count = 0  # that have been started, one that is to be gone on with not among them
         self.depth = options.origin.depth if options.origin else 0
 
-    async def recall(self) -> None:
-        """After a restart: how many there are, and which of them its parent still waits for."""
+    async def recall(self, *, waits: bool = True) -> None:
+        """After a restart: how many there are, and which of them its parent still waits for.
+
+        waits: it goes on from where it was; where a person steps in, nothing of before is waited for.
+        """
         ledger = self._family.ledger
         mine = await asyncio.to_thread(lambda: list(ledger.events(session=self._session)))
         every = await asyncio.to_thread(lambda: list(ledger.events(names=("session.started",))))
         refs = {e.session: _ref(e) for e in every if e.session.rpartition(".")[0] == self._session}
-        waits = unanswered(mine)
-        self._pending = next((child for child, ref in refs.items() if ref in waits), "")
+        asked = unanswered(mine) if waits else frozenset[str]()
+        self._pending = next((child for child, ref in refs.items() if ref in asked), "")
         self.count = len(refs) - bool(self._pending)
 
     async def perform(self, action: Action, permit: Permit) -> Outcome:

@@ -222,7 +222,7 @@ class Wired:
                 if resume or first is not None:
                     await asyncio.to_thread(self.files.learn)
                 if resume and self.children is not None:
-                    await self.children.recall()
+                    await self.children.recall(waits=step_of is None)
                 if step_of is not None:
                     finish = await engine.go_on(__version__, step_of, to=to)
                 elif resume:
