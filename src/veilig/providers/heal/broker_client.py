@@ -56,7 +56,7 @@ class BrokerClient:
     def __init__(
         self, charge: Charge, clock: Clock, environment: Mapping[str, str], standing: Path | None = None
     ) -> None:
-        """standing: the socket of a broker that runs already, maybe as another user; the charge has its key."""
+        """standing: the socket of a broker that runs already, as any user; the charge has its key."""
         self._charge, self._clock, self._environment = charge, clock, environment
         self._standing = standing
         self._process: Popen[bytes] | None = None
