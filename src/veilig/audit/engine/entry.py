@@ -108,9 +108,11 @@ def _parameter(
     if _depends(info, parameter):
         filled = _filled_by_request(frame, info, parameter)
         return (filled if filled is not None else opaque("")), False
+    typed = _project_class(frame, info, parameter.annotation)
+    if typed is not None and outer_bases(typed) == [] and kind is None:
+        return standing_instance(frame, typed), False  # a request of its own, such as one that is sent
     if name in knowledge.request_parameters or last in ("Request", "HttpRequest", "WebSocket"):
         return opaque("http.request"), True
-    typed = _project_class(frame, info, parameter.annotation)
     if typed is not None:
         if kind is None:
             return standing_instance(frame, typed), False

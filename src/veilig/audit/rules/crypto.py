@@ -37,6 +37,8 @@ def weak_hash(frame: Frame, site: CallSite) -> bool:
         known = constant(site.arg(0, "name"))
         if not isinstance(known, str) or known.lower().replace("-", "") not in WEAK_HASHES:
             return False
+    if re.search(r"(?i)accept_?key|handshake|digest_?auth|websocket", frame.scope):
+        return False  # the protocol says which hash
     return not password_hash(frame, site) and CHECKSUM_NAME.search(context_name(frame, site)) is None
 
 

@@ -7,7 +7,6 @@ from veilig.audit.engine.state import deep_taints
 from veilig.audit.engine.value import Const, OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.conditions import (
-    argument_named,
     dict_item,
     either,
     first_of,
@@ -209,6 +208,15 @@ TEMPLATE = Rule(
     "    return render_template_string('Hi {{ n }}', n=request.args['n'])\n",
 )
 
+
+def _reads_xml(frame: Frame, _site: CallSite) -> bool:
+    """The module works with XML: elsewhere `find` looks for a text in a text."""
+    return (
+        re.search(r"(?m)^\s*(from|import)\s+(lxml|xml|defusedxml|elementpath)\b", frame.module.source or "")
+        is not None
+    )
+
+
 XPATH = Rule(
     id="xpath-injection",
     cwe=643,
@@ -223,7 +231,7 @@ XPATH = Rule(
     sinks=(
         Sink((".xpath", "lxml.etree.XPath", "elementpath.select", "lxml.etree.ETXPath"), (0,)),
         Sink(("elementpath.select",), (1,)),
-        Sink((".findall", ".find", ".iterfind", ".findtext"), (0,), argument_named(0, "path", "")),
+        Sink((".findall", ".find", ".iterfind", ".findtext"), (0,), _reads_xml),
     ),
     bad="from flask import request\nfrom lxml import etree\ndef find(tree):\n"
     "    return tree.xpath(\"//u[@n='\" + request.args['n'] + \"']\")\n",

@@ -178,11 +178,11 @@ def _search_path(frame: Frame, site: CallSite) -> bool:
     text = text_of(place)
     if isinstance(place, Const):
         return text in ("", ".") or text.startswith(("/tmp", "/var/tmp", "./"))  # noqa: S108
-    if "getcwd" in text or _OTHERS_WRITE.match(getattr(place, "prefix", "")):
+    prefix = getattr(place, "prefix", "")
+    if "getcwd" in text or (prefix and _OTHERS_WRITE.match(prefix)):
         return True
-    return any(
-        t.origin.kind.value in ("remote", "local", "environment") for t in deep_taints(frame.state, place)
-    )
+    # Who starts the program with a folder of their own choice runs their own code anyway.
+    return any(t.origin.kind.value in ("remote", "environment") for t in deep_taints(frame.state, place))
 
 
 _OTHERS_WRITE = re.compile(r"(\.{0,2}|\.{1,2}/.*|/tmp(/.*)?|/var/tmp(/.*)?|/dev/shm(/.*)?)$")

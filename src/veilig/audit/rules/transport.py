@@ -65,6 +65,30 @@ def _unless_given(sketch: Sketch) -> Iterator[tuple[ast.AST, Confidence]]:
             yield value or node, Confidence.CERTAIN
 
 
+def _asked_for(frame: Frame) -> bool:
+    """The function does so only when its caller says so by a parameter: the weakness is where that is said.
+    A parameter whose default says so is weak by itself."""
+    node = frame.func.node if frame.func is not None else None
+    if node is None or isinstance(node, ast.Lambda):
+        return False
+    spec = node.args
+    names = [*spec.posonlyargs, *spec.args]
+    defaults = dict(
+        zip([p.arg for p in names[len(names) - len(spec.defaults) :]], spec.defaults, strict=True)
+    )
+    defaults |= {
+        p.arg: default
+        for p, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+        if default is not None
+    }
+    weak = {n for n, d in defaults.items() if isinstance(d, ast.Constant) and d.value is ("insecure" in n)}
+    wanted = {p.arg for p in (*names, *spec.kwonlyargs) if _DECIDES.search(p.arg)} - weak
+    tests = [part.test for part in ast.walk(node) if isinstance(part, ast.If | ast.IfExp)]
+    return any(isinstance(n, ast.Name) and n.id in wanted for test in tests for n in ast.walk(test))
+
+
+_DECIDES = re.compile(r"(?i)verify|insecure|check_hostname|cert_reqs|validate|trust|server_hostname")
+
 TLS = Rule(
     id="tls-unverified",
     cwe=295,
@@ -107,8 +131,14 @@ TLS = Rule(
         ),
     ),
     assigns=(
-        AssignCheck(ending("check_hostname"), lambda _frame, _name, value: constant(value) is False),
-        AssignCheck(ending("verify_mode"), lambda _frame, _name, value: text_of(value).endswith("CERT_NONE")),
+        AssignCheck(
+            ending("check_hostname"),
+            lambda frame, _name, value: constant(value) is False and not _asked_for(frame),
+        ),
+        AssignCheck(
+            ending("verify_mode"),
+            lambda frame, _name, value: text_of(value).endswith("CERT_NONE") and not _asked_for(frame),
+        ),
         AssignCheck(
             ending("_create_default_https_context"),
             lambda _frame, _name, value: "unverified" in text_of(value),
