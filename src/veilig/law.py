@@ -12,7 +12,6 @@ from pathlib import Path
 from veilig.core.action import Action, AskModel, CallTool, ListTools
 from veilig.core.actor import Actor
 from veilig.core.clock import Clock
-from veilig.core.errors import PolicyError
 from veilig.core.gate_case import Law
 from veilig.core.policy import (
     Decision,
@@ -33,21 +32,6 @@ FILE = "veilig.yaml"
 SYSTEM = Path("/etc/veilig/veilig.yaml")
 
 
-def need_built(policy: Policy) -> Policy:
-    """The policy itself. Raises PolicyError when it asks for a safeguard that this veilig does not have."""
-    for name, asked in (
-        ("monitor", policy.elsewhere.safeguards.monitor.enabled),
-        ("gateway", policy.elsewhere.safeguards.gateway.enabled),
-    ):
-        if asked:
-            raise PolicyError(
-                f"{policy.source}: {name}.enabled is true, and this veilig has no {name}",
-                why="whoever wrote it counts on a safeguard that would not be there",
-                fix=f"set {name}.enabled to false, or install a veilig that has one",
-            )
-    return policy
-
-
 @dataclass(slots=True)
 class _File:
     """One policy file, read again when its identity changes."""
@@ -64,7 +48,7 @@ class _File:
             stamp = (-1, -1, -1)  # gone: load says so
         if self.policy is None or stamp != self.seen:
             self.policy = None  # never the last good one
-            self.policy = need_built(load(self.path))
+            self.policy = load(self.path)
             self.seen = stamp
         return self.policy
 

@@ -6,7 +6,6 @@ import pytest
 
 from veilig.core.action import ReadFile, RestartService, RunCommand, WriteFile
 from veilig.core.actor import Actor, ActorKind
-from veilig.core.errors import PolicyError
 from veilig.core.policy import Facts
 from veilig.core.provider import strictness
 from veilig.law import Laws
@@ -17,19 +16,6 @@ def laws(folder: Path, operator: str, project: str = "") -> Laws:
     first.write_text(operator)
     second.write_text(project)
     return Laws(first, second if project else None)
-
-
-@pytest.mark.parametrize("name", ["monitor", "gateway"])
-def test_a_policy_that_counts_on_a_safeguard_we_lack_does_not_start(tmp_path: Path, name: str) -> None:
-    law = laws(tmp_path, f"{name}:\n  enabled: true\n")
-    with pytest.raises(PolicyError, match=f"has no {name}"):
-        law.digest()
-    with pytest.raises(PolicyError, match=f"has no {name}"):
-        laws(tmp_path, "mode: act\n", f"{name}:\n  enabled: true\n").digest()
-
-
-def test_switched_off_it_starts(tmp_path: Path) -> None:
-    assert laws(tmp_path, "monitor:\n  enabled: false\n").digest()
 
 
 @pytest.mark.parametrize(

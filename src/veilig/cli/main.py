@@ -31,6 +31,13 @@ COMMANDS = {
     "ledger": ("veilig.cli.ledger", "verify, show, follow, export and prove the record"),
     "mcp": ("veilig.cli.mcp", "let another agent fix and audit these folders, over MCP; people still decide"),
     "acp": ("veilig.cli.acp", "work from inside an editor, over the Agent Client Protocol"),
+    "gateway": (
+        "veilig.cli.gateway",
+        "serve models to whoever may use them, watched, with reasons and appeals",
+    ),
+    "access": ("veilig.cli.access", "say who may use which model: keys, tiers, grants, budgets"),
+    "cases": ("veilig.cli.cases", "see what was enforced against whom; appeal, decide"),
+    "monitor": ("veilig.cli.monitor", "score texts and tool calls; count the indicators of feeds"),
     "doctor": ("veilig.cli.doctor", "say which walls stand here and what they hold"),
     "redact": ("veilig.cli.redact_cmd", "copy text with its secrets replaced by handles"),
 }

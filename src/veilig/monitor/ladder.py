@@ -124,6 +124,12 @@ class Ladder:
         """Of a subject that nobody knows: observe."""
         return self.standings.get(subject) or Standing(subject)
 
+    def copy(self) -> "Ladder":
+        """Another one that stands at the same event, to decide on."""
+        made = Ladder()
+        made.seen, made.standings, made.cases = self.seen, dict(self.standings), dict(self.cases)
+        return made
+
     def apply(self, events: Iterable[Event]) -> None:
         """Take in events, each once, in order."""
         for event in events:
@@ -142,6 +148,7 @@ class Ladder:
             self._moved(text, _number(event.body["until_ms"]), t_ms)
         elif event.name == "case.opened":
             self.cases[text["case"]] = Case(text["case"], text["subject"], text["owner"], wall_s)
+            self._put(replace(self.standing(text["subject"]), case=text["case"]))
         elif event.name == "case.appealed":
             case = self.cases[text["case"]]
             self.cases[case.id] = replace(
@@ -212,6 +219,13 @@ def on_signal(
     after = LEVELS[wanted if signal.hard else RANK[now.level] + 1]
     reason = f"{signal.kind} of severity {signal.severity:g} and confidence {signal.confidence}"
     return found + _move(now, after, reason, signal.evidence, "ladder", new_case=new_case)
+
+
+def open_case(now: Standing, new_case: str) -> list[Draft]:
+    """A case below the rung that brings one: something was stopped, and who was stopped may contest it."""
+    if now.case:
+        return []
+    return [Draft("case.opened", SESSION, {"case": new_case, "subject": now.subject, "owner": ""})]
 
 
 def on_time(now: Standing, t_ms: int) -> list[Draft]:

@@ -73,6 +73,7 @@ class StreamWatch:
     stopped: Stop | None = None
     ended: bool = False
     _rest: bytes = b""
+    _unsent: bytes = b""
     _held: list[bytes] = field(default_factory=list[bytes])
     _open: set[object] = field(default_factory=set[object])
     _calls: dict[tuple[int, int], list[str]] = field(default_factory=dict[tuple[int, int], list[str]])
@@ -83,23 +84,26 @@ class StreamWatch:
     _response: dict[str, Any] | None = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """What may go on. Raises Unreadable for an event that is no JSON or never ends."""
+        """What may go on. Raises Unreadable for an event that is no JSON or never ends; see `unsent`."""
         if self.stopped is not None:
             return b""
         data = self._rest + chunk if self._rest else chunk
         out: list[bytes] = []
         at = 0
-        for end in _END.finditer(data):
-            event = data[at : end.end()]
-            at = end.end()
-            self._event(event, out)
-            if self.stopped is not None:
-                self._rest = b""
-                return b"".join(out)
+        try:
+            for end in _END.finditer(data):
+                self._event(data[at : end.end()], out)
+                at = end.end()
+                if self.stopped is not None:
+                    self._rest = b""
+                    return b"".join(out)
+            if len(data) - at > EVENT_BYTES_MAX:
+                raise Unreadable(f"an event is longer than {EVENT_BYTES_MAX} bytes")
+            self._hear()
+        except Exception:
+            self._unsent = b"".join([*out, *self._held, data[at:]])
+            raise
         self._rest = data[at:]
-        if len(self._rest) > EVENT_BYTES_MAX:
-            raise Unreadable(f"an event is longer than {EVENT_BYTES_MAX} bytes")
-        self._hear()
         return b"" if self.stopped is not None else b"".join(out)
 
     def finish(self) -> bytes:
@@ -120,6 +124,10 @@ class StreamWatch:
             self._held = []
         # A call that began and never ended stays here: no client could run it.
         return b"".join(out)
+
+    def unsent(self) -> bytes:
+        """After an exception: all that has not gone on, for a caller whose policy lets it pass unread."""
+        return self._unsent
 
     def stop_bytes(self) -> bytes:
         """The event that tells the client why the answer ends."""

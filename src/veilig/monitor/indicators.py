@@ -1,0 +1,235 @@
+"""Is something in this text known to be bad? A set of indicators as one automaton, swapped as a whole.
+
+Both sides are folded: case, defanging (hxxp, [.]), international names. A hit inside a longer name is none
+(bad.example in notbad.example). What is expired, not yet valid, revoked or allow-listed says nothing.
+"""
+
+import ipaddress
+import re
+import time
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from veilig.core.policy_match import host_matches
+
+
+class Sort(StrEnum):
+    """What kind of thing an indicator names."""
+
+    DOMAIN = "domain"
+    IP = "ip"
+    URL = "url"
+    HASH = "hash"
+    MAIL = "mail"
+    PACKAGE = "package"
+    ACCOUNT = "account"  # of this gateway: never looked for in texts
+    KEY = "key"
+
+
+class Tlp(StrEnum):
+    """Traffic Light Protocol 2.0: how far it may be passed on."""
+
+    CLEAR = "clear"
+    GREEN = "green"
+    AMBER = "amber"
+    AMBER_STRICT = "amber+strict"
+    RED = "red"
+
+
+SECRET_TLP: Final = frozenset({Tlp.RED, Tlp.AMBER, Tlp.AMBER_STRICT})  # never shown or exported
+LIFE_S: Final = {
+    Sort.IP: 30 * 86400,
+    Sort.DOMAIN: 90 * 86400,
+    Sort.URL: 90 * 86400,
+    Sort.HASH: 365 * 86400,
+    Sort.MAIL: 90 * 86400,
+    Sort.PACKAGE: 365 * 86400,
+    Sort.ACCOUNT: 90 * 86400,
+    Sort.KEY: 90 * 86400,
+}
+CANARY: Final = "veilig-self-test.invalid"  # in every set: finding it proves that the automaton works
+SORTS: Final = tuple(Sort)
+TLPS: Final = tuple(Tlp)
+_EDGES: Final = {  # what may not stand beside a hit
+    Sort.DOMAIN: re.compile(r"[\w-]"),
+    Sort.IP: re.compile(r"[\w.:]"),
+    Sort.URL: re.compile(r"\w"),
+    Sort.HASH: re.compile(r"\w"),
+    Sort.MAIL: re.compile(r"[\w.+-]"),
+    Sort.PACKAGE: re.compile(r"[\w-]"),
+}
+_DEFANGED: Final = re.compile(r"\[\.\]|\(\.\)|\{\.\}|\[dot\]|\(dot\)|\[:\]|\[@\]|\bhxxp", re.IGNORECASE)
+_FANGS: Final = {"[.]": ".", "(.)": ".", "{.}": ".", "[dot]": ".", "(dot)": ".", "[:]": ":", "[@]": "@"}
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """One observable that somebody vouches for. Times in seconds since 1970; confidence 0-100."""
+
+    id: str
+    sort: Sort
+    value: str
+    valid_from_s: float
+    valid_until_s: float
+    confidence: int
+    tlp: Tlp
+    feed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One indicator found in a text."""
+
+    id: str
+    sort: Sort
+    confidence: int
+    tlp: Tlp
+    feed: str
+    value: str
+
+    @property
+    def shown(self) -> str:
+        """What may be said of it: a value under TLP amber or red never leaves."""
+        what = self.sort if self.tlp in SECRET_TLP else f"{self.sort} {self.value}"
+        return f"{self.id} ({self.feed}, {what})"
+
+
+def fold(text: str) -> str:
+    """How texts and values are compared: lower case, without defanging."""
+    if _DEFANGED.search(text):
+        text = _DEFANGED.sub(lambda m: _FANGS.get(m[0].lower(), "http"), text)
+    return text.lower()
+
+
+def fold_value(sort: Sort, value: str) -> str:
+    """An indicator's value; names in their ASCII form, addresses in their shortest."""
+    value = fold(value.strip()).rstrip("." if sort is Sort.DOMAIN else "")
+    if sort is Sort.DOMAIN and not value.isascii():
+        try:
+            return value.encode("idna").decode()
+        except UnicodeError:
+            return value
+    if sort is Sort.IP:
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            return value
+    return value
+
+
+def allowed(sort: Sort, value: str, allow: Iterable[str]) -> bool:
+    """Does the allow list beat it? Private and documentation addresses and example names always are."""
+    if sort is Sort.IP:
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            return False
+        if address.is_private or address.is_loopback or address.is_link_local or address.is_multicast:
+            return True
+    host = value
+    if sort is Sort.URL:
+        host = value.partition("://")[2].partition("/")[0].partition(":")[0]
+    elif sort is Sort.MAIL:
+        host = value.rpartition("@")[2]
+    if host in ("example.com", "example.org", "example.net", "localhost") or host.endswith(
+        (".example.com", ".example.org", ".example.net")
+    ):
+        return True
+    return any(entry.lower() in (value, host) or host_matches(entry.lower(), host) for entry in allow)
+
+
+class IndicatorSet:
+    """All live indicators; made once, asked often, replaced as a whole. Columns, so that many take little."""
+
+    def __init__(self, indicators: Iterable[Indicator]) -> None:
+        import ahocorasick_rs
+
+        self._ids: list[str] = []
+        self._feeds: list[str] = []
+        self._feed: array[int] = array("H")
+        self._sort = bytearray()
+        self._tlp = bytearray()
+        self._confidence = bytearray()
+        self._from: array[float] = array("d")
+        self._until: array[float] = array("d")
+        self._accounts: dict[str, int] = {}
+        feeds: dict[str, int] = {}
+        patterns: list[str] = []
+        self._of_pattern: array[int] = array("L")
+        for one in (*indicators, _canary()):
+            at = len(self._ids)
+            self._ids.append(one.id.removeprefix("indicator--"))
+            self._feed.append(feeds.setdefault(one.feed, len(feeds)))
+            self._sort.append(SORTS.index(one.sort))
+            self._tlp.append(TLPS.index(one.tlp))
+            self._confidence.append(one.confidence)
+            self._from.append(one.valid_from_s)
+            self._until.append(one.valid_until_s)
+            if one.sort in (Sort.ACCOUNT, Sort.KEY):
+                self._accounts[one.value] = at
+            else:
+                patterns.append(one.value)
+                self._of_pattern.append(at)
+        self._feeds = list(feeds)
+        self._automaton: Any = ahocorasick_rs.AhoCorasick(
+            patterns, implementation=ahocorasick_rs.Implementation.ContiguousNFA, store_patterns=False
+        )
+        self.size = len(self._ids) - 1
+
+    def find(self, text: str, now_s: float) -> list[Hit]:
+        """Every indicator in force in the text, each once; the text may be as it came."""
+        folded = fold(text)
+        found: dict[str, Hit] = {}
+        matches: list[tuple[int, int, int]] = self._automaton.find_matches_as_indexes(
+            folded, overlapping=True
+        )
+        for at, start, end in matches:
+            hit = self._hit(self._of_pattern[at], now_s, folded[start:end])
+            if hit is not None and _stands_alone(hit.sort, folded, start, end):
+                found.setdefault(hit.id, hit)
+        return list(found.values())
+
+    def account(self, value: str, now_s: float) -> Hit | None:
+        """Is this account, or the hash of this key, itself an indicator?"""
+        at = self._accounts.get(value.lower())
+        return None if at is None else self._hit(at, now_s, value)
+
+    def works(self) -> bool:
+        """The self-test: the canary is found, and only where it stands alone."""
+        now_s = time.time()
+        found = self.find(f"get hxxps://{CANARY.replace('.', '[.]')}/x", now_s)
+        return [h.value for h in found] == [CANARY] and not self.find(f"not{CANARY}", now_s)
+
+    def _hit(self, at: int, now_s: float, value: str) -> Hit | None:
+        if not self._from[at] <= now_s < self._until[at]:
+            return None
+        sort = SORTS[self._sort[at]]
+        name = f"indicator--{self._ids[at]}"
+        return Hit(name, sort, self._confidence[at], TLPS[self._tlp[at]], self._feeds[self._feed[at]], value)
+
+
+def _canary() -> Indicator:
+    return Indicator("self-test", Sort.DOMAIN, CANARY, 0.0, float("inf"), 0, Tlp.CLEAR, "self-test")
+
+
+def _stands_alone(sort: Sort, text: str, start: int, end: int) -> bool:
+    edge = _EDGES[sort]
+    if start and edge.match(text[start - 1]):
+        return False
+    if end == len(text) or not edge.match(text[end]):
+        # evil.example in evil.example.org is another name
+        return not (sort is Sort.DOMAIN and text[end : end + 1] == "." and text[end + 1 : end + 2].isalnum())
+    return sort is Sort.IP and text[end] in ".:" and not text[end + 1 : end + 2].isalnum()
+
+
+def newest(indicators: Iterable[tuple[float, Indicator]]) -> Iterator[Indicator]:
+    """One of each id: the one modified last. indicators: (modified, indicator)."""
+    best: dict[str, tuple[float, Indicator]] = {}
+    for modified, one in indicators:
+        known = best.get(one.id)
+        if known is None or modified >= known[0]:
+            best[one.id] = (modified, one)
+    return (one for _, one in best.values())

@@ -1,0 +1,87 @@
+"""What else can one ask the gateway? Health, metrics, the models, and one's own safety cases."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import orjson
+
+from veilig import __version__
+from veilig.access.rules import No
+from veilig.app.safeguards import Caller
+from veilig.core.errors import LedgerError
+from veilig.server import wire
+from veilig.server.wire import Answer
+
+if TYPE_CHECKING:
+    from veilig.server.gateway import Gateway
+
+
+def answer(gateway: "Gateway", method: str, path: str, key: bytes) -> Answer:
+    """To anything that is no question to a model."""
+    if method != "GET":
+        return wire.error(404, "not_found", f"{method} {path} is not served here")
+    if path == "/healthz":
+        return Answer(200, b'{"status":"ok"}', (wire.JSON_TYPE,))
+    if path == "/readyz":
+        ready = gateway.ready and not gateway.draining
+        state = {"ready": ready, "safeguards": gateway.working}
+        return Answer(200 if ready else 503, orjson.dumps(state), (wire.JSON_TYPE,))
+    if path == "/metrics":
+        return Answer(200, _scrape(gateway).encode(), ((b"content-type", b"text/plain; version=0.0.4"),))
+    try:
+        caller = gateway.desk.identify(key, "")
+    except LedgerError as error:
+        return wire.error(503, "ledger_unavailable", f"The gateway cannot use its record: {error.what}")
+    if isinstance(caller, No):
+        return wire.refuse(caller)
+    if path == "/v1/models" or path.startswith("/v1/models/"):
+        return _models(gateway, path.removeprefix("/v1/models").removeprefix("/"))
+    if path.startswith("/v1/safety/cases/"):
+        return _case(gateway, path.rsplit("/", 1)[1], caller)
+    return wire.error(404, "not_found", f"GET {path} is not served here")
+
+
+def _models(gateway: "Gateway", name: str) -> Answer:
+    """Models with a plain name; a pattern names no model that one could ask for."""
+    known: list[Mapping[str, object]] = [
+        {"id": m.name, "object": "model", "created": 0, "owned_by": m.capability_class}
+        for m in gateway.rules.models
+        if "*" not in m.name
+    ]
+    if not name:
+        return Answer(200, orjson.dumps({"object": "list", "data": known}), (wire.JSON_TYPE,))
+    found = next((m for m in known if m["id"] == name), None)
+    if found is None:
+        return wire.error(404, "model_not_found", f"There is no model {name!r} here")
+    return Answer(200, orjson.dumps(found), (wire.JSON_TYPE,))
+
+
+def _case(gateway: "Gateway", name: str, caller: Caller) -> Answer:
+    desk = gateway.desk
+    case = desk.ladder.cases.get(name)
+    # An end user's case is shown to whoever was given its id: it is random, and the notice holds no prompt.
+    own = case is not None and (
+        case.subject in (caller.user, f"subject:{caller.subject.id}", f"org:{caller.subject.org}")
+        or case.subject.startswith("user:")
+    )
+    if case is None or not own:
+        return wire.error(404, "case_not_found", f"There is no case {name!r} of yours")
+    value = wire.case_object(case, desk.ladder.standing(case.subject))
+    return Answer(200, orjson.dumps(value), (wire.JSON_TYPE,))
+
+
+def _scrape(gateway: "Gateway") -> str:
+    now_s = time.monotonic()
+    gauges = {
+        "requests_under_way": float(gateway.under_way),
+        "ready": float(gateway.ready),
+        f'info{{version="{__version__}"}}': 1.0,
+    }
+    for upstream in gateway.pool.upstreams:
+        gauges[f'upstream_requests_total{{upstream="{upstream.name}"}}'] = upstream.requests
+        gauges[f'upstream_failed_total{{upstream="{upstream.name}"}}'] = upstream.failed
+        gauges[f'upstream_rests{{upstream="{upstream.name}"}}'] = float(upstream.rests(now_s))
+    for name, works in gateway.working.items():
+        gauges[f'safeguard_works{{safeguard="{name}"}}'] = float(works)
+    return gateway.metrics.text(gauges)

@@ -1,0 +1,289 @@
+"""How does an answer travel back? Bytes as they came, unless the policy acts; of the first that answers.
+
+A streamed answer passes the watch, which keeps tool calls until they are judged. An answer that is not
+streamed is judged whole before its first byte leaves.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from veilig.app.safeguards import Desk
+from veilig.core.policy_safeguards import GatewayRules
+from veilig.monitor.reading import Unreadable, mapping
+from veilig.monitor.stream import Stop, StreamWatch, judge_whole
+from veilig.server import wire
+from veilig.server.metrics import Metrics
+from veilig.server.reading import Judged, Reader
+from veilig.server.ticket import Ticket
+from veilig.server.upstream import PASSING, Upstream
+from veilig.server.wire import Answer, Appeals
+
+type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+WHOLE_BYTES_MAX: Final = 64 << 20  # of an answer that is judged whole
+CONNECT_S: Final = 10.0
+CHARS_PER_TOKEN: Final = 3  # where an upstream says no usage: more is charged than was used
+# Of one connection, or ours to say.
+NOT_FORWARDED: Final = frozenset({
+    b"host", b"authorization", b"api-key", b"x-api-key", b"content-length", b"transfer-encoding",
+    b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"proxy-authorization",
+    b"accept-encoding", b"cookie", b"expect", b"forwarded", b"x-forwarded-for",
+})  # fmt: skip
+NOT_RETURNED: Final = frozenset({
+    "content-length", "transfer-encoding", "connection", "keep-alive", "content-encoding", "set-cookie",
+    "server", "date", "x-request-id", "trailer", "upgrade",
+})  # fmt: skip
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of a request, for the record and the bill."""
+
+    status: int = 0
+    code: str = ""
+    upstream: str = ""
+    model: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    bytes_out: int = 0
+
+
+class Relay:
+    """Sends requests on and answers back."""
+
+    def __init__(
+        self, rules: GatewayRules, desk: Desk, reader: Reader | None, metrics: Metrics, appeals: Appeals
+    ) -> None:
+        self._rules = rules
+        self._desk = desk
+        self._reader = reader
+        self._metrics = metrics
+        self._appeals = appeals
+        self._client: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Make the client; in the running loop."""
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            timeout=aiohttp.ClientTimeout(
+                total=self._rules.answer_s, sock_connect=CONNECT_S, sock_read=self._rules.first_byte_s
+            ),
+            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def forward(
+        self, ticket: Ticket, order: Sequence[Upstream], receive: Receive, send: Send, sent: Sent
+    ) -> None:
+        """Ask the upstreams in order until one answers, and bring its answer back."""
+        last = "no upstream has this model"
+        for at, upstream in enumerate(order):
+            try:
+                answer = await self._ask(ticket, upstream)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                upstream.went(False, time.monotonic())
+                last = f"{upstream.name}: {type(error).__name__}"
+                continue
+            async with answer:
+                passes_on = answer.status in PASSING and at + 1 < len(order)
+                upstream.went(answer.status < 500, time.monotonic())
+                if passes_on:
+                    last = f"{upstream.name} answered {answer.status}"
+                    continue
+                sent.upstream = upstream.name
+                await self._back(ticket, answer, receive, send, sent)
+                return
+        text = f"No upstream could answer ({last}); nothing was charged. Try again in a moment"
+        await self._ours(send, wire.error(502, "upstream_unavailable", text), ticket, sent)
+
+    async def _ask(self, ticket: Ticket, upstream: Upstream) -> aiohttp.ClientResponse:
+        if self._client is None:
+            raise RuntimeError("the relay was not opened")  # our own bug
+        headers = {
+            k.decode("latin-1"): v.decode("latin-1")
+            for k, v in ticket.headers
+            if k not in NOT_FORWARDED and not k.startswith(b"x-veilig-")
+        }
+        headers["accept-encoding"] = "identity"
+        headers.update(upstream.headers())
+        url = upstream.url(ticket.path.removeprefix("/v1"))
+        return await self._client.post(url, data=ticket.raw, headers=headers, allow_redirects=False)
+
+    async def _back(
+        self, ticket: Ticket, answer: aiohttp.ClientResponse, receive: Receive, send: Send, sent: Sent
+    ) -> None:
+        sent.status = answer.status
+        kind = answer.headers.get("content-type", "")
+        if kind.startswith("text/event-stream"):
+            await self._stream(ticket, answer, receive, send, sent)
+            return
+        body = await _whole(answer)
+        if body is None:
+            await self._ours(
+                send, wire.error(502, "answer_too_large", "The answer was too large"), ticket, sent
+            )
+            return
+        stop = await self._judge_whole(ticket, body, answer.status, sent)
+        self._metrics.first_byte.add(time.monotonic() - ticket.began_s)
+        if stop is not None:
+            await self._ours(send, wire.error(400, stop.code, stop.message), ticket, sent)
+            return
+        headers = _returned(answer, ticket, str(len(body)))
+        sent.bytes_out = len(body)
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _judge_whole(self, ticket: Ticket, body: bytes, status: int, sent: Sent) -> Stop | None:
+        reader = self._reader
+        try:
+            value = mapping(orjson.loads(body)) if body else {}
+            usage = mapping(value.get("usage"))
+        except (orjson.JSONDecodeError, Unreadable) as error:
+            if status >= 400 or reader is None:
+                return None
+            return await reader.broken(ticket, "answer", error)
+        sent.model = str(value.get("model") or "")
+        _charge(sent, usage, len(ticket.raw), len(body) if status < 400 else 0)
+        if reader is None or status >= 400:
+            return None
+        watch = reader.watch(ticket)
+        try:
+            stop = judge_whole(value, watch.judge, watch.heard)
+        except Exception as error:  # noqa: BLE001  # a monitor that breaks is not one that found nothing
+            return await reader.broken(ticket, "answer", error)
+        return await reader.told(ticket, watch, stop)
+
+    async def _stream(
+        self, ticket: Ticket, answer: aiohttp.ClientResponse, receive: Receive, send: Send, sent: Sent
+    ) -> None:
+        headers = _returned(answer, ticket, "")
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        judged = self._reader.watch(ticket) if self._reader is not None else None
+        watch = judged.stream() if judged is not None else StreamWatch(_pass_call, _pass_text)
+        gone = asyncio.ensure_future(_left(receive, answer))
+        readable = True
+        try:
+            async for part in answer.content.iter_any():
+                if sent.bytes_out == 0:
+                    self._metrics.first_byte.add(time.monotonic() - ticket.began_s)
+                sent.bytes_out += len(part)
+                if readable:
+                    try:
+                        out = watch.feed(part)
+                    except Exception as error:  # noqa: BLE001  # as above: what follows is the policy's to say
+                        readable, out = False, await self._unread(ticket, watch, error)
+                else:
+                    out = part
+                if out:
+                    await send({"type": "http.response.body", "body": out, "more_body": True})
+                if watch.stopped is not None:
+                    break
+            if readable and watch.stopped is None and (out := watch.finish()):
+                await send({"type": "http.response.body", "body": out, "more_body": True})
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if not gone.done():
+                text = f"The upstream ended the answer early ({type(error).__name__}); try again"
+                watch.stopped = watch.stopped or Stop(text, "upstream_error")
+        finally:
+            gone.cancel()
+        await self._end(ticket, watch, judged, send, sent)
+
+    async def _end(
+        self, ticket: Ticket, watch: StreamWatch, judged: Judged | None, send: Send, sent: Sent
+    ) -> None:
+        """Tell why it ended early, where it did, and count what it used."""
+        sent.model = watch.model
+        try:
+            usage = mapping(watch.usage)
+        except Unreadable:
+            usage = {}
+        _charge(sent, usage, len(ticket.raw), sent.bytes_out)
+        if judged is not None and self._reader is not None:
+            watch.stopped = await self._reader.told(ticket, judged, watch.stopped)
+        if watch.stopped is not None:
+            sent.code = watch.stopped.code
+            await send({"type": "http.response.body", "body": watch.stop_bytes(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _unread(self, ticket: Ticket, watch: StreamWatch, error: Exception) -> bytes:
+        """An event that cannot be read: the rest passes unread, or nothing more does."""
+        watch.stopped = None
+        if self._reader is not None:
+            watch.stopped = await self._reader.broken(ticket, "stream", error)
+        return b"" if watch.stopped is not None else watch.unsent()
+
+    async def _ours(self, send: Send, answer: Answer, ticket: Ticket, sent: Sent) -> None:
+        sent.status, sent.code = answer.status, answer.code
+        headers = [
+            *answer.headers,
+            *ticket.told.headers(),
+            (b"content-length", str(len(answer.body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+def _pass_call(_: object) -> Stop | None:
+    return None
+
+
+def _pass_text(_: str) -> Stop | None:
+    return None
+
+
+async def _left(receive: Receive, answer: aiohttp.ClientResponse) -> None:
+    """When the client is gone, nobody waits for the rest of the answer: stop paying for it."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    answer.close()
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > WHOLE_BYTES_MAX:
+            return None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _returned(answer: aiohttp.ClientResponse, ticket: Ticket, length: str) -> list[tuple[bytes, bytes]]:
+    """The upstream's headers and ours. Where it names the model itself, its word stands."""
+    found = [
+        (k.lower().encode("latin-1"), v.encode("latin-1"))
+        for k, v in answer.headers.items()
+        if k.lower() not in NOT_RETURNED
+    ]
+    ours = ticket.told.headers()
+    names = {k for k, _ in found}
+    found += [(k, v) for k, v in ours if k != b"openai-model" or k not in names]
+    if length:
+        found.append((b"content-length", length.encode()))
+    return found
+
+
+def _charge(sent: Sent, usage: dict[str, Any], bytes_in: int, bytes_out: int) -> None:
+    """Tokens as the upstream counted them, else a guess that is not too low."""
+    tokens_in = usage.get("input_tokens", usage.get("prompt_tokens"))
+    tokens_out = usage.get(
+        "output_tokens", usage.get("completion_tokens", 0 if tokens_in is not None else None)
+    )
+    if isinstance(tokens_in, int) and isinstance(tokens_out, int) and tokens_in >= 0 and tokens_out >= 0:
+        sent.tokens_in, sent.tokens_out = tokens_in, tokens_out
+    elif bytes_out:
+        sent.tokens_in, sent.tokens_out = bytes_in // CHARS_PER_TOKEN, bytes_out // CHARS_PER_TOKEN

@@ -1,0 +1,204 @@
+"""How does the gateway start, keep itself in order, and stop? uvicorn around the ASGI application.
+
+Beside the requests one task writes what was noted, lets subjects come down, tries the safeguards and reads
+feeds that changed. SIGTERM stops accepting, lets requests end, returns leases and writes the rest.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from veilig import __version__
+from veilig.app.safeguards import FLUSH_S, Desk
+from veilig.app.selftest import EVERY_S, try_all
+from veilig.app.watching import load_indicators, make_engine, stamp
+from veilig.core.errors import UsageError, VeiligError
+from veilig.core.policy_safeguards import GatewayRules, ServedModel, UpstreamRule
+from veilig.monitor.engine import Engine
+from veilig.server.gateway import Gateway, Receive, Scope, Send
+from veilig.server.metrics import Metrics
+from veilig.server.reading import Reader
+from veilig.server.upstream import Pool
+from veilig.server.wire import Appeals
+
+log = logging.getLogger(__name__)
+DRAIN_S: Final = 30  # requests under way get this long after SIGTERM
+TICK_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it listens."""
+
+    host: str
+    port: int
+
+
+def place_of(listen: str) -> Place:
+    """`host:port` of the policy. Raises UsageError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise UsageError(f"gateway.listen is {listen!r}", fix="write for example 127.0.0.1:8080")
+    return Place(host.strip("[]"), int(port))
+
+
+def with_upstream(rules: GatewayRules, url: str, key_env: str) -> GatewayRules:
+    """One upstream named at the terminal, for every model, when the policy names none. Raises UsageError."""
+    if rules.upstreams:
+        raise UsageError("--upstream is for a policy without gateway.upstreams", fix="name it there instead")
+    base = url.rstrip("/")
+    one = UpstreamRule("upstream", base if base.endswith("/v1") else f"{base}/v1", key_env)
+    return replace(rules, enabled=True, upstreams=(one,), models=rules.models or (ServedModel("*"),))
+
+
+class Service:
+    """The gateway with everything around it."""
+
+    def __init__(self, desk: Desk) -> None:
+        rules = desk.rules
+        if not rules.gateway.enabled:
+            raise UsageError(
+                "the gateway is not enabled", fix="set gateway.enabled in veilig.yaml, or give --upstream URL"
+            )
+        if not rules.gateway.upstreams or not rules.gateway.models:
+            raise UsageError(
+                "the gateway has nowhere to send requests", fix="name gateway.upstreams and gateway.models"
+            )
+        self.rules = rules
+        self.desk = desk
+        self.engine: Engine | None = None
+        self.working: dict[str, bool] = {}
+        self._stamp = ""
+        reader: Reader | None = None
+        if rules.monitor.enabled:
+            loaded = load_indicators(rules.monitor)
+            self._stamp = loaded.digest
+            self.engine = make_engine(rules.monitor, loaded)
+            self._said_loaded(loaded.indicators.size, loaded.refused)
+            reader = Reader(self.engine, self.desk, Metrics(), Appeals(rules.gateway.appeal_url))
+        self.gateway = Gateway(self.desk, rules.gateway, Pool(rules.gateway.upstreams), reader, self.working)
+        self.try_safeguards()
+
+    def _said_loaded(self, live: int, refused: dict[str, int]) -> None:
+        feeds = [f.name for f in self.rules.monitor.feeds]
+        self.desk.note(
+            "indicators.loaded",
+            {"digest": self._stamp, "live": live, "refused": {**refused}, "feeds": [*feeds]},
+        )
+
+    def try_safeguards(self) -> None:
+        """Run the self-tests; the ledger hears of each that changed."""
+        for name, (passed, detail) in try_all(self.engine).items():
+            if self.working.get(name) != passed:
+                self.desk.note("safeguard.tested", {"safeguard": name, "passed": passed, "detail": detail})
+            self.working[name] = passed
+
+    def reload_feeds(self) -> None:
+        """Swap the indicators when a feed's file changed; a broken feed leaves the old ones, and is said."""
+        if self.engine is None or (now := stamp(self.rules.monitor.feeds)) == self._stamp:
+            return
+        try:
+            loaded = load_indicators(self.rules.monitor)
+        except VeiligError as error:
+            log.warning("indicators were not reloaded: %s", error.what)
+            self._stamp = now
+            self.desk.note(
+                "monitor.failed", {"request": "", "stage": "feeds", "error": error.what, "passed": False}
+            )
+            return
+        self._stamp, self.engine.indicators = loaded.digest, loaded.indicators
+        self._said_loaded(loaded.indicators.size, loaded.refused)
+
+    async def upkeep(self) -> None:
+        """Until cancelled: write, come down, try, reload."""
+        last_tick = last_try = time.monotonic()
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            try:
+                await self.desk.flush()
+                now = time.monotonic()
+                if now - last_tick >= TICK_S:
+                    last_tick = now
+                    await self.desk.tick()
+                    await asyncio.to_thread(self.reload_feeds)
+                if now - last_try >= EVERY_S:
+                    last_try = now
+                    self.try_safeguards()
+            except VeiligError as error:
+                log.warning("the gateway's upkeep failed, and tries again: %s", error)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[Gateway]:
+        """The gateway, ready; on the way out everything is written and returned."""
+        self.gateway.relay.open()
+        listen = self.rules.gateway.listen
+        works: dict[str, Any] = dict(self.working)
+        self.desk.note(
+            "gateway.started", {"listen": listen, "policy": "", "safeguards": works, "veilig": __version__}
+        )
+        await self.desk.flush()
+        upkeep = asyncio.create_task(self.upkeep())
+        self.gateway.ready = True
+        try:
+            yield self.gateway
+        finally:
+            self.gateway.draining = True
+            upkeep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await upkeep
+            self.desk.note("gateway.stopped", {"why": "asked to"})
+            await self.desk.close()
+            await self.gateway.relay.close()
+
+
+def serve(service: Service, place: Place, ready: Callable[[str], None]) -> None:
+    """Listen until SIGTERM or SIGINT. ready: told the address when requests can come."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Says where it listens."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                host, port = self.servers[0].sockets[0].getsockname()[:2]
+                ready(f"http://{host}:{port}/v1")
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            service.gateway.draining = True
+            await super().shutdown(sockets)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            await service.gateway(scope, receive, send)
+
+    async def _lifespan(receive: Receive, send: Send) -> None:
+        await receive()
+        async with service.running():
+            await send({"type": "lifespan.startup.complete"})
+            while (await receive())["type"] != "lifespan.shutdown":
+                pass
+        await send({"type": "lifespan.shutdown.complete"})
+
+    config = uvicorn.Config(
+        app,
+        host=place.host,
+        port=place.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_S,
+        backlog=2048,
+    )
+    Server(config).run()
