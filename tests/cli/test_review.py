@@ -166,3 +166,31 @@ def test_what_cannot_be_reviewed_is_refused(
 def test_no_change_is_no_work(veilig: Terminal, project: Path) -> None:
     said = veilig("review", "--folder", "shop")
     assert (said.code, said.out) == (0, "nothing has changed since HEAD\n")
+
+
+def test_a_binary_file_in_a_patch_is_named_and_the_rest_is_reviewed(veilig: Terminal, project: Path) -> None:
+    (project / "logo.png").write_bytes(bytes(range(256)))
+    (project / "cart.py").write_text(CART)
+    git(project, "add", "-A")
+    patch = git(project, "diff", "--cached", "--binary")
+    git(project, "reset", "-q", "--hard")
+    code, found = review(veilig, "--patch", "-", stdin=patch)
+    assert (code, found["tests"]["new"]) == (1, ["tests/test_cart.py::test_total"])
+    assert "binary logo.png: it is no text" in found["not_looked_at"]
+
+
+def test_a_review_that_was_killed_goes_on(veilig: Terminal, project: Path) -> None:
+    (project / "cart.py").write_text(f"import time\n\ntime.sleep(1.5)\n\n\n{CART}")
+    words = ("review", "--folder", "shop")
+    process = subprocess.Popen(
+        veilig.argv(*words), cwd=veilig.folder, env=veilig.environment(), stdout=subprocess.PIPE
+    )
+    ledger = veilig.home / "ledger.db"
+    while not (ledger.exists() and "tests.run" in veilig("ledger", "show", "--json").out):
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    session = veilig("sessions", "--json").json[0]["session"]
+    said = veilig("resume", session)
+    assert said.code == 1, said.err
+    assert "tests/test_cart.py::test_total fails because of the change" in said.out

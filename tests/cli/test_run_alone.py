@@ -118,3 +118,20 @@ def test_a_weakness_is_mended_without_a_model(veilig: Terminal) -> None:
     veilig.project("shop", load="import yaml\n\n\ndef load(text):\n    return yaml.load(text)\n")
     said = alone(veilig, "fix the security findings", "--apply")
     assert "fixed" in said.out, said.out + said.err
+
+
+def test_a_command_that_waits_for_people_is_explained_when_they_said_yes(
+    veilig: Terminal, shop: Path
+) -> None:
+    policy = veilig.folder / "operator.yaml"
+    policy.write_text("agent: {commands: [{argv: [make, '**'], verdict: ask}]}\n")
+    law = ("--policy", str(policy))
+    said = alone(veilig, "explain why `make it` fails", *law)
+    assert said.code == 4
+    assert "waits for" in said.err
+    waits = veilig("approvals", "--json", *law).json
+    assert veilig("approvals", "approve", waits[0]["approval"], *law).code == 0
+    session = veilig("sessions", "--json", *law).json[0]["session"]
+    again = veilig("resume", session, *law)
+    assert again.code == 1, again.err
+    assert "why     " in again.out

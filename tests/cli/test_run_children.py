@@ -115,6 +115,20 @@ def test_a_child_uses_its_parents_budget_and_has_one_of_its_own(veilig: Terminal
     assert "step budget used" in result(said)["summary"], "the parent has none left either"
 
 
+def test_a_child_may_be_given_few_tokens(veilig: Terminal, shop: Path) -> None:
+    script = family(
+        lambda request: call("shell", command=f"echo {len(request.results)}"),
+        call("delegate", task="count", tokens=1),
+        done(),
+    )
+    with replay(script) as server:
+        said = run(veilig, server, "count", "--json", "--no-verify")
+        told = server.requests[-1].results[-1][1]
+    assert said.code == 0
+    assert told.startswith("not done: token budget used: ")
+    assert " of 1\n" in told
+
+
 @pytest.mark.parametrize(
     ("rules", "why"),
     [

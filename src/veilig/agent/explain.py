@@ -134,6 +134,8 @@ class ExplainPlanner:
         if not outcome.ok or not isinstance(action, PatchFile):
             now["culprit"] = f"not found: an older state could not be made ({outcome.detail})"
             return self._end(now, "it fails")
+        if now["stage"] == "make" and "undo" not in outcome.data:
+            return self.first()  # it was found to be made after a crash: how to unmake it is not known
         if now["stage"] == "make":
             back = tuple(TextEdit(*edit) for edit in cast(list[Any], outcome.data["undo"]))
             undo: JSON = {

@@ -60,13 +60,13 @@ def run_job(options: RunOptions) -> Job:
 
 def review_job(options: ReviewOptions) -> Job:
     """Judge a change. It is made in the copy as it is, tests and all; nothing of that is brought back."""
-    made = Job("review", Path(options.source), options.to_json(), ReviewPlanner(options), keeps_copy=False)
+    made = Job("review", Path(options.source), options.to_json(), ReviewPlanner(options))
     return replace(made, asks=bool(options.model), reads_all=True, guarded=False)
 
 
 def explain_job(options: ExplainOptions) -> Job:
     """Say why a command fails, and since when. Older states are made in the copy as they were."""
-    made = Job("explain", Path(options.source), options.to_json(), ExplainPlanner(options), keeps_copy=False)
+    made = Job("explain", Path(options.source), options.to_json(), ExplainPlanner(options))
     return replace(made, guarded=False)
 
 

@@ -32,6 +32,7 @@ FILES_MAX = 300  # of a patch that is made in the copy; a larger one is audited,
 QUESTIONS_MAX = 12
 ANSWER_TOKENS = 3072
 WHY_CHARS = 300
+_LISTS = ("hidden", "test_command", "binary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class ReviewOptions:
     """What the user asked for.
 
     diff: the change, its secrets as handles. made: the folder holds it already. hidden: paths that a model is
-    not shown. test_command: empty for the runner that is found.
+    not shown. binary: files that change and are no text. test_command: empty for the runner that is found.
     """
 
     source: str
@@ -50,16 +51,17 @@ class ReviewOptions:
     hidden: tuple[str, ...] = ()
     test_command: tuple[str, ...] = ()
     tests: bool = True
+    binary: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
         """The options as `session.started` records them."""
-        return cast(Json, {**asdict(self), "hidden": [*self.hidden], "test_command": [*self.test_command]})
+        return cast(Json, {**asdict(self), **{name: [*getattr(self, name)] for name in _LISTS}})
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "ReviewOptions":
         """The inverse of `to_json`."""
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        for name in ("hidden", "test_command"):
+        for name in _LISTS:
             known[name] = tuple(str(word) for word in known.get(name, ()))
         return cls(**known)
 
@@ -83,6 +85,8 @@ class ReviewPlanner:
     def next(self, state: Json, action: Action, outcome: Outcome) -> Step:
         """The step after `action` came to `outcome`."""
         now = Draft(state)
+        if outcome.status is Status.IN_DOUBT and now["stage"] != "model":
+            return self.first()  # a crash came into it; all of it happens in a copy that is made anew
         if now["stage"] == "edit":
             return self._edited(now, action, outcome)
         handlers: dict[str, Callable[[Draft, Outcome], Step]] = {
@@ -97,8 +101,6 @@ class ReviewPlanner:
         return handlers[str(now["stage"])](now, outcome)
 
     def _opened(self, now: Draft, outcome: Outcome) -> Step:
-        if outcome.status is Status.IN_DOUBT:
-            return self.first()  # a crash came into the copying: making it anew harms nothing
         if not outcome.ok:
             return Step(now.state, Finish(False, outcome.detail))
         now["left_out"], now["stage"] = outcome.data.get("skipped", []), "scan"
@@ -276,7 +278,7 @@ class ReviewPlanner:
     def _end(self, now: Draft) -> Step:
         names = ("report", "pins", "tests", "model", "left_out", "advisories", "groups")
         data = {name: now[name] for name in names if name in now.state}
-        return Step(now.state, Finish(True, "reviewed", data))
+        return Step(now.state, Finish(True, "reviewed", {**data, "binary": [*self._options.binary]}))
 
 
 def _failing(outcome: Outcome) -> list[str]:

@@ -199,6 +199,19 @@ def reversed_diff(diff: str) -> str:
     return "\n".join(out)
 
 
+def without_binary(diff: str) -> tuple[str, list[str]]:
+    """The diff without its binary parts, and the files that those are about."""
+    kept: list[str] = []
+    names: list[str] = []
+    for part in re.split(r"^(?=diff --git )", diff, flags=re.MULTILINE):
+        if re.search(r"^(?:Binary files .* differ|GIT binary patch)$", part, re.MULTILINE):
+            head = part.split("\n", 1)[0]
+            names.append(head.rpartition(" b/")[2] or head)
+        else:
+            kept.append(part)
+    return "".join(kept), names
+
+
 def sections(diff: str) -> dict[str, str]:
     """Path (as after the change, or of what is removed) -> the part of a diff that is about it, in order."""
     found: dict[str, list[str]] = {}

@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
     from veilig.agent.review import ReviewOptions
     from veilig.app import changes_since, run_review
     from veilig.audit.baseline import added_lines
-    from veilig.audit.patch_apply import sections
+    from veilig.audit.patch_apply import sections, without_binary
     from veilig.cli.audit_scope import read_input
 
     folder = Path(given.folder).expanduser()
@@ -73,8 +73,9 @@ def run(given: argparse.Namespace) -> int:
         diff = read_input(given.patch, "the patch")
     else:
         diff = changes_since(folder, given.revision or "HEAD", "")
+    diff, binary = without_binary(diff)
     added_lines(diff)  # what is no diff is said before anything is copied
-    if not sections(diff):
+    if not sections(diff) and not binary:
         print(
             f"nothing has changed since {given.revision or 'HEAD'}" if not given.patch else "an empty patch"
         )
@@ -88,6 +89,7 @@ def run(given: argparse.Namespace) -> int:
         model,
         test_command=tuple(shlex.split(given.test or "")),
         tests=not given.no_tests,
+        binary=tuple(binary),
     )
     setting = setting_of(given)
     progress = _progress(given)

@@ -44,6 +44,7 @@ class Review:
             found.append(f"tests   {self.tests['why_not']}")
         if self.advisories.get("error"):
             found.append(f"pins    {self.advisories['error']}")
+        found += [f"binary  {name}: it is no text" for name in self.data.get("binary", [])]
         return [printable(" ".join(line.split())) for line in found]
 
 
