@@ -38,3 +38,7 @@ def main() -> None:
 async def stand(path: Path, charge: Charge, users: frozenset[int]) -> None:
     """Serve healers of these users behind a socket until cancelled. Raises VeiligError."""
     await listen(path, charge, own_law, users)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import Any
 
+import veilig
 from veilig.core.action import Action
 from veilig.core.action_json import JSON, digest, to_json
 from veilig.core.clock import Clock
@@ -31,7 +32,8 @@ from veilig.providers.heal.substrate import Seen
 START_S = 20.0  # a loaded machine starts an interpreter in two
 ANSWER_S = 60.0  # the longest act: a polite stop, a kill, a free port, a start
 AGAIN_S = 0.5  # a broker that ends at once is not started in a circle
-_CODE = "from veilig.app.broker import main; main()"
+# Run by its path: importing the package around it would take three times as long.
+_PROGRAM = Path(veilig.__file__).parent / "app" / "broker.py"
 
 
 class Lost(ProviderError):
@@ -66,7 +68,7 @@ class BrokerClient:
         self._key = b""
         self._count = 0
         self._started_s = -1e9
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
@@ -116,6 +118,9 @@ class BrokerClient:
 
     async def close(self) -> None:
         """The broker finishes what it has begun, and ends."""
+        if self._starting is not None:
+            await asyncio.gather(self._starting, return_exceptions=True)
+            self._starting = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -159,18 +164,23 @@ class BrokerClient:
         return reply
 
     async def _ready(self) -> None:
-        async with self._starting:
-            if self._writer is not None:
-                return
-            await asyncio.sleep(max(0.0, self._started_s + AGAIN_S - time.monotonic()))
-            self._started_s = time.monotonic()
-            if self._process is not None:
-                self._process.kill()
-                await asyncio.to_thread(self._process.wait)
-            if self._standing is not None:
-                await self._connect(self._standing)
-            else:
-                await self._start()
+        """One start for all who wait; who gives up waiting does not end it."""
+        if self._writer is not None:
+            return
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._begin())
+        await asyncio.shield(self._starting)
+
+    async def _begin(self) -> None:
+        await asyncio.sleep(max(0.0, self._started_s + AGAIN_S - time.monotonic()))
+        self._started_s = time.monotonic()
+        if self._process is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+        if self._standing is not None:
+            await self._connect(self._standing)
+        else:
+            await self._start()
 
     async def _connect(self, place: Path) -> None:
         try:
@@ -234,7 +244,7 @@ def _launch(places: Places, theirs: socket.socket, environment: Mapping[str, str
     output = os.open(places.logs / "broker.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         return Popen(
-            [sys.executable, "-I", "-c", _CODE, str(theirs.fileno())],
+            [sys.executable, "-I", str(_PROGRAM), str(theirs.fileno())],
             stdin=DEVNULL,
             stdout=output,
             stderr=output,

@@ -101,8 +101,8 @@ class HealProvider:
 
     async def open(self) -> None:
         """Start the broker and begin to look. Raises ProviderError when there can be no broker."""
+        await self.sampler.start()  # probes need no broker, and it takes a moment to come up
         await self._try_capabilities()
-        await self.sampler.start()
 
     async def close(self) -> None:
         """Stop looking, let the broker finish and end; services go on."""
