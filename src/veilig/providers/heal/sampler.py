@@ -11,25 +11,27 @@ import contextlib
 import logging
 import os
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from veilig.core.clock import Clock
 from veilig.core.errors import VeiligError
-from veilig.core.service import Inventory, Service
+from veilig.core.service import Inventory
 from veilig.core.signal import Answer, LogKind, Run, Sample
-from veilig.providers.heal import proc, proc_net
+from veilig.providers.heal import proc
 from veilig.providers.heal.disk import disks, fullness
 from veilig.providers.heal.good import GoodStates
 from veilig.providers.heal.logs import Log
 from veilig.providers.heal.probes import Probe, Seal, probe
 from veilig.providers.heal.sampler_life import Life
 from veilig.providers.heal.sampler_needs import Needs
+from veilig.providers.heal.sampler_ports import Ports
 from veilig.providers.heal.substrate import Seen
 
 CALM_S = 1.0  # between two looks, and two probes of one service
 TROUBLE_S = 0.25  # while any service is in trouble
+STAGGER_S = 0.75  # without an answer for so long, it is asked a second time meanwhile
+PROBES_MAX = 3  # questions to one service at a time
 NEEDS_S = 0.4  # between two looks at the needs of one in trouble
 LONG_TROUBLE = ((600.0, 1.0), (60.0, 0.5))  # trouble that lasts is looked at less often
 SLOW_LOOK_S = 5.0  # files, sockets, disks and needs of a service that is well
@@ -59,11 +61,6 @@ async def _either(event: asyncio.Event, timeout_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
-
-
-def _host(service: Service) -> str:
-    """Where it listens, as its health address says; "" when nobody says."""
-    return urlsplit(service.health).hostname or "" if service.health else ""
 
 
 class Sampler:
@@ -97,7 +94,8 @@ class Sampler:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._looked: Looked | None = None
-        self._sockets: tuple[float, proc_net.Sockets] = (-SLOW_LOOK_S, proc_net.Sockets((), ()))
+        self._error: BaseException | None = None
+        self._ports = Ports(seal)
         self._exits: dict[str, tuple[str, int]] = {}
 
     async def start(self) -> None:
@@ -125,7 +123,7 @@ class Sampler:
     def failure(self) -> BaseException | None:
         """Why looking ended, when it did; who waits for news must be told."""
         ended = [task for task in self._tasks if task.done() and not task.cancelled()]
-        return next((error for task in ended if (error := task.exception()) is not None), None)
+        return next((error for task in ended if (error := task.exception()) is not None), self._error)
 
     def slow(self, name: str) -> bool:
         """It answers well, but takes much longer than usual."""
@@ -161,18 +159,42 @@ class Sampler:
             await _either(self._wake, self._pause_s())
 
     async def _probing(self, life: Life) -> None:
-        await asyncio.sleep(random.uniform(0, 0.1))
-        while True:
-            begun_s = self._clock.boottime_s()
-            life.again.clear()
-            alive = life.seen.incarnation
-            result = await probe(life.service, self._seal)
-            if life.seen.incarnation != alive and result.answer != Answer.OK:
-                continue  # a former life was asked
-            if life.answered(result, begun_s) or life.fails == 2:
-                self.look_again()
-            pause_s = max(TROUBLE_S if life.fails else CALM_S, self._trouble_s(life))
-            await _either(life.again, pause_s * random.uniform(0.9, 1.1))
+        """Ask one service for ever. While it does not answer it is asked again beside the first question.
+
+        Each question gets its full time; three that hang tell in half the time that three in a row need.
+        """
+        flying: set[asyncio.Task[None]] = set()
+        try:
+            await asyncio.sleep(random.uniform(0, 0.1))
+            while True:
+                life.again.clear()
+                asked = asyncio.create_task(self._probe(life))
+                flying.add(asked)
+                asked.add_done_callback(flying.discard)
+                asked.add_done_callback(self._probed)
+                await asyncio.wait((asked,), timeout=STAGGER_S)
+                if not asked.done():
+                    if len(flying) >= PROBES_MAX:
+                        await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                pause_s = max(TROUBLE_S if life.fails else CALM_S, self._trouble_s(life))
+                await _either(life.again, pause_s * random.uniform(0.9, 1.1))
+        finally:
+            for task in flying:
+                task.cancel()
+
+    def _probed(self, asked: asyncio.Task[None]) -> None:
+        if not asked.cancelled() and (error := asked.exception()) is not None:
+            self._error = error
+
+    async def _probe(self, life: Life) -> None:
+        begun_s = self._clock.boottime_s()
+        alive = life.seen.incarnation
+        result = await probe(life.service, self._seal)
+        if life.seen.incarnation != alive and result.answer != Answer.OK:
+            life.again.set()  # a former life was asked
+        elif life.answered(result, begun_s) or life.fails == 2:
+            self.look_again()
 
     async def _asking(self, life: Life) -> None:
         """The needs of one service: each some seconds, and soon again while it is in trouble."""
@@ -263,42 +285,9 @@ class Sampler:
         life.disks = disks(life.service)
         if max(map(fullness, life.disks), default=0) >= (1 if told or not life.well else 2):
             life.disks = disks(life.service, deep=True)
-        at_s, found = self._sockets
-        if now_s - at_s >= (SLOW_LOOK_S if life.well else QUICK_LOOK_S / 2):
-            found = proc_net.sockets()
-            self._sockets = (now_s, found)
-        self._look_at_sockets(life, found)
-
-    def _look_at_sockets(self, life: Life, found: proc_net.Sockets) -> None:
-        inodes: set[int] = set()
-        count, limit = 0, 0
-        for pid in life.seen.pids[:64]:
-            held = proc.open_files(pid)
-            if held is not None:
-                inodes |= held.sockets
-                count, limit = count + held.count, held.limit
-        life.fds = (count, limit)
-        port = life.service.port
-        there = found.on(port, _host(life.service)) if port else ()
-        own = [one for one in there if one.inode in inodes]
-        life.backlog = max((one.waiting for one in own), default=-1)
-        life.port_holder = ""
-        strangers = [one.inode for one in there if one.inode not in inodes]
-        if strangers and not own and not life.well:
-            life.port_holder = self._holder(strangers, life.seen.pids)
-        if life.well and inodes:
-            self._needs.connected(life.service, found.outgoing(inodes))
-
-    def _holder(self, inodes: Iterable[int], own: Sequence[int]) -> str:
-        """Who holds these listening sockets, if it is not the service: its children listen for it."""
-        holder = proc_net.owner(list(inodes))
-        if holder is None:
-            return "a process that we may not look at"
-        groups = {row.group for pid in own if (row := proc.process(pid)) is not None}
-        row = proc.process(holder)
-        if holder in own or (row is not None and row.group in groups):
-            return ""
-        return self._seal(proc.described(holder))
+        self._ports.look(life, now_s)
+        if life.well:
+            self._needs.connected(life.service, life.connections)
 
     # --- the end of a process -----------------------------------------------------------------------
 

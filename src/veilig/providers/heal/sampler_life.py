@@ -30,6 +30,7 @@ class Life:
     seen: Seen
     probe: Probe | None = None
     asked: bool = False
+    well_asked_s: float = 0.0
     answer_since_s: float = 0.0
     fails: int = 0
     latency_ms: float = 0.0
@@ -47,6 +48,7 @@ class Life:
     stopped: bool = False
     fds: tuple[int, int] = (0, 0)
     port_holder: str = ""
+    connections: tuple[tuple[str, int], ...] = ()  # to others, at the last look at its sockets
     backlog: int = -1
     disks: tuple[Disk, ...] = ()
     looked_at_s: float = -HOUR_S
@@ -101,11 +103,14 @@ class Life:
 
     def answered(self, probe: Probe, begun_s: float) -> bool:
         """One more probe, begun at `begun_s`. True when it says something else than the last one."""
+        well = probe.answer in (Answer.OK, Answer.NONE)
+        if not well and begun_s < self.well_asked_s:
+            return False  # it was asked before one that was answered well
         changed = self.probe is None or self.probe.answer != probe.answer
         if changed:
             self.answer_since_s = begun_s
-        if probe.answer in (Answer.OK, Answer.NONE):
-            self.fails = 0
+        if well:
+            self.fails, self.well_asked_s = 0, max(begun_s, self.well_asked_s)
             self.latency_ms = probe.latency_ms
             usual = self.usual_ms or probe.latency_ms
             if not self.slow:
