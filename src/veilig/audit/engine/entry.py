@@ -6,6 +6,7 @@ import re
 from veilig.audit.engine.attributes import find_member, outer_bases
 from veilig.audit.engine.calls import all_fields
 from veilig.audit.engine.frame import Frame, opaque
+from veilig.audit.engine.open_world import open_object
 from veilig.audit.engine.source import FunctionInfo, ModuleInfo, dotted, resolve_relative
 from veilig.audit.engine.value import (
     Class,
@@ -336,4 +337,5 @@ def standing_instance(frame: Frame, cls: Class) -> Ref:
     live = frame.live
     engine.invoke(frame, Func(init, found[0].closure, ref), [Opaque() for _ in range(count)], {}, init.node)
     frame.live = live
+    open_object(frame.state, ref, cls.info)
     return ref

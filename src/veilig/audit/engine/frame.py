@@ -25,6 +25,7 @@ from veilig.audit.engine.value import (
     Taints,
     Value,
     both_facts,
+    facts_on,
     moved,
 )
 from veilig.audit.finding import Incomplete
@@ -269,7 +270,7 @@ class Frame:
     def safe_for(self, taint: Taint) -> frozenset[str]:
         """What the value may be used for here, sanitisers and guards together."""
         facts = self.state.facts
-        known = facts.get(taint.origin.uid) if facts else None
+        known = facts_on(facts, taint.origin) if facts else None
         return taint.safe | known if known else taint.safe
 
     def lookup(self, name: str) -> Value | None:

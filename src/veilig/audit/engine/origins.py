@@ -73,7 +73,7 @@ def _part(frame: Frame, whole: Origin, part: object, grants: frozenset[str]) -> 
             found, part = None, None
         if found is not None:
             return found
-    origin = Origin(new_key(), whole.kind, whole.label)
+    origin = Origin(new_key(), whole.kind, whole.label, whole)
     if part is not None:
         parts[key] = origin
     if grants:

@@ -21,9 +21,10 @@ from veilig.audit.engine.invoke import activate, invoke, run_body
 from veilig.audit.engine.kept import ENTRIES_AGAIN_MAX, Kept
 from veilig.audit.engine.knowledge import Knowledge
 from veilig.audit.engine.loading import Load, Notes, NotLoadedError
+from veilig.audit.engine.open_world import assigned_by_functions, open_stores
 from veilig.audit.engine.source import ModuleInfo, Project
 from veilig.audit.engine.state import State
-from veilig.audit.engine.value import Class, Func, HeapObject
+from veilig.audit.engine.value import Class, Const, Func, HeapObject, Opaque
 from veilig.audit.finding import Incomplete
 
 EVALUATORS = {
@@ -67,7 +68,11 @@ def run_module(engine: Engine, load: Load) -> None:
         engine.incomplete.append(Incomplete(module.path, "<module>", reason(error)))
     except Exception as error:  # noqa: BLE001  # as in _follow_entry
         engine.incomplete.append(Incomplete(module.path, "<module>", mistake(error)))
+    open_stores(frame.state, list(frame.state.heap))
     names.update(frame.state.env)
+    for name in assigned_by_functions(module):
+        if isinstance(names.get(name), Const):
+            names[name] = Opaque()
     for key, thing in frame.state.heap.items():
         engine.base.setdefault(key, thing)  # what other modules made stays as they left it
 

@@ -118,6 +118,7 @@ class ClassInfo:
     qualname: str
     fields: tuple[str, ...] = ()
     decorators: tuple[str, ...] = ()
+    changing: frozenset[str] | None = None  # fields that its methods assign later; found when asked
 
 
 class UnparsableError(Exception):

@@ -66,6 +66,7 @@ class Origin:
     uid: int
     kind: OriginKind
     label: str
+    whole: "Origin | None" = None  # what it is a part of: an allow-list that has the whole has the part
 
 
 @dataclass(slots=True, eq=False)
@@ -281,16 +282,30 @@ def with_taints(value: Value, taints: Taints) -> Value:
     return value
 
 
+def facts_on(facts: Facts, origin: Origin) -> frozenset[str]:
+    """What is known about the origin: of itself, and by way of the whole that it is a part of."""
+    known = facts.get(origin.uid, _NOTHING)
+    whole = origin.whole
+    while whole is not None:
+        if EVERY_KIND in facts.get(whole.uid, _NOTHING):
+            return known | NUMBER
+        whole = whole.whole
+    return known
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
 def apply_facts(value: Value, facts: Facts) -> Value:
     """The value once what is known about its origins is written into it, so that it survives leaving the
     branch."""
     if not facts or not value.taints:
         return value
-    if not any(taint.origin.uid in facts for taint in value.taints):
+    if not any(facts_on(facts, taint.origin) for taint in value.taints):
         return value
     result: Taints = ()
     for taint in value.taints:
-        result += cleaned((taint,), facts.get(taint.origin.uid, frozenset()))
+        result += cleaned((taint,), facts_on(facts, taint.origin))
     return with_taints(value, result)
 
 
