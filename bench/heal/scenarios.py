@@ -107,7 +107,6 @@ def stall(folder: Path) -> Iterator[Claim]:
     with on(folder, [a]) as stage:
         a.touch("stall")
         until(lambda: not a.ok(), 5)
-        (a.base / "stall").unlink()
         yield from healed(a, 1, 8.0, 1)
         found = stage.causes("worker-a")
         yield claim("cause deadlock or hang", bool({"deadlock", "hang"} & set(found)), found)

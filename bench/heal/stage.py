@@ -50,7 +50,7 @@ need = cfg.get("upstream_port")
 if need and cfg.get("strict") and not ask(need):
     print(f"ERROR cannot connect to 127.0.0.1:{need}: Connection refused", file=sys.stderr)
     sys.exit(3)
-hoard, count = [], [0]
+hoard, count, stalled = [], [0], []
 class H(http.server.BaseHTTPRequestHandler):
     def log_message(self, *a): pass
     def do_GET(self):
@@ -59,7 +59,8 @@ class H(http.server.BaseHTTPRequestHandler):
         if os.path.exists(base + "/spin"):
             while True: pass
         if os.path.exists(base + "/stall"):
-            time.sleep(1e6)
+            os.unlink(base + "/stall"); stalled.append(1)
+        if stalled: time.sleep(1e6)
         if os.path.exists(base + "/flap") and count[0] % 5 == 0: code = 500
         if need and not cfg.get("strict") and not ask(need): code = 503
         body = b"fine" if code == 200 else b"not fine"

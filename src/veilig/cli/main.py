@@ -25,6 +25,8 @@ COMMANDS = {
         "veilig.cli.advisories",
         "make the offline database of known vulnerabilities; say its age",
     ),
+    "heal": ("veilig.cli.heal", "watch services, name what is wrong, act only inside the policy"),
+    "incidents": ("veilig.cli.incidents", "what was wrong with services, what was done, and did it help"),
     "policy": ("veilig.cli.policy", "check, explain and test veilig.yaml"),
     "approvals": ("veilig.cli.approvals", "see what waits for people; approve or deny it"),
     "grants": ("veilig.cli.grants", "see, give and revoke standing permissions"),

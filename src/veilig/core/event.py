@@ -31,6 +31,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "action.refused": ("ref", "rule", "why"),
     "action.held": ("ref", "approval", "why"),  # waits for people; nothing has happened
     "action.doubted": ("ref", "found", "detail"),  # an intent without a result, settled after a crash
+    "heal.switched": ("state", "actor", "reason"),  # a person stopped all healing acts, or let them go on
     # standing permissions of low-risk classes
     "grant.given": (
         "grant",

@@ -279,6 +279,8 @@ class Session:
                     why = f"stuck: {action.kind} was refused {repeats} times ({outcome.detail})"
                     return await self._end("stuck", Finish(False, why, step.state))
             step = self._planner.next(self._hear(step.state), action, outcome)
+            if (noted_by := getattr(self._watcher, "noted", None)) is not None:  # only some show it
+                noted_by(step.state)
         failed = "stopped" if step.propose.resumable else "failed"
         return await self._end("done" if step.propose.ok else failed, step.propose)
 

@@ -26,12 +26,13 @@ from veilig.heal.report import notice, report
 from veilig.heal.ward import Kept, Ward
 
 CALM_WAKE_S = 60.0  # a sign of life each minute
-OLD_WAKE_S = 300.0  # of incidents that wait for long
+OLD_WAKE_S = 600.0  # of incidents that wait for long
+FRESH_S = 10.0  # older news of a service that answers is no news
 CLOSE_S = 5.0  # well for so long: over
 SETTLE_S = 0.5  # between looks at a service that was just acted on
 ASK_AGAIN_S = 60.0  # the same question, should an answer have been missed
 NEW_QUESTION_S = 30.0  # another question about the same service
-REFUSED_S = (30.0, 60.0, 120.0, 300.0)
+REFUSED_S = (30.0, 60.0, 120.0, 300.0, 600.0)
 REFUSED_CHANGED_S = 5.0  # something changed since, but only just
 HOLD_S = 10.0  # "not now": storms and warm-ups end in seconds
 UNSEEN_S = 10.0
@@ -164,8 +165,7 @@ class HealPlanner:
             incident = self._refused(ward, incident, mark, outcome)
         else:
             ward.fresh = False
-            picture = cure.picture(kept.sample)
-            ward.acted(name, Act(ward.now_s, action.kind, incident.cause, picture), ACTS)
+            ward.acted(name, Act(ward.now_s, action.kind, incident.cause, kept.picture), ACTS)
             incident = replace(incident, asked=None, refused=(), stage="settling")
         ward.incidents[name] = incident
 
@@ -184,7 +184,7 @@ class HealPlanner:
     def _mark(self, ward: Ward, incident: Incident) -> str:
         """What must change for a refusal to be worth another try: the picture, the cause, who else is ill."""
         ill = sorted(name for name in ward.incidents if name != incident.service)
-        return f"{cure.picture(ward.kept[incident.service].sample)} {incident.cause} {','.join(ill)}"[:400]
+        return f"{ward.kept[incident.service].picture} {incident.cause} {','.join(ill)}"[:400]
 
     # --- what next --------------------------------------------------------------------------------------
 
@@ -248,8 +248,9 @@ class HealPlanner:
             return None
         kept, now_s = ward.kept[name], ward.now_s
         stable_s = now_s - (incident.since_s or now_s)
+        service = self._services[name]
         decided = cure.remedy(
-            cure.Patient(found, self._services[name], kept.sample, kept.history, now_s, stable_s)
+            cure.Patient(found, service, kept.sample, kept.history, now_s, stable_s, kept.picture)
         )
         changed: dict[str, Any] = {"why": decided.why, "until_s": decided.until_s}
         if found.cause is Cause.STARTING:
@@ -287,7 +288,7 @@ class HealPlanner:
     def _blocked(self, ward: Ward, incident: Incident, action: Action) -> float:
         """Until when this action is not worth proposing: it was refused, or its group is being healed."""
         now_s = ward.now_s
-        refused = incident.refusal(digest(action))
+        refused = incident.refusal(digest(action)) if incident.refused else None
         if refused is not None and now_s < refused.next_s:
             changed = self._mark(ward, incident) != refused.mark
             soon_s = refused.t_s + REFUSED_CHANGED_S
@@ -322,8 +323,7 @@ class HealPlanner:
         timers = [ONCE_LOOK_S] if self._options.once else []
         for name, kept in ward.kept.items():
             if kept.restless and name not in ward.incidents:
-                calm = kept.sample.held_by or kept.sample.run is Run.STOPPED
-                timers.append(CALM_WAKE_S if calm else SETTLE_S)
+                timers.append(_restless_s(kept, now_s))
         for incident in ward.incidents.values():
             age_s = now_s - incident.moved_s
             waits = incident.stage in ("hold", "asked")
@@ -356,6 +356,16 @@ class HealPlanner:
         state = ward.to_json()
         self._last = (state, ward)
         return Step(state, propose)
+
+
+def _restless_s(kept: Kept, now_s: float) -> float:
+    """When to look again at a service that has no incident, and is not simply well."""
+    sample, history = kept.sample, kept.history
+    if sample.held_by or sample.run is Run.STOPPED:
+        return OLD_WAKE_S
+    if history.ill_s:
+        return min(max((now_s - history.ill_s) / 8, SETTLE_S), OLD_WAKE_S)
+    return 2 * SETTLE_S if now_s - sample.t_s < FRESH_S else OLD_WAKE_S
 
 
 def _told(ward: Ward, action: Notify) -> None:

@@ -1,0 +1,225 @@
+"""How is one fleet watched and healed? Policy, ledger, broker and planner become one endless session."""
+
+import asyncio
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from veilig.app.wiring import Ended, Setting, Watcher, operator_policy
+from veilig.core.action import Action, WatchSignals
+from veilig.core.action_json import JSON
+from veilig.core.actor import Actor, ActorKind
+from veilig.core.clock import SystemClock
+from veilig.core.gate import Gate
+from veilig.core.ledger import Ledger
+from veilig.core.lock import SessionLock
+from veilig.core.policy import Facts, Policy
+from veilig.core.policy_world import matching
+from veilig.core.provider import Approver
+from veilig.core.service import Inventory
+from veilig.core.service_file import read_services
+from veilig.core.session import Budget, Session, View, fold
+from veilig.heal.planner import HealOptions, HealPlanner
+from veilig.home import Home, find_home, local_person
+from veilig.law import Laws, find_laws
+from veilig.providers.heal import stop as kill_switch
+from veilig.providers.heal.provider import HealProvider
+
+KIND = "heal"
+HOUR_MS = 3_600_000
+FOLDER = "heal"  # of the home: the kill switch, last-good states, journals
+DECIDED = ("approval.voted", "approval.expired")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the command line wants watched. act: it may act where the policy states no mode."""
+
+    services: Path
+    once: bool = False
+    act: bool = False
+    metrics: str = ""
+    alerts: str = ""
+
+
+async def heal(wanted: Watched, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
+    """Watch until stopped, or look once. A services file that changes is read again."""
+    while True:
+        inventory = read_services(wanted.services)
+        ended = await _Healing(wanted, inventory, setting, watcher, approver).go()
+        if wanted.once or not ended.finish.data.get("reload"):
+            return ended
+
+
+class _Healing:
+    """One session of one inventory, with everything around it."""
+
+    def __init__(
+        self,
+        wanted: Watched,
+        inventory: Inventory,
+        setting: Setting,
+        watcher: Watcher,
+        approver: Approver | None,
+    ) -> None:
+        self.wanted = wanted
+        self.inventory = inventory
+        self.watcher = watcher
+        self.clock = SystemClock()
+        self.home: Home = find_home(setting.environment)
+        folder = Path(inventory.path).parent
+        self.laws: Laws = find_laws(folder, setting.policy, setting.environment, act=wanted.act)
+        policy = self.laws.operator
+        self.redactor = self.home.redactor(setting.environment)
+        self.ledger: Ledger = self.home.open_ledger(policy)
+        self.session, self.resuming = self._session()
+        self.provider = HealProvider(
+            inventory,
+            clock=self.clock,
+            home=self.home.path,
+            policy=setting.policy,
+            act=wanted.act,
+            environment=setting.environment,
+            seal=self.redactor.seal,
+            answered=self._answered,
+            channels=lambda: self.laws.operator.healing.channels,
+        )
+        self.gate = Gate(
+            session=self.session,
+            ledger=self.ledger,
+            law=self.laws.law(self.clock, self._facts),
+            providers=[self.provider],
+            redactor=self.redactor,
+            clock=self.clock,
+            approver=approver,
+        )
+
+    def _facts(self, action: Action) -> Facts:
+        return replace(self.provider.facts(action), root=str(Path(self.inventory.path).parent))
+
+    def _answered(self, after: int) -> tuple[int, list[str]]:
+        """(how far the ledger was read, the approvals that people decided since `after`)."""
+        size = self.ledger.size()
+        events = self.ledger.events(after=after, names=DECIDED)
+        return size, sorted({str(e.body["approval"]) for e in events})
+
+    def _session(self) -> tuple[str, bool]:
+        """The watch over this file that a crash or a stop left open, else a new one."""
+        if not self.wanted.once:
+            started = [
+                e
+                for e in self.ledger.events(names=("session.started",))
+                if e.body["kind"] == KIND and e.body["source"] == self.inventory.path
+            ]
+            for event in reversed(started):
+                view = fold(event.session, self.ledger.events(session=event.session))
+                if view.ended not in ("done", "failed") and not view.options.get("once"):
+                    return event.session, True
+        return f"{KIND}-{os.urandom(4).hex()}", False
+
+    async def go(self) -> Ended:
+        """Run until the planner has finished (`once`, a new services file) or the task is cancelled."""
+        from veilig import __version__
+
+        try:
+            with SessionLock(self.home.session(self.session)):
+                self.watcher.began(self.session, self.laws.names())
+                await self.provider.open()
+                self._armed()
+                engine, planner = self._engine()
+                if self.resuming:
+                    finish = await engine.go_on(
+                        __version__, lambda view: planner.again(view.state, _out(view))
+                    )
+                else:
+                    options: dict[str, JSON] = {"once": self.wanted.once}
+                    finish = await engine.run(KIND, self.inventory.path, options, __version__)
+                await asyncio.to_thread(self.ledger.checkpoint)
+                return Ended(self.session, finish, self._events(), None)
+        finally:
+            await self.provider.close()
+            self.ledger.close()
+
+    def _armed(self) -> None:
+        """Tell the watcher what is watched, what acts, and what is not enforced."""
+        if (armed := getattr(self.watcher, "armed", None)) is None:
+            return
+        services = self.inventory.services
+        limits: dict[str, list[str]] = {}
+        for name, (capability, why) in self.provider.capabilities.items():
+            limits.setdefault(f"{capability}: {why}" if why else str(capability), []).append(name)
+        lines = [f"services {len(services)} of {self.inventory.path}"]
+        lines += [f"broker   {', '.join(sorted(names))}: {said}" for said, names in sorted(limits.items())]
+        if off := switched_off(self.home.path):
+            lines.append(f"stopped  {off}")
+        armed(lines, list(self.inventory.notes))
+
+    def _events(self) -> int:
+        return sum(1 for _ in self.ledger.events(session=self.session))
+
+    def _engine(self) -> tuple[Session, HealPlanner]:
+        channels = tuple(one.name for one in self.laws.operator.healing.channels)
+        planner = HealPlanner(self.inventory, HealOptions(self.wanted.once, channels))
+        engine = Session(
+            self.session,
+            gate=self.gate,
+            ledger=self.ledger,
+            planner=planner,
+            actor=Actor(f"agent:{KIND}", ActorKind.AGENT),
+            budget=Budget(),
+            policy=self.laws.digest,
+            watcher=self.watcher,
+            endless=True,
+        )
+        return engine, planner
+
+
+def _out(view: View) -> Action | None:
+    """The act that was out when the session stopped, if nobody knows how it ended."""
+    turn = view.last
+    unknown = turn is not None and turn.started and turn.outcome is None
+    return turn.action if turn and unknown and not isinstance(turn.action, WatchSignals) else None
+
+
+async def stop(reason: str, setting: Setting) -> str:
+    """Let no act start any more; the ledger says who and why. Returns who. Raises LedgerError."""
+    home = find_home(setting.environment)
+    policy = operator_policy(home, setting)
+    who = local_person(policy).id
+    why = home.redactor(setting.environment).seal(reason)
+    await asyncio.to_thread(kill_switch.stop, home.path / FOLDER, who, why)
+    await _switched(home, policy, "stopped", who, why)
+    return who
+
+
+async def go_on(setting: Setting) -> bool:
+    """Let acts start again; false when they were not stopped. Raises LedgerError."""
+    home = find_home(setting.environment)
+    policy = operator_policy(home, setting)
+    was = await asyncio.to_thread(kill_switch.go_on, home.path / FOLDER)
+    if was:
+        await _switched(home, policy, "started", local_person(policy).id, "")
+    return was
+
+
+async def _switched(home: Home, policy: Policy, state: str, who: str, why: str) -> None:
+    body: dict[str, JSON] = {"state": state, "actor": who, "reason": why}
+    with home.open_ledger(policy) as ledger:
+        await ledger.submit(lambda tx: tx.append("heal.switched", KIND, body))
+
+
+def starts_left(ledger: Ledger, policy: Policy, name: str) -> str:
+    """Like `2 of 3 left`, counting the acts of the last hour that this ledger knows."""
+    rules = matching(policy.healing, name)
+    limit = min((rule.restarts_per_hour for rule in rules), default=0)
+    if not limit:
+        return "no restarts" if rules else "out of scope"
+    key = f"service.restart/service:{name}"
+    used = ledger.transact(lambda tx: tx.count(key, tx.now_ms() - HOUR_MS), durable=False)
+    return f"{max(0, limit - used)} of {limit} left"
+
+
+def switched_off(home: Path) -> str:
+    """Who stopped healing and why; "" when nobody did."""
+    found = kill_switch.stopped(home / FOLDER)
+    return str(found) if found else ""
