@@ -1,6 +1,6 @@
 """kill -9 anywhere in a model's session, its background job and its child: nothing is repeated or lost.
 
-`VEILIG_KILL_EVERY=1` tries every point (about 400, ten minutes); the default is a sample.
+`VEILIG_KILL_EVERY=1` tries every one of the points (360); the default is a sample.
 """
 
 import json
@@ -16,7 +16,7 @@ from replay_server import Answer, Request, call, replay
 from running import done
 
 SCRIPT = Path(__file__).parent.parent / "support" / "kill_run.py"
-EVERY = int(os.environ.get("VEILIG_KILL_EVERY", "31"))
+EVERY = int(os.environ.get("VEILIG_KILL_EVERY", "53"))
 PART = "You do one part of a larger task"
 LINES = [f"echo {n} >> lines.txt" for n in range(6)]
 CHILD = [f"echo c{n} >> lines.txt" for n in range(2)]

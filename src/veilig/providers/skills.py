@@ -115,6 +115,7 @@ def front_matter(text: str) -> dict[str, Any] | None:
     """The values above the text, when they are there and describe it; None otherwise."""
     import yaml
 
+    text = text.replace("\r\n", "\n")
     head, closed = text.removeprefix("---\n"), text.startswith("---\n")
     body, end, _ = head.partition("\n---")
     if not closed or not end:
