@@ -24,6 +24,7 @@ from veilig.core.actor import Actor, ActorKind
 from veilig.core.policy import Capability, Decision, Facts, Policy, decide
 from veilig.core.provider import Finish, Outcome, Status, Step, Verdict
 from veilig.core.signal import to_json
+from veilig.heal.fleet import ordered
 from veilig.heal.planner import HealOptions, HealPlanner
 
 HEALER = Actor("agent:heal", ActorKind.AGENT)
@@ -78,10 +79,11 @@ class Kernel:
         self.in_flight: set[str] = set()
         self.leader: object = None
         self.decided: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
+        self.circles = ordered(inventory([s.spec for s in world.sims.values()]))[1]
 
     def facts(self, action: Action, healer: object) -> Facts:
         world = self.world
-        name = target(action)
+        name = self.member(action)
         sim = world.sims.get(name)
         holds: list[str] = []
         if sim is not None and sim.held and self.rules.holds:
@@ -100,13 +102,19 @@ class Kernel:
             holds=tuple(holds),
             unhealthy=frozenset(s.name for s in world.sims.values() if not world.well(s)),
             in_flight=frozenset(self.in_flight),
-            live=frozenset(world.sims),
+            live=frozenset(world.sims) | {s.spec.group for s in world.sims.values()},
             foreign_starts=max(0, all_ - own),
             last_good=self.world.sample(name).good if sim else "",
             regenerable=frozenset(f[0] for d in world.sample(name).disks for f in d.regenerable)
             if sim
             else frozenset(),
         )
+
+    def member(self, action: Action) -> str:
+        """The service an action is about; of a group, the one that carries most."""
+        name = target(action)
+        members = [s for s in self.world.sims.values() if name and s.spec.group == name]
+        return max(members, key=lambda s: s.load_s).name if members else name
 
     def decide(self, action: Action, healer: object) -> Decision:
         decision = decide(self.policy, action, HEALER, self.facts(action, healer))
@@ -167,7 +175,7 @@ class Kernel:
 
     def perform(self, action: Action) -> tuple[Outcome, float]:
         """Do it in the world; its outcome and the seconds until then."""
-        world, name = self.world, target(action)
+        world, name = self.world, self.member(action)
         if isinstance(action, Notify):
             return Outcome(True, "told"), 0.05
         sim = world.sims[name]
@@ -194,7 +202,7 @@ class Kernel:
     # --- the judge ------------------------------------------------------------------------------------------
 
     def _judge_proposal(self, action: Action) -> None:
-        world, name = self.world, target(action)
+        world, name = self.world, self.member(action)
         if isinstance(action, Notify):
             return
         self.proposals.append((world.now, f"{action.kind} {name}"))
@@ -223,7 +231,7 @@ class Kernel:
             if max(seen, own) >= limit:
                 self.breaches.append(f"P7 {world.now:.2f}: {name} was started {max(seen, own)} times already")
         if isinstance(action, RestartService):
-            gone = [n for n in world.lacks(sim) if sim.dep_mode != "bear"]
+            gone = [n for n in world.lacks(sim) if sim.dep_mode != "bear" and (name, n) not in self.circles]
             if gone and all(world.now - _since(world, n) > 3.0 for n in gone):
                 self.breaches.append(f"P15 {world.now:.2f}: {name} restarted, but {gone} are down")
         if isinstance(action, ScaleUp) and action.replicas > self.policy.healing.max_scale:
@@ -348,6 +356,8 @@ def simulate(
     world, all_ = kernel.world, list(healers)
     while world.now < until - 1e-9:
         if world.dirty:
+            for name in world.dirty:
+                world.sims[name].news_s = world.now
             for healer in all_:
                 healer.seen |= world.dirty
             world.dirty = set()

@@ -21,6 +21,7 @@ from veilig.core.signal import (
 )
 
 HOUR_S = 3600.0
+NEWS_FOR_S = 120.0
 PROBE_S = 0.25  # between probes of a service in trouble
 TIMEOUT_S = 2.0
 MIB = 1 << 20
@@ -67,6 +68,7 @@ class Sim:
     answer: tuple[Answer, int] = (Answer.OK, 200)
     answer_s: float = 0.0  # since when it would answer so
     well_s: float = 0.0
+    news_s: float = 0.0  # when it last changed
 
     @property
     def name(self) -> str:
@@ -280,11 +282,12 @@ class World:
     # --- what is seen ---------------------------------------------------------------------------------------
 
     def trouble(self) -> set[str]:
-        """Who is reported at every return of a watch."""
+        """Who is reported at every return of a watch; what has not changed for long is no news."""
+        recent = self.now - NEWS_FOR_S
         return {
             s.name
             for s in self.sims.values()
-            if not self.well(s) or s.held or s.unseen or s.flaps or s.disk_full or s.port_by
+            if s.news_s > recent and (not self.well(s) or s.unseen or s.flaps or s.disk_full or s.port_by)
         }
 
     def sample(self, name: str) -> Sample:

@@ -40,6 +40,14 @@ class Diagnosis:
     blamed: tuple[str, ...] = ()
     held: bool = False
 
+    def told(self, since_s: float, state: tuple[str, ...]) -> "Diagnosis":
+        """The same since then, with what was seen of process and answer before its own evidence."""
+        if self.cause is Cause.HEALTHY:
+            return self
+        evidence = (*state, *self.evidence)
+        rest = (self.clears, self.sure, self.blamed, self.held)
+        return Diagnosis(self.cause, self.subject, since_s, self.confidence, evidence, *rest)
+
 
 @dataclass(frozen=True, slots=True)
 class Case:

@@ -5,7 +5,6 @@ No decision reads free text: of a log only the class of a line counts, and only 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from veilig.core.service import Service
 from veilig.core.signal import Answer, Run, Sample
@@ -23,8 +22,7 @@ def diagnose(service: Service, sample: Sample, history: History, fleet: Fleet) -
     for judge in _JUDGES:
         found = judge(case)
         if found is not None:
-            since_s = found.since_s or history.ill_s or sample.t_s
-            return replace(found, since_s=since_s, evidence=(*_state(case), *found.evidence))
+            return found.told(found.since_s or history.ill_s or sample.t_s, _state(case))
     return Diagnosis(Cause.HEALTHY, since_s=history.well_s or sample.t_s)
 
 

@@ -5,6 +5,7 @@ from veilig.core.signal import Sample
 from veilig.heal.history import History
 
 MIB = 1 << 20
+NOISE_BYTES = 64 << 10  # per second: less takes half an hour to matter
 MULTIPLE = 8.0  # of its base: caches double or triple a program
 GROWTH_BYTES = 128 * MIB  # less is nobody's trouble
 GROWTH_MAX_BYTES = 1024 * MIB  # a large program needs not grow eightfold to be in trouble
@@ -36,8 +37,9 @@ def leaking(service: Service, sample: Sample, history: History) -> tuple[str, ..
 
 
 def suspect(sample: Sample) -> bool:
-    """Twice its base and growing: worth looking at more often."""
-    return 0 < 2 * sample.rss_base_bytes < sample.rss_bytes and sample.rss_slope > 0
+    """Twice its base, and growing by more than noise: worth looking at more often."""
+    base = sample.rss_base_bytes
+    return 0 < 2 * base < sample.rss_bytes and sample.rss_slope > max(base / 600, NOISE_BYTES)
 
 
 def _steady(ring: tuple[tuple[float, int], ...]) -> bool:

@@ -22,6 +22,8 @@ LOOK_S = 0.6  # logs and ports of a dead process can be read then
 LOOK_TOLD_S = 2.0  # its log speaks of a cause that no fact shows yet
 QUIET_S = 2.0  # somebody is changing its files right now
 HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+SPACED_MAX_S = 6 * HOUR_S  # never for ever
 FUTILE_MAX = 2  # one act and one compensating act
 LOOP_S = 600.0  # between tries of a service that dies at once; then three times as long, and so on
 AGAIN_S = 300.0  # the same cure of the same illness
@@ -64,11 +66,22 @@ class Patient:
     history: History
     now_s: float
     stable_s: float
+    picture: str
 
     @property
     def acts(self) -> list[Act]:
         """Of the last hour."""
         return [act for act in self.history.acts if self.now_s - act.t_s < HOUR_S]
+
+    @property
+    def futile(self) -> list[Act]:
+        """Those of the last day after the last one that helped; the latest first."""
+        found: list[Act] = []
+        for act in reversed(self.history.acts):
+            if act.helped or self.now_s - act.t_s >= DAY_S:
+                break
+            found.append(act)
+        return found
 
 
 def picture(sample: Sample) -> str:
@@ -109,10 +122,8 @@ def _futile(patient: Patient) -> list[Act]:
     What was tried in another picture of the world does not count, unless an act of ours changed the picture.
     """
     found: list[Act] = []
-    now, ours = picture(patient.sample), False
-    for act in reversed(patient.acts):
-        if act.helped:
-            break
+    now, ours = patient.picture, False
+    for act in patient.futile:
         ours = ours or act.kind in ("service.rollback", "space.free")
         if act.picture == now or ours:
             found.append(act)
@@ -120,23 +131,19 @@ def _futile(patient: Patient) -> list[Act]:
 
 
 def _spaced(last_s: float, first_s: float, times: int) -> float:
-    return last_s + first_s * 3 ** max(0, times)
+    return last_s + min(first_s * 3 ** max(0, times), SPACED_MAX_S)
 
 
 def _too_often(patient: Patient) -> Remedy | None:
     """Two acts did not help (four, where the world changed between them): people first, a try much later."""
-    futile, any_picture = _futile(patient), 0
-    for act in reversed(patient.acts):
-        if act.helped:
-            break
-        any_picture += 1
-    over = max(len(futile) - FUTILE_MAX, any_picture - 2 * FUTILE_MAX)
+    futile, all_ = _futile(patient), patient.futile
+    over = max(len(futile) - FUTILE_MAX, len(all_) - 2 * FUTILE_MAX)
     if over < 0:
         return None
-    until_s = _spaced(patient.acts[-1].t_s, LOOP_S, over)
+    until_s = _spaced(all_[0].t_s, LOOP_S, over)
     if patient.now_s >= until_s:
         return None
-    kinds = ", ".join(act.kind for act in patient.acts[-max(2, len(futile)) :])
+    kinds = ", ".join(act.kind for act in reversed(all_[:4]))
     return Remedy(Step.HOLD, f"{kinds} did not help; people are needed", until_s=until_s, escalate=True)
 
 
@@ -184,15 +191,15 @@ def _crash(patient: Patient) -> Remedy:
 
 def _loop(patient: Patient) -> Remedy:
     """It dies at once: only a change of files or surroundings is a reason to try, or much time."""
-    now, acts, early = picture(patient.sample), patient.acts, patient.history.early
+    now, acts, early = patient.picture, patient.futile, patient.history.early
     changed = bool(acts) and all(act.picture != now for act in acts)
     cleared = bool(early) and patient.history.cleared_s > early[-1]
     if (changed or cleared) and not _too_often(patient):
         return _look(patient) or _restart(patient, "what it died of has changed since")
     tries = [a.t_s for a in acts] or [early[-1] if early else patient.diagnosis.since_s]
-    until_s = _spaced(tries[-1], LOOP_S, max(0, len(tries) - FUTILE_MAX))
+    until_s = _spaced(tries[0], LOOP_S, len(tries) - FUTILE_MAX)
     if patient.now_s >= until_s:
-        return _restart(patient, f"one try after {patient.now_s - tries[-1]:.0f} s")
+        return _restart(patient, f"one try after {patient.now_s - tries[0]:.0f} s")
     why = "its starts die at once: held until its files or surroundings change"
     return Remedy(Step.HOLD, why, until_s=until_s, escalate=True)
 
@@ -226,7 +233,7 @@ def _back(patient: Patient) -> Remedy:
         action = RollBack(patient.service.name, sample.incarnation, "config", sample.good, files)
     else:
         action = RollBack(patient.service.name, sample.incarnation, "version", sample.good, files)
-    now = picture(sample)
+    now = patient.picture
     if any(act.kind == action.kind and act.picture == now for act in patient.acts):
         why = "the same files were taken back within the hour, and are here again: people are needed"
         return Remedy(Step.HOLD, why, until_s=patient.now_s + AGAIN_S, escalate=True)

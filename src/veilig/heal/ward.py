@@ -11,6 +11,7 @@ from veilig.core.signal import Run, Sample, from_json, to_json
 from veilig.heal.history import Act, History, exhausted
 from veilig.heal.incident import Incident, summary
 from veilig.heal.leak import suspect
+from veilig.heal.remedy import picture
 
 CLOSED_MAX = 50
 VERSION = 1
@@ -24,18 +25,19 @@ class Kept:
     history: History
     json: dict[str, JSON]
     restless: bool
+    picture: str
 
     @classmethod
     def of(cls, sample: Sample, history: History, given: JSON = None) -> "Kept":
         """Both, with their plain form; given: that of the sample, where it is at hand."""
         plain: dict[str, JSON] = {"sample": given or to_json(sample), "history": history.to_json()}
-        return cls(sample, history, plain, _restless(sample, history))
+        return cls(sample, history, plain, _restless(sample, history), picture(sample))
 
     @classmethod
     def from_json(cls, value: dict[str, JSON]) -> "Kept":
         """The inverse of `json`."""
         sample, history = from_json(value["sample"]), History.from_json(value["history"])
-        return cls(sample, history, value, _restless(sample, history))
+        return cls(sample, history, value, _restless(sample, history), picture(sample))
 
 
 def _restless(sample: Sample, history: History) -> bool:
@@ -149,5 +151,8 @@ class Ward:
             self.kept[name] = Kept.of(kept.sample, kept.history.shifted(by_s))
         for name, one in self.incidents.items():
             times = ("opened_s", "updated_s", "since_s", "well_s", "escalated_s")
-            moved = {at: value + by_s for at in times if (value := getattr(one, at))}
-            self.incidents[name] = replace(one, **moved, until_s=0.0, refused=(), asked=None)
+            moved: dict[str, Any] = {at: value + by_s for at in times if (value := getattr(one, at))}
+            acts = tuple(replace(done, t_s=done.t_s + by_s) for done in one.acts)
+            course = tuple(replace(turn, t_s=turn.t_s + by_s) for turn in one.course)
+            moved |= {"acts": acts, "course": course, "refused": (), "asked": None, "until_s": 0.0}
+            self.incidents[name] = replace(one, **moved)
