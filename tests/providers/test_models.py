@@ -67,6 +67,15 @@ async def test_a_temperature_is_told_where_one_is_wanted_and_only_there(form: st
     assert told == [0.0, None]
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+async def test_a_model_that_takes_no_temperature_is_asked_without_one_and_without_noise() -> None:
+    with replay(["a"]) as server:
+        async with Asking(server, "responses") as asking:
+            outcome = await asking.ask(HELLO, temperature=0.0, model="openai:gpt-5.5")
+    assert outcome.ok
+    assert "temperature" not in server.requests[0].body
+
+
 def _google(body: dict[str, Any]) -> object:
     return body.get("generationConfig", {}).get("temperature")
 

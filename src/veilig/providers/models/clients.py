@@ -9,6 +9,7 @@ Google's does, at 0.5 ms per turn of the conversation.)
 
 import ssl
 import sys
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ def _connected(route: Route) -> Client:
     import httpx2
 
     read_usage_without_prices()
+    # A temperature that a model does not take is dropped: nothing that the person at the terminal can mend.
+    warnings.filterwarnings("ignore", message="Sampling parameters", category=UserWarning)
     http = httpx2.AsyncClient(
         timeout=httpx2.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         verify=_trusted(route),
