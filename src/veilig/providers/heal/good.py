@@ -24,7 +24,7 @@ from veilig.core.signal import Change
 from veilig.providers.heal.good_files import FileNow, Files
 from veilig.providers.heal.good_parse import PARSED_BYTES, Parsed, changed_keys, parse
 
-FIRST_S = 2.0  # well for so long, and the first state of a service is recorded
+FIRST_S = 2.0  # up for so long and well, and the first state of a service is recorded
 REPLACE_S = 10.0  # well for so long, and a new state takes the place of a good one
 STATES_KEPT = 5
 _SLACK_S = 0.1  # the kernel stamps files on a coarse clock, and starts in ticks of 10 ms
@@ -103,8 +103,9 @@ class GoodStates:
             return None
         if known.well_since_s is None:
             known.well_since_s = now_s
-        wait_s = REPLACE_S if known.states else FIRST_S
-        if known.settled or now_s - known.well_since_s < wait_s:
+        # The first state: a service that is well when it is first seen has been so since its start.
+        well_s = now_s - (known.well_since_s if known.states else min(known.well_since_s, started_s))
+        if known.settled or well_s < (REPLACE_S if known.states else FIRST_S):
             return None
         known.settled = True
         return self._record(service, known, self._wall_s() - (now_s - started_s))
