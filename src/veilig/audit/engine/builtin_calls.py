@@ -110,6 +110,19 @@ def _mapping(frame: Frame, site: CallSite) -> Value | None:
     return frame.new_dict(items, unknown if unknown is not None else rest)
 
 
+def _filled(frame: Frame, site: CallSite) -> Value | None:
+    """collections.defaultdict: one value that the factory made stands under every key."""
+    factory = site.args[0] if site.args else None
+    rest: Value = UNKNOWN
+    if isinstance(factory, Opaque) and factory.qual in ("list", "set", "collections.deque"):
+        rest = frame.new_seq(factory.qual.rpartition(".")[2])
+    elif isinstance(factory, Opaque) and factory.qual == "dict":
+        rest = frame.new_dict({})
+    elif isinstance(factory, Func):
+        rest = frame.engine.invoke(frame, factory, [], {}, site.node)
+    return frame.new_dict({}, rest)
+
+
 def _enumerate(frame: Frame, site: CallSite) -> Value | None:
     value = site.args[0] if site.args else UNKNOWN
     held = frame.state.get(value) if isinstance(value, Ref) else None
@@ -264,6 +277,7 @@ BUILTINS: dict[str, Builtin] = {
     "collections.deque": _sequence,
     "dict": _mapping,
     "collections.OrderedDict": _mapping,
+    "collections.defaultdict": _filled,
     "enumerate": _enumerate,
     "zip": _zip,
     "next": _next,

@@ -28,6 +28,8 @@ _VARIABLE = re.compile(r"[<{*(]|/:")
 PLAIN_TYPES = frozenset({"str", "int", "float", "bool", "bytes", "dict", "list", "Request"})
 ALIAS_STEPS_MAX = 5  # modules that hand a name on
 IDENTIFIERS = frozenset({"pk", "id"})
+# What a cloud function and a WSGI application are called with: the first is what somebody sent.
+CALLED_BY_SERVERS = {("event", "context"), ("environ", "start_response")}
 HANDLER_VERBS = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "dispatch", "prepare"})
 
 
@@ -65,6 +67,9 @@ def outside_caller(frame: Frame, info: FunctionInfo) -> tuple[OriginKind | None,
         return None, set()
     harmless: set[str] = set()
     found: OriginKind | None = None
+    named = tuple(p.arg for p in info.node.args.args[:2])
+    if named in CALLED_BY_SERVERS and info.owner is None:
+        return OriginKind.REMOTE, {named[1]}
     for name, decorator in zip(info.decorators, info.node.decorator_list, strict=True):
         kind = knowledge.entry_decorators.get(name.rpartition(".")[2])
         if kind is None or "." not in name:
@@ -120,6 +125,8 @@ def _parameter(
         return _model(frame, typed, parameter, kind), False
     if last == "int" and kind is OriginKind.REMOTE and not _limited(info, parameter, shown):
         return opaque("", numbered(frame.source(parameter, kind, name))), False
+    if name == "start_response" and name in harmless:
+        return opaque("wsgi.start_response"), False
     if last in knowledge.harmless_types or name in harmless or _harmless_default(info, name):
         return opaque(""), False
     if _handled_error(info, parameter):

@@ -7,7 +7,7 @@ from veilig.audit.engine.arithmetic import binary, is_literal, tell_repeat
 from veilig.audit.engine.attributes import attribute
 from veilig.audit.engine.frame import Frame, opaque
 from veilig.audit.engine.guards import facts_of, verdict
-from veilig.audit.engine.origins import FIRST, RESOLVED, SECOND, part_of
+from veilig.audit.engine.origins import FIRST, NAMES, RESOLVED, SECOND, part_of
 from veilig.audit.engine.source import function_info
 from veilig.audit.engine.state import (
     MISSING,
@@ -92,6 +92,8 @@ def item(frame: Frame, thing: Value, key: Value) -> Value:
         part = known if known is not MISSING else None
         grants = {0: FIRST, 1: SECOND}.get(part, frozenset[str]()) if type(part) is int else frozenset[str]()
         qual = f"{thing.qual}[]" if thing.qual else ""
+        if thing.qual == NAMES and isinstance(known, int):
+            return opaque("", cleaned(part_of(frame, thing.taints, part), ("path",)))
         if thing.qual.startswith(RESOLVED):  # an address looked up: what is known of it is known of the name
             return opaque(RESOLVED, thing.taints)
         sources = frame.engine.knowledge.source_names

@@ -6,7 +6,7 @@ from typing import cast
 from veilig.audit.engine.frame import CallSite, Frame, opaque
 from veilig.audit.engine.guards import verdict
 from veilig.audit.engine.knowledge import Knowledge
-from veilig.audit.engine.origins import EACH, TEXT_KINDS, decoded, facts_about, part_of
+from veilig.audit.engine.origins import EACH, NAMES, TEXT_KINDS, decoded, facts_about, part_of
 from veilig.audit.engine.probes import found_by, kept_out, removed_by
 from veilig.audit.engine.state import MISSING, constant, deep_taints
 from veilig.audit.engine.value import (
@@ -116,7 +116,9 @@ def _known_result(frame: Frame, qual: str, method: str, own: Taints, given: Tain
             as_number = isinstance(kind, Opaque) and kind.qual in ("int", "float")
             return opaque(result, numbered(taken) if as_number else taken)
         if site.name in PIECES:
-            return opaque(result, part_of(frame, own, None))
+            between = constant(site.args[0]) if site.args else None
+            whole = site.name in ("split", "rsplit") and between == "/" and len(site.args) == 1
+            return opaque(NAMES if whole else result, part_of(frame, own, None))
         if site.name == "replace":
             return opaque(result, _replaced(own, given, site))
         return opaque(result, both, callee_prefix(site))

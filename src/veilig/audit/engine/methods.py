@@ -217,10 +217,17 @@ def _lookup(frame: Frame, name: str, ref: Ref, held: Dict, key: object, default:
         elif name == "pop":
             state.put(ref, Dict({k: v for k, v in held.items.items() if k != key}, held.rest))
         return found
+    if name == "setdefault" and isinstance(default, Ref) and _says_nothing(held.rest):
+        state.put(ref, Dict(held.items, default))  # what is put into it is found under any key
+        return default
     result = default if held.rest is None else join_values(state, default, held.rest)
     for value in held.items.values():
         result = join_values(state, result, value)
     return result
+
+
+def _says_nothing(value: Value | None) -> bool:
+    return value is None or (isinstance(value, Opaque) and not value.taints)
 
 
 def _update(frame: Frame, ref: Ref, held: Dict, site: CallSite) -> None:

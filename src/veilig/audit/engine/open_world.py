@@ -26,10 +26,18 @@ def _mapping(thing: HeapObject) -> HeapObject:
 
 
 def open_stores(state: State, keys: Iterable[int]) -> None:
-    """Every empty container of the heap may hold something when it is looked at later."""
+    """Every empty container of the heap may hold something when it is looked at later, and a field that a
+    method assigns something else."""
     for key in keys:
         thing = state.heap[key]
-        more = opened(thing)
+        if isinstance(thing, Instance):
+            changing = _assigned_later(thing.cls.info)
+            attrs = {
+                n: Opaque() if n in changing and isinstance(v, Const) else v for n, v in thing.attrs.items()
+            }
+            more: HeapObject = Instance(thing.cls, attrs, thing.taints)
+        else:
+            more = opened(thing)
         if more is not thing:
             state.heap[key] = more
 

@@ -32,6 +32,7 @@ UNQUOTED = frozenset({"no-'", 'no-"'})
 FIRST = frozenset({"first"})
 SECOND = frozenset({"second"})
 RESOLVED = "socket.getaddrinfo()"
+NAMES = "<names of a path>"  # each without a slash
 
 
 def part_of(frame: Frame, taints: Taints, part: object, grants: frozenset[str] = frozenset()) -> Taints:

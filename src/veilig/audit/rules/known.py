@@ -67,6 +67,8 @@ SOURCE_CALLS = {
     ".get_secure_cookie": R,
     ".recv": R,
     ".recvfrom": R,
+    ".readexactly": R,
+    ".readuntil": R,
     ".receive_text": R,
     ".receive_json": R,
     ".fetchone": OriginKind.STORED,

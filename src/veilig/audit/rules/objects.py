@@ -193,6 +193,7 @@ HEADER = Rule(
     kind="header",
     sinks=(
         Sink((".send_header",), (1,)),
+        Sink(("wsgi.start_response",), (1,)),
         Sink((".sendmail",), (2, "msg"), lambda _frame, site: _composed(site)),
     ),
     bad="from http.server import BaseHTTPRequestHandler\nclass H(BaseHTTPRequestHandler):\n"

@@ -115,7 +115,7 @@ def _polling(sketch: Sketch) -> Marks:
 
 
 _LIMITED = re.compile(
-    r"(?i)(depth|level|nesting)\w*\s*(>|>=|<|<=|==)|(>|>=|<|<=|==)\s*\w*(depth|level)|recursionlimit"
+    r"(?i)(depth|level|nesting)\w*\s*(>|>=|<|<=|==)|[\w\]]\s*(>|>=|<|<=|==)\s*\w*(depth|level)|recursionlimit"
 )
 
 

@@ -112,6 +112,8 @@ PATH = Rule(
             ("self",),
         ),
         Sink((".save",), (0,), lambda _frame, site: bool(site.args) and "request" in text_of(site.receiver)),
+        Sink((".download_file", ".fget_object"), (2, "Filename", "file_path")),
+        Sink((".download_to_filename",), (0, "filename")),
         # Whether a file exists is no content: `exists`, `is_file` and `stat` are left to whoever opens it.
         Sink(("zipfile.ZipFile",), (0,)),
     ),
