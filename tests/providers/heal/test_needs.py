@@ -17,7 +17,7 @@ from veilig.providers.heal.sampler_needs import Needs, addresses_in, options
 @pytest.mark.parametrize(
     ("config", "found"),
     [
-        ({"dep": 21005, "dep_mode": "exit"}, [("127.0.0.1", 21005)]),
+        ({"dep": 21005, "dep_mode": "503", "db_pool": 5, "cache_mb": "64"}, [("127.0.0.1", 21005)]),
         ({"redis": {"host": "cache", "port": 6379}}, [("cache", 6379)]),
         ({"DB_HOST": "db.local", "DB_PORT": "5432"}, [("db.local", 5432)]),
         ({"database_url": "postgres://u:p@db/x"}, [("db", 5432)]),

@@ -178,11 +178,9 @@ def _words(key: str) -> str:
 
 
 def _needs(name: str) -> bool:
-    return (
-        bool(_NEED.search(name))
-        and not _OWN.search(name)
-        and not re.search(r"timeout|size|max|min|ttl|retr|count|_ms|_s$", name)
-    )
+    """Is a number under this name the port of something needed? db, dep_port; not db_pool or dep_mode."""
+    last = name.rpartition("_")[2]
+    return bool(_NEED.search(name)) and not _OWN.search(name) and (last == "port" or bool(_NEED.search(last)))
 
 
 def _beside(name: str, inner: Mapping[str, object]) -> list[tuple[str, Address]]:
