@@ -56,8 +56,9 @@ def test_a_name_nobody_knows_has_every_fact_at_its_strict_default() -> None:
         (WELL, replace(WELL, failing=True), True),
         (WELL, WELL, False),
         (DOWN, DOWN, False),
+        (replace(DOWN, run=Run.UNKNOWN), DOWN, True),
     ],
-    ids=["peer down", "peer frozen", "peer failing", "peer well", "target down"],
+    ids=["peer down", "peer frozen", "peer failing", "peer well", "target down", "target unseen"],
 )
 def test_the_last_healthy_capacity_is_that_of_a_healthy_target_without_a_healthy_peer(
     target: Known, peer: Known, last: bool
@@ -120,10 +121,11 @@ SAMPLE = Sample("worker-1", 100.0, Run.RUNNING, incarnation="7:1", up_s=3.0, ans
     ("sample", "before", "failing", "warming"),
     [
         (SAMPLE, False, False, False),
-        (replace(SAMPLE, answer=Answer.REFUSED), False, True, True),
-        (replace(SAMPLE, answer=Answer.REFUSED), True, True, False),
-        (replace(SAMPLE, answer=Answer.REFUSED, up_s=10.0), False, True, False),
-        (replace(SAMPLE, answer=Answer.ERROR), False, True, False),
+        (replace(SAMPLE, answer=Answer.REFUSED), True, False, False),
+        (replace(SAMPLE, answer=Answer.REFUSED, fails=1), False, True, True),
+        (replace(SAMPLE, answer=Answer.REFUSED, fails=1), True, True, False),
+        (replace(SAMPLE, answer=Answer.REFUSED, fails=1, up_s=10.0), False, True, False),
+        (replace(SAMPLE, answer=Answer.ERROR, fails=1), False, True, False),
         (replace(SAMPLE, run=Run.FROZEN), False, True, False),
         (replace(SAMPLE, run=Run.FROZEN, answer=Answer.TIMEOUT), False, True, False),
         (replace(SAMPLE, run=Run.DOWN, answer=Answer.REFUSED, up_s=0.0), False, True, False),
@@ -147,6 +149,10 @@ MIB = 1 << 20
         (101, 50, 1e6, 0, True),
         (100, 50, 1e6, 0, False),
         (101, 50, 0.0, 0, False),
+        (241, 60, 0.0, 0, True),
+        (240, 60, 0.0, 0, False),
+        (170, 40, 0.0, 0, True),
+        (167, 40, 0.0, 0, False),
         (31, 10, 1e6, 0, False),
         (101, 0, 1e6, 0, False),
     ],
@@ -174,8 +180,13 @@ def test_a_storm_is_more_than_half_of_a_fleet_turning_bad_at_once() -> None:
     assert storm.holds(11.0) == ()
     storm.see("c", True, 19.0)
     assert storm.holds(19.0)
-    assert storm.holds(28.9)
-    assert storm.holds(29.0) == ()
+    assert storm.holds(19.9)
+    assert storm.holds(20.0) == ()
+    storm.see("a", False, 20.0)
+    storm.see("a", True, 20.5)
+    assert storm.holds(20.5)
+    storm.see("b", False, 20.6)  # its trouble has found an explanation
+    assert storm.holds(20.6) == ()
 
 
 def test_no_storm_comes_of_small_fleets_slow_decay_or_what_was_bad_before_us() -> None:

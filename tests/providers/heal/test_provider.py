@@ -111,7 +111,9 @@ async def test_a_crash_is_seen_healed_once_and_verified(healer: Healer) -> None:
 
 async def test_a_healthy_service_is_the_last_capacity_and_asks(healer: Healer) -> None:
     facts = healer.provider.facts(RestartService("worker-1", ""))
-    assert (facts.last_healthy, facts.capability, facts.known) == (True, Capability.READ_WRITE, True)
+    assert (facts.last_healthy, facts.capability, facts.known) == (True, Capability.READ_WRITE, True), (
+        healer.provider.sampler.samples["worker-1"]
+    )
     outcome = await healer.submit(RestartService("worker-1", "1:1"))
     assert outcome.status is Status.HELD
 
@@ -253,3 +255,16 @@ async def test_an_interrupted_act_is_looked_up_in_the_brokers_journal(healer: He
 async def test_many_looks_at_once_do_not_disturb_each_other(healer: Healer) -> None:
     looks = await asyncio.gather(*(healer.provider._broker.look() for _ in range(20)))
     assert {len(look.seen) for look in looks} == {2}
+
+
+async def test_a_service_that_goes_into_the_background_counts_as_one_start(healer: Healer) -> None:
+    place = healer.fleet.base / "worker-1" / "app.py"
+    fork = "import os\nif os.fork():\n    os._exit(0)\nos.setsid()\n"
+    place.write_text(f"{fork}open('pid', 'w').write(str(os.getpid()))\n{place.read_text()}")
+    healer.fleet.kill("worker-1")
+    await healer.until_run("worker-1", "down")
+    outcome = await healer.submit(RestartService("worker-1", ""))
+    assert (outcome.ok, outcome.data["healthy"]) == (True, True), outcome.detail
+    look = await healer.provider._broker.look()
+    assert (len(look.own["worker-1"]), look.foreign["worker-1"]) == (1, 0)
+    assert healer.fleet.pid("worker-1") == healer.fleet.starts("worker-1")[-1]

@@ -17,6 +17,7 @@ STORM_SERVICES = 4  # fewer are no fleet
 STORM_S = 10.0  # more than half turned bad within this: the cause is no single service, so look first
 LEAK_BYTES = 32 << 20  # less growth than this is nobody's leak
 LEAK_TIMES = 2  # its memory when it was well
+LEAKED_BYTES, LEAKED_TIMES = 128 << 20, 4  # so much is out of bounds even when it has stopped growing
 
 _ON_SERVICE = RestartService | StopService | RollBack | FreeSpace
 
@@ -55,7 +56,7 @@ def of_sample(sample: Sample, service: Service, *, well_before: bool) -> Known:
     starting = sample.run in (Run.RUNNING, Run.STARTING) and sample.up_s < service.warmup_s
     return Known(
         run=sample.run,
-        failing=sample.failing or sample.run is Run.FROZEN or leaks(sample, service),
+        failing=fails(sample) or leaks(sample, service),
         incarnation=sample.incarnation,
         held_by=sample.held_by,
         warming=starting and silent and not well_before,
@@ -66,13 +67,21 @@ def of_sample(sample: Sample, service: Service, *, well_before: bool) -> Known:
     )
 
 
+def fails(sample: Sample) -> bool:
+    """It is not there, gets no CPU, or has been asked and did not answer as it should."""
+    if not sample.alive or sample.run is Run.FROZEN:
+        return True
+    return sample.failing and sample.fails > 0  # before its first answer nobody knows
+
+
 def leaks(sample: Sample, service: Service) -> bool:
-    """Is its memory out of bounds: its stated one, or twice what it had when well, and growing?"""
+    """Is its memory out of its stated bound, twice what it had when well and growing, or far beyond?"""
     if service.memory_max_bytes:
         return sample.rss_bytes > service.memory_max_bytes
     base = sample.rss_base_bytes
     grown = sample.rss_bytes - base
-    return base > 0 and sample.rss_slope > 0 and sample.rss_bytes > LEAK_TIMES * base and grown >= LEAK_BYTES
+    growing = sample.rss_slope > 0 and sample.rss_bytes > LEAK_TIMES * base and grown >= LEAK_BYTES
+    return base > 0 and (growing or (grown >= LEAKED_BYTES and sample.rss_bytes > LEAKED_TIMES * base))
 
 
 def facts(action: Action, fleet: Fleet) -> Facts:
@@ -93,7 +102,7 @@ def facts(action: Action, fleet: Fleet) -> Facts:
         capability=known.capability,
         managed=known.managed,
         known=target.provider == "process",  # the operator's file names it; others are found by a label
-        last_healthy=not known.failing and not _peers(target, fleet),
+        last_healthy=(not known.failing or known.run is Run.UNKNOWN) and not _peers(target, fleet),
         foreign_starts=known.foreign_starts,
         holds=(*fleet.holds, *_holds(action, target, known)),
         last_good=known.last_good,
@@ -142,12 +151,14 @@ def _holds(action: Action, target: Service, known: Known) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Storm:
-    """Did more than half of a fleet turn bad at once? Then the first thing to do is to look."""
+    """Did more than half of a fleet turn bad at once? Then the first thing to do is to look.
+
+    Only trouble that nothing explains counts: who waits for a dependency that is down is no storm.
+    """
 
     services: int
     bad: dict[str, float] = field(default_factory=dict[str, float])
     seen: set[str] = field(default_factory=set[str])
-    until_s: float = -1.0
 
     def see(self, name: str, failing: bool, now_s: float) -> None:
         """One look. What was bad when first seen has not turned bad now."""
@@ -156,13 +167,11 @@ class Storm:
         if not failing:
             self.bad.pop(name, None)
         elif name not in self.bad:
-            self.bad[name] = now_s - (2 * STORM_S if first else 0.0)
-            turned = [t for t in self.bad.values() if now_s - t <= STORM_S]
-            if self.services >= STORM_SERVICES and 2 * len(turned) > self.services and self.until_s < now_s:
-                self.until_s = now_s + STORM_S
+            self.bad[name] = now_s - (STORM_S if first else 0.0)
 
     def holds(self, now_s: float) -> tuple[str, ...]:
         """The hold, while it lasts."""
-        if now_s >= self.until_s:
+        turned = [since_s for since_s in self.bad.values() if now_s - since_s < STORM_S]
+        if self.services < STORM_SERVICES or 2 * len(turned) <= self.services:
             return ()
-        return (f"more than half of {self.services} services turned bad at once: acts wait {STORM_S:.0f} s",)
+        return (f"{len(turned)} of {self.services} services turned bad at once: acts wait {STORM_S:.0f} s",)

@@ -101,8 +101,8 @@ class HealProvider:
 
     async def open(self) -> None:
         """Start the broker and begin to look. Raises ProviderError when there can be no broker."""
-        await self.sampler.start()  # probes need no broker, and it takes a moment to come up
         await self._try_capabilities()
+        await self.sampler.start()
 
     async def close(self) -> None:
         """Stop looking, let the broker finish and end; services go on."""
@@ -142,7 +142,8 @@ class HealProvider:
         for name, sample in self.sampler.samples.items():
             if sample.answer is Answer.OK and sample.incarnation:
                 self._well[name] = sample.incarnation
-            self._storm.see(name, sample.failing, now_s)
+            explained = any(not need.up for need in sample.needs) or bool(sample.held_by)
+            self._storm.see(name, reading.fails(sample) and not explained, now_s)
         self.watch.news()
 
     # --- the law's facts ------------------------------------------------------------------------------
@@ -237,7 +238,8 @@ class HealProvider:
         while True:
             seen = {one.service: one for one in (await self._broker.look()).seen}[service.name]
             after_s = time.monotonic() - begun
-            if seen.run is Run.DOWN or not seen.incarnation:
+            daemon = seen.exit in ("", "exit 0") and after_s < ALIVE_S  # it may go into the background
+            if (seen.run is Run.DOWN or not seen.incarnation) and not daemon:
                 ended = f" ({seen.exit})" if seen.exit else ""
                 return self._started(outcome, False, after_s, f"it ended again at once{ended}", ok=False)
             result = await probe(replace(service, health_timeout_s=min(1.0, service.health_timeout_s)))
