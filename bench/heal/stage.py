@@ -203,6 +203,7 @@ class Stage:
             service.start()
         until(lambda: all(s.ok() for s in self.services), 15)
         self.heal(*words)
+        until(lambda: "broker " in (self.folder / "healer.log").read_text(), 30)
         time.sleep(settle_s)
 
     def incidents(self) -> list[dict[str, Any]]:

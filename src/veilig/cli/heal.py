@@ -138,7 +138,8 @@ def _status(given: argparse.Namespace) -> int:
         for session, state, at_ms in _last_states(ledger, given.services):
             age_s = time.time() - at_ms / 1000
             for row in services(Ward.from_json(state)):
-                rows.append({**row, "session": session, "seen_ago_s": round(age_s, 1)})
+                for_s = row["for_s"] + age_s if row["for_s"] or row["state"] == "healthy" else 0.0
+                rows.append({**row, "for_s": for_s, "session": session, "seen_ago_s": round(age_s, 1)})
         for row in rows:
             budgets[row["service"]] = starts_left(ledger, places.policy, row["service"])
     off = switched_off(places.home.path)

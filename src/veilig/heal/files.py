@@ -27,7 +27,9 @@ def changed_files(case: Case) -> Diagnosis | None:
         return _bad_files(case, Cause.BAD_CONFIG, config, LogKind.CONFIG)
     if version:
         return _bad_files(case, Cause.BAD_DEPLOY, version, LogKind.CODE)
-    if case.died_early and case.hit(LogKind.CONFIG):
+    tried = case.history.tried
+    mended = bool(tried) and not any((c.path, c.after) in tried for c in case.sample.changes)
+    if case.died_early and case.hit(LogKind.CONFIG) and not mended:
         hit = case.quoted(LogKind.CONFIG)
         clears = "its configuration changes, or it starts again"
         return Diagnosis(Cause.BAD_CONFIG, "", confidence=0.6, evidence=hit, clears=clears, held=True)

@@ -69,6 +69,7 @@ class _Watched:
     loaded: dict[str, FileNow] = field(default_factory=dict[str, FileNow])
     well_since_s: float | None = None
     settled: bool = False
+    failed: bool = False
     contents: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     volatile: set[str] = field(default_factory=set[str])
 
@@ -96,15 +97,18 @@ class GoodStates:
         known = self._watched(service)
         if known.incarnation != incarnation:
             known.incarnation, known.settled, known.well_since_s = incarnation, False, None
+            known.failed = False
             known.loaded = self.files.scan(service) if incarnation else {}
             known.contents.clear()
         if not well or not incarnation:
             known.well_since_s = None
+            known.failed = True
             return None
         if known.well_since_s is None:
             known.well_since_s = now_s
         # The first state: a service that is well when it is first seen has been so since its start.
-        well_s = now_s - (known.well_since_s if known.states else min(known.well_since_s, started_s))
+        always = not known.states and not known.failed
+        well_s = now_s - (min(known.well_since_s, started_s) if always else known.well_since_s)
         if known.settled or well_s < (REPLACE_S if known.states else FIRST_S):
             return None
         known.settled = True
@@ -125,8 +129,9 @@ class GoodStates:
         states = known.states
         now = self.files.scan(service)
         _learn(known, now)
-        if not states:
-            return ()
+        if not states:  # nothing to compare with: only what cannot be right is told
+            first = (self._change(service, path, None, now[path]) for path in service.config if path in now)
+            return tuple(one for one in first if one.valid is False)
         good = {kept.path: kept for kept in states[0].files}
         for path, kept in good.items():
             if path not in now and (seen := self.files.read(path, kept.kind, named=True)) is not None:
