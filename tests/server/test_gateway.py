@@ -1,6 +1,7 @@
 """Does the gateway serve who may, refuse who may not with reasons, and pass bytes as they came?"""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ async def test_a_plain_answer_passes_and_is_billed(tmp_path: Path, path: str) ->
         assert reply.status == 200
         assert reply.json["model"] == "big"
         await bench.desk.flush()
-        [row] = bench.events("gateway.served")[-1]["requests"]
+        [text] = bench.events("gateway.served")[-1]["requests"]
+        row = json.loads(text)
         assert (row["tokens_in"], row["tokens_out"]) == (30, 12)
         assert row["micro_usd"] == 30 * 10 + 12 * 40
         assert row["status"] == 200

@@ -8,6 +8,7 @@ crash forgets at most one lease, never a spending: it errs on the side of the bu
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from veilig.core.ledger_event import Event
 
@@ -46,6 +47,11 @@ def period_id(period: str, now_s: float) -> str:
     """Which day or month (UTC) a moment belongs to; one for ever for `total`."""
     if period == "total":
         return "total"
+    return _period_of_hour(period, int(now_s // 3600) * 3600)
+
+
+@lru_cache(maxsize=64)
+def _period_of_hour(period: str, now_s: int) -> str:
     return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%d" if period == "day" else "%Y-%m")
 
 

@@ -11,6 +11,7 @@ from veilig.core.actor import Tier
 from veilig.core.policy_safeguards import TierLimits
 
 ORDER: Final = tuple(Tier)  # from least to most vetted
+RANKS: Final = {tier: number for number, tier in enumerate(ORDER)}
 LIMITS: Mapping[Tier, TierLimits] = {
     Tier.NEW: TierLimits(60, 200_000, 8),
     Tier.STANDARD: TierLimits(120, 500_000, 16),
@@ -40,7 +41,7 @@ DAY_S = 86_400
 
 def rank(tier: Tier) -> int:
     """0 for the least vetted."""
-    return ORDER.index(tier)
+    return RANKS[tier]
 
 
 def share(tier: Tier, clean_days: int) -> float:

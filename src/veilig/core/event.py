@@ -59,7 +59,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     # what passed the gateway, and what was seen in it (monitor/)
     "gateway.started": ("listen", "policy", "safeguards", "veilig"),
     "gateway.stopped": ("why",),
-    "gateway.served": ("requests",),  # some requests at once, each with hashes instead of its text
+    "gateway.served": ("requests",),  # some at once, each as JSON text with hashes instead of what was said
     "safeguard.tested": ("safeguard", "passed", "detail"),
     "monitor.failed": ("request", "stage", "error", "passed"),
     "indicators.loaded": ("digest", "live", "refused", "feeds"),

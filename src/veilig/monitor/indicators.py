@@ -62,6 +62,7 @@ _EDGES: Final = {  # what may not stand beside a hit
     Sort.PACKAGE: re.compile(r"[\w-]"),
 }
 _DEFANGED: Final = re.compile(r"\[\.\]|\(\.\)|\{\.\}|\[dot\]|\(dot\)|\[:\]|\[@\]|\bhxxp", re.IGNORECASE)
+_MARKS: Final = ("[.", "(.", "{.", "[d", "(d", "[:", "[@", "hxxp")
 _FANGS: Final = {"[.]": ".", "(.)": ".", "{.}": ".", "[dot]": ".", "(dot)": ".", "[:]": ":", "[@]": "@"}
 
 
@@ -99,9 +100,10 @@ class Hit:
 
 def fold(text: str) -> str:
     """How texts and values are compared: lower case, without defanging."""
-    if _DEFANGED.search(text):
-        text = _DEFANGED.sub(lambda m: _FANGS.get(m[0].lower(), "http"), text)
-    return text.lower()
+    text = text.lower()
+    if any(mark in text for mark in _MARKS):  # the expression alone costs a hundred times as much
+        text = _DEFANGED.sub(lambda m: _FANGS.get(m[0], "http"), text)
+    return text
 
 
 def fold_value(sort: Sort, value: str) -> str:

@@ -147,8 +147,7 @@ class StreamWatch:
     # --- one event ------------------------------------------------------------------------------------
 
     def _event(self, event: bytes, out: list[bytes]) -> None:
-        found = _DATA.findall(event)
-        data = found[0] if len(found) == 1 else b"\n".join(found)
+        data = _data_of(event)
         if data and data != b"[DONE]":
             try:
                 value = orjson.loads(data)
@@ -172,8 +171,7 @@ class StreamWatch:
         if not isinstance(kind, str):
             self._chat(value)
             return
-        number = value.get("sequence_number")
-        if isinstance(number, int) and not self._open:
+        if not self._open and isinstance(number := value.get("sequence_number"), int):
             self._number = number
         if kind == "response.output_text.delta":
             if isinstance(value.get("delta"), str):
@@ -204,6 +202,17 @@ class StreamWatch:
             self._open.clear()  # every call of the answer is in `output`, and was judged
 
     def _chat(self, value: dict[str, Any]) -> None:
+        try:  # most chunks carry a piece of text and nothing else
+            (choice,) = value["choices"]
+            delta = choice["delta"]
+            if len(delta) == 1 and not choice.get("finish_reason") and not value.get("usage"):
+                text = delta["content"]
+                if isinstance(text, str):
+                    self.model = self.model or str(value.get("model") or "")
+                    self._text.append(text)
+                    return
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass  # some other shape: read with care below
         self.model = str(value.get("model") or self.model)
         self.usage = value.get("usage") or self.usage
         for choice in mappings(value.get("choices")):
@@ -239,6 +248,18 @@ class StreamWatch:
             self._text.clear()
             self.stopped = self.heard(self._tail + text)
             self._tail = (self._tail + text)[-WINDOW_CHARS:]
+
+
+def _data_of(event: bytes) -> bytes:
+    """The data of an event; the two common forms without an expression."""
+    end = len(event) - 2
+    at = 0
+    if event.startswith(b"event: "):
+        at = event.find(b"\n") + 1
+    if event.startswith(b"data: ", at) and event.find(b"\n", at) == end and event.endswith(b"\n\n"):
+        return event[at + 6 : end]
+    found = _DATA.findall(event)
+    return found[0] if len(found) == 1 else b"\n".join(found)
 
 
 def _hosted(kind: str) -> bool:

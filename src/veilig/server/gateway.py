@@ -234,7 +234,7 @@ class Gateway:
         status = str(sent.status)
         self.metrics.count("requests_total", surface=ticket.surface, status=status, code=sent.code)
         self.metrics.count("tokens_total", used.tokens, model=ticket.served.name)
-        self.desk.record(
+        row = orjson.dumps(
             {
                 "request": ticket.id,
                 "key": ticket.caller.key.id,
@@ -255,6 +255,7 @@ class Gateway:
                 "score": round(ticket.score, 3),
             }
         )
+        self.desk.record(row.decode())
 
 
 async def _read(receive: Receive, most: int) -> bytes | None:

@@ -28,6 +28,7 @@ type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 WHOLE_BYTES_MAX: Final = 64 << 20  # of an answer that is judged whole
+WATCH_AFTER_S: Final = 0.25
 CONNECT_S: Final = 10.0
 CHARS_PER_TOKEN: Final = 3  # where an upstream says no usage: more is charged than was used
 # Of one connection, or ours to say.
@@ -173,7 +174,7 @@ class Relay:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         judged = self._reader.watch(ticket) if self._reader is not None else None
         watch = judged.stream() if judged is not None else StreamWatch(_pass_call, _pass_text)
-        gone = asyncio.ensure_future(_left(receive, answer))
+        gone = _Gone(receive, answer)
         readable = True
         try:
             async for part in answer.content.iter_any():
@@ -194,7 +195,7 @@ class Relay:
             if readable and watch.stopped is None and (out := watch.finish()):
                 await send({"type": "http.response.body", "body": out, "more_body": True})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if not gone.done():
+            if not gone.left:
                 text = f"The upstream ended the answer early ({type(error).__name__}); try again"
                 watch.stopped = watch.stopped or Stop(text, "upstream_error")
         finally:
@@ -244,11 +245,33 @@ def _pass_text(_: str) -> Stop | None:
     return None
 
 
-async def _left(receive: Receive, answer: aiohttp.ClientResponse) -> None:
-    """When the client is gone, nobody waits for the rest of the answer: stop paying for it."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    answer.close()
+class _Gone:
+    """When the client is gone, nobody waits for the rest of the answer: stop paying for it.
+
+    Looks only after a moment: most answers to a test or a cache are over by then, and a task costs time.
+    """
+
+    def __init__(self, receive: Receive, answer: aiohttp.ClientResponse) -> None:
+        self.left = False
+        self._receive = receive
+        self._answer = answer
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
+
+    def _start(self) -> None:
+        self._task = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        self._answer.close()
+
+    def cancel(self) -> None:
+        """The answer is over."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:

@@ -6,7 +6,9 @@ feeds that changed. SIGTERM stops accepting, lets requests end, returns leases a
 
 import asyncio
 import contextlib
+import gc
 import logging
+import signal
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
@@ -168,6 +170,11 @@ def serve(service: Service, place: Place, ready: Callable[[str], None]) -> None:
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
                 ready(f"http://{host}:{port}/v1")
 
+        def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002  # as uvicorn calls it
+            # uvicorn would raise the signal again at the end: the ledger could not be closed any more.
+            self.force_exit = self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
+
         async def shutdown(self, sockets: Any = None) -> None:
             service.gateway.draining = True
             await super().shutdown(sockets)
@@ -195,10 +202,13 @@ def serve(service: Service, place: Place, ready: Callable[[str], None]) -> None:
         lifespan="on",
         access_log=False,
         log_level="warning",
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_S,
         backlog=2048,
     )
+    gc.collect()
+    gc.freeze()  # what was loaded stays: no collection needs to walk over it during a request
     Server(config).run()
