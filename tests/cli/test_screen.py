@@ -16,6 +16,7 @@ from running import CART, done
 from terminal import Terminal
 from veilig.agent.run_state import RunOptions
 from veilig.app import Setting
+from veilig.cli.screen import question
 from veilig.cli.screen.app import WorkScreen
 from veilig.home import find_home
 
@@ -47,7 +48,7 @@ def app_of(pilot: Pilot[Any]) -> WorkScreen:
     return pilot.app
 
 
-async def until(pilot: Pilot[Any], holds: Callable[[], object], seconds: float = 30) -> None:
+async def until(pilot: Pilot[Any], holds: Callable[[], object], seconds: float = 60) -> None:
     """Wait until it holds."""
     for _ in range(int(seconds / 0.05)):
         if holds():
@@ -119,8 +120,9 @@ async def test_a_task_is_typed_and_its_acts_stand_there_with_verdict_and_rule(
 
 
 async def test_a_question_shows_what_would_happen_and_the_keys_answer_it(
-    veilig: Terminal, shop: Path
+    veilig: Terminal, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(question, "ARMED_AFTER_S", 1000.0)
     script = [
         call("shell", command="touch one"),
         call("shell", command="touch two"),
@@ -135,10 +137,9 @@ async def test_a_question_shows_what_would_happen_and_the_keys_answer_it(
             await pilot.press("a")  # too early to be meant
             assert app.question.request is not None
             shown = text_of(pilot)
-            await pilot.pause(0.6)
+            monkeypatch.setattr(question, "ARMED_AFTER_S", 0.0)
             await pilot.press("a")
             await until(pilot, lambda: app.question.request and "two" in str(app.question.request.action))
-            await pilot.pause(0.6)
             await pilot.press("d")
             await types(pilot, "not two")
             await until(pilot, lambda: app.question.request and "three" in str(app.question.request.action))
@@ -260,6 +261,21 @@ async def test_a_wide_terminal_shows_more_and_what_was_said_after_the_end_goes_o
             await until(pilot, lambda: app.shown.summary == "again")
         calls = [one for m in server.requests[2].body["messages"] for one in m.get("tool_calls") or ()]
         assert len(calls) == len(server.requests[2].results) == 2
+
+
+async def test_what_a_child_session_does_stands_there_too(veilig: Terminal, shop: Path) -> None:
+    def script(request: Request) -> Answer:
+        if "look at the cart" in str(request.body["messages"][1]):
+            return done("seen") if request.results else call("shell", command="echo inside")
+        return done() if request.results else call("delegate", task="look at the cart")
+
+    with replay(script) as server:
+        async with screen(veilig, server) as pilot:
+            await types(pilot, "go")
+            await until(pilot, ended(pilot))
+            await until(pilot, lambda: ("runs", "echo inside", "allow", "exit 0") in rows(pilot))
+            marks = [r.mark for r in app_of(pilot).shown.rows if r.what == "echo inside"]
+    assert marks[0].startswith(".")
 
 
 @pytest.mark.parametrize("words", ["/undo 9", "/apply", "/nonsense", "/branch 'x"])

@@ -1,13 +1,14 @@
 """When does the session's wall stand, and what does it see? From the first command to the end."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from veilig.core.errors import ProviderError
+from veilig.core.errors import ProviderError, VeiligError
 from veilig.providers.sandbox.ladder import stand
 from veilig.providers.sandbox.sandbox import Sandbox
 from veilig.providers.sandbox.toolchain import covering, toolchain_mounts
@@ -78,9 +79,18 @@ class Box:
 
     async def _standing(self) -> Sandbox:
         async with self._starting:
-            if self._sandbox is None:
-                self._sandbox = await self._stand()
-        return self._sandbox
+            if self._sandbox is not None:
+                return self._sandbox
+            standing = asyncio.create_task(self._stand())
+            try:
+                sandbox = await asyncio.shield(standing)
+            except asyncio.CancelledError:
+                # Half a wall would be left behind: it is stood up, for `close` to take down.
+                with contextlib.suppress(VeiligError):
+                    self._sandbox = await standing
+                raise
+            self._sandbox = sandbox
+            return sandbox
 
     async def _stand(self) -> Sandbox:
         if not self.root.is_dir():

@@ -87,13 +87,14 @@ class WorkScreen(App[None]):
         self._law = ""
         self._widths = dict(COLUMNS)
         self._followed: asyncio.Task[None] | None = None
+        self._children: dict[str, asyncio.Task[None]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._denying = False
         self._leaving = False
         self._table: DataTable[Text] = DataTable(id="acts", cursor_type="row", cell_padding=0)
         self.question = Question(decide=self._decide)
         self.approver = ScreenApprover(setting, self._ask)
-        self.work = Work(options, setting, self.approver, self._began, session)
+        self.work = Work(options, setting, self.approver, self._began, self._child, session)
 
     def compose(self) -> ComposeResult:
         """One column, so that it reads at 80 by 24."""
@@ -212,8 +213,9 @@ class WorkScreen(App[None]):
 
     async def _left(self) -> None:
         await self.work.stop()
-        if self._followed is not None:
-            self._followed.cancel()
+        for task in (self._followed, *self._children.values()):
+            if task is not None:
+                task.cancel()
         self.exit()
 
     def _do(self, work: Coroutine[Any, Any, object]) -> None:
@@ -233,6 +235,8 @@ class WorkScreen(App[None]):
 
     def _ask(self, request: Request | None) -> None:
         self.question.put(request)
+        if not self.query("#line"):
+            return  # the screen is being taken down
         line = self.query_one("#line", Input)
         if request is None:
             self._denying = False
@@ -259,9 +263,14 @@ class WorkScreen(App[None]):
             self._follow(session)
 
     def _follow(self, session: str) -> None:
-        self._followed = asyncio.ensure_future(self._take(session))
+        self._followed = asyncio.ensure_future(self._take(session, self.shown))
 
-    async def _take(self, session: str) -> None:
+    def _child(self, session: str) -> None:
+        if session not in self._children:
+            work = self._take(session, self.shown.child(session))
+            self._children[session] = asyncio.ensure_future(work)
+
+    async def _take(self, session: str, shown: Shown) -> None:
         from veilig.app import operator_policy
 
         with self._home.open_ledger(operator_policy(self._home, self._setting), create=False) as ledger:
@@ -269,12 +278,15 @@ class WorkScreen(App[None]):
                 voting, asked = event.name == "approval.voted", self.question.request
                 if voting and asked is not None and event.body["approval"] == asked.approval:
                     self.approver.answer("")  # somebody answered elsewhere: the gate looks at it
-                self.shown.take(event)
+                shown.take(event)
 
     def _note(self, text: str) -> None:
-        self.query_one("#note", Static).update(text)
+        if self.query("#note"):
+            self.query_one("#note", Static).update(text)
 
     def _draw(self) -> None:
+        if not self.query("#status"):
+            return  # the screen is being taken down
         self.query_one("#status", Static).update(self._status())
         table = self._table
         follows = table.cursor_row >= table.row_count - 1
@@ -320,7 +332,7 @@ class WorkScreen(App[None]):
 def _cells(row: Row, widths: dict[str, int]) -> tuple[Text, ...]:
     """One line of the timeline; foreign text is text, never markup."""
     end = row.end or ("" if not row.verdict else "...")
-    words = (str(row.turn or ""), row.word, row.what, row.verdict, row.rule, end)
+    words = (row.mark, row.word, row.what, row.verdict, row.rule, end)
     styles = ("dim", "", "", _COLOURS.get(row.verdict, ""), "", _COLOURS.get(row.end, ""))
     return tuple(
         Text(cut(word, width - 1), style=style)

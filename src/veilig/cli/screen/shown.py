@@ -34,7 +34,7 @@ class Row:
     seconds: float = 0.0
     reasons: tuple[str, ...] = ()
     text: str = ""
-    turn: int = 0
+    mark: str = ""  # the number of the model's answer; for a child, which child
 
 
 @dataclass(slots=True)
@@ -66,6 +66,7 @@ class Shown:
     diff: str = ""
     _acts: dict[str, int] = field(default_factory=dict[str, int])
     _asks: dict[str, Row] = field(default_factory=dict[str, Row])
+    inside: str = ""  # the mark of a child among its siblings
     live: str = ""  # what a model is saying right now
 
     def take(self, event: Event) -> None:
@@ -98,8 +99,14 @@ class Shown:
             case _:
                 self._of_act(event.name, body)
 
+    def child(self, session: str) -> "Shown":
+        """The same for a session that this one started; its lines stand among this one's."""
+        return Shown(
+            session=session, rows=self.rows, changed=self.changed, inside=f".{session.rpartition('.')[2]}"
+        )
+
     def _add(self, row: Row) -> int:
-        row.turn = self.turns
+        row.mark = f"{self.inside}{self.turns or ''}"
         self.rows.append(row)
         self.changed.add(len(self.rows) - 1)
         return len(self.rows) - 1

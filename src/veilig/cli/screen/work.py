@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 class Heard:
     """The watcher of a session on the screen: the events tell the rest."""
 
-    def __init__(self, told: Callable[[str, str], None]) -> None:
+    def __init__(self, told: Callable[[str, str], None], child: Callable[[str], None]) -> None:
         self._told = told
+        self._child = child
 
     def began(self, session: str, law: str) -> None:
         """The session has an id and a law."""
         self._told(session, law)
+
+    def child(self, session: str, task: str) -> "Heard":
+        """The watcher of a session that this one started."""
+        del task
+        self._child(session)
+        return self
 
     def wall(self, wall: object) -> None:
         """An event says so as well."""
@@ -44,12 +51,13 @@ class Work:
         setting: "Setting",
         approver: "Approver",
         began: Callable[[str, str], None],
+        child: Callable[[str], None],
         session: str = "",
     ) -> None:
         self._options = options
         self._setting = setting
         self._approver = approver
-        self._watcher = Heard(self._began)
+        self._watcher = Heard(self._began, child)
         self._tell_began = began
         self.session = session
         self.ended: Ended | None = None

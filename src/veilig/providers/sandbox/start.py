@@ -1,5 +1,6 @@
 """What is the same for every wall when its first process starts? Files, users, the handshake."""
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -105,6 +106,12 @@ class Starter:
             process.kill()
             process.wait()
             raise self.fail("the box did not come up", str(error)) from error
+        except asyncio.CancelledError:
+            channel.close()
+            process.kill()
+            process.wait()
+            self.undo()
+            raise
         return channel
 
     def standing(
