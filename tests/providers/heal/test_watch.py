@@ -141,12 +141,17 @@ async def test_a_deploy_that_fails_is_told_with_what_changed(tmp_path: Path) -> 
     async with watching(tmp_path, fleet) as watcher:
         await watcher.until("a", lambda _: watcher.sampler.samples["a"].good != "")
         fleet.put("a", "config.json", "{ oops")
+        changed_s = SystemClock().boottime_s()
         fleet.kill("a")
         fleet.start("a")
         down = await watcher.until("a", lambda one: one.run == Run.DOWN and len(one.starts) == 1)
         (change,) = down.changes
         assert (Path(change.path).name, change.kind, change.valid) == ("config.json", "config", False)
         assert down.good
+        for _ in range(3):  # its age grows with each look, also while the files are not read again
+            await watcher.wait(0.3)
+            later = watcher.samples["a"]
+            assert later.t_s - later.changes[0].age_s == pytest.approx(changed_s, abs=0.05)
         assert LogKind.CONFIG in [hit.kind for hit in down.log]
         fleet.put("a", "config.json", "{}")
         fleet.start("a")

@@ -243,7 +243,7 @@ class GoodStates:
     def _change(self, service: Service, path: str, good: Kept | None, now: FileNow | None) -> Change:
         kind = now.kind if now else good.kind if good else "version"
         changed_s = now.changed_s if now else _folder_time(path)
-        age_s = round(max(self._wall_s() - changed_s, 0.0), 1)
+        age_s = round(max(self._wall_s() - changed_s, 0.0), 2)
         valid, why = None, ""
         if now and now.link:
             why = f"points to {now.link}"

@@ -12,6 +12,7 @@ import logging
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from veilig.core.clock import Clock
@@ -280,7 +281,7 @@ class Sampler:
     def _slow_look(self, life: Life, now_s: float) -> None:
         """What costs more: changed files, disks, open files, sockets."""
         if self._good is not None:
-            life.changes = self._good.changes(life.service)
+            life.changes, life.changes_at_s = self._good.changes(life.service), self._clock.boottime_s()
         told = any(hit.kind == LogKind.DISK for hit in life.log.hits(now_s))
         life.disks = disks(life.service)
         if max(map(fullness, life.disks), default=0) >= (1 if told or not life.well else 2):
@@ -367,7 +368,9 @@ class Sampler:
             fds_max=life.fds[1],
             threads=life.threads,
             log=life.log.hits(now_s),
-            changes=life.changes,
+            changes=tuple(
+                replace(one, age_s=round(one.age_s + now_s - life.changes_at_s, 2)) for one in life.changes
+            ),
             good=self._good.digest(service) if self._good is not None else "",
             needs=life.needs,
             disks=life.disks,

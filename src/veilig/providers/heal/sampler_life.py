@@ -54,6 +54,7 @@ class Life:
     looked_at_s: float = -HOUR_S
     needs: tuple[DependencySeen, ...] = ()
     changes: tuple[Change, ...] = ()
+    changes_at_s: float = 0.0  # when they, and their ages, were read
     again: asyncio.Event = field(default_factory=asyncio.Event)  # ask it now
     bad: asyncio.Event = field(default_factory=asyncio.Event)  # set while it is not well
     trouble_since_s: float | None = None
