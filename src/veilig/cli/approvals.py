@@ -79,7 +79,7 @@ def _list(given: argparse.Namespace) -> int:
     shown = [(a, a.state(now_ms, boot)) for a in known.values()]
     shown = [(a, state) for a, state in shown if given.every or state in live]
     if given.json:
-        print_json([approval_json(a, str(state), now_ms) for a, state in shown])
+        print_json([{**approval_json(a, str(s), now_ms), "preview": a.preview} for a, s in shown])
         return EXIT_OK
     if not shown:
         print("nothing waits for people")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from veilig.core.action import Action, WriteFile
+from veilig.core.action import Action, RunCommand, WriteFile
 from veilig.core.action_json import JSON, to_json
 from veilig.core.actor import Actor
 from veilig.core.approval import Approval, Need, need_to_json
@@ -18,7 +18,7 @@ from veilig.core.provider import Guard, Opinion, Provider, Verdict, strictness
 from veilig.core.redact import Handle
 
 PREVIEW_CHARS = 4000  # what fits a screen or two; the whole action stands in the ledger
-_PREVIEW_LAST = {"kind": 1, "timeout_s": 2}
+_PREVIEW_LAST = {"timeout_s": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,11 @@ def preview(action: Action) -> str:
     elif isinstance(action, WriteFile):
         text = f"{action.path}\n{action.content}"
     else:
-        # What it acts on first: a list of questions shows the first line.
+        # What it does, and to what, first: a list of questions shows the first line.
         fields = sorted(to_json(action).items(), key=lambda one: _PREVIEW_LAST.get(one[0], 0))
-        text = "\n".join(f"{k}: {v}" for k, v in fields if v not in ("", [], None))
+        lines = [f"{k}: {v}" for k, v in fields if k != "kind" and v not in ("", [], None)]
+        what = " ".join(action.argv) if isinstance(action, RunCommand) else action.target
+        text = "\n".join([f"{action.kind} {what}", *lines])
     if len(text) <= PREVIEW_CHARS:
         return text
     return f"{text[:PREVIEW_CHARS]}\n... {len(text) - PREVIEW_CHARS} more characters in the ledger"
