@@ -145,6 +145,22 @@ def test_a_first_state_keeps_what_was_changed_after_the_start_as_not_proven(worl
     }  # fmt: skip
 
 
+def test_what_a_service_writes_itself_is_no_change_until_a_start_finds_it(world: World) -> None:
+    world.start()
+    world.ahead_s -= 1.0  # written after the start
+    world.write("runtime.conf", "a = 1")
+    state = world.good.state(world.service, world.well_for(FIRST_S))
+    assert state is not None
+    assert [Path(path).name for path in state.aside] == ["runtime.conf"]
+    world.write("runtime.conf", "a = 2")
+    assert world.changes() == []
+    assert GoodStates(world.state, world.inventory).changes(world.service) == ()
+    world.start()
+    world.well_for(REPLACE_S)
+    world.write("runtime.conf", "a = 3")
+    assert world.changes() == [("runtime.conf", "config", None, "")]
+
+
 def test_a_deploy_that_fails_after_some_seconds_is_not_its_own_way_back(world: World) -> None:
     world.start()
     first = world.well_for(FIRST_S)

@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,11 +48,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The files of a service while it was well. digest: SHA-256 over their paths and contents."""
+    """The files of a service while it was well. digest: SHA-256 over their paths and contents.
+
+    aside: files that were only found, and were written after the start: likely by the service itself. They
+    belong to no state until a start finds them there.
+    """
 
     digest: str
     files: tuple[Kept, ...]
     recorded_s: float
+    aside: tuple[str, ...] = ()
 
     def file(self, path: str) -> Kept | None:
         """What it says of this path."""
@@ -144,6 +149,7 @@ class GoodStates:
             self._change(service, path, good.get(path), now.get(path))
             for path in {**good, **now}
             if path not in known.volatile
+            and path not in states[0].aside
             and _sha(good.get(path)) != _sha(now.get(path))
             and not (path not in good and path.startswith(moved))
         ]
@@ -179,7 +185,9 @@ class GoodStates:
             kept = _choice(before.get(path), now.get(path), known.loaded.get(path), started_wall_s + _SLACK_S)
             if kept is not None and path not in known.volatile:
                 files.append(kept)
-        state = _state(files, self._wall_s())
+        known_paths = {kept.path for kept in files}
+        aside = tuple(sorted(path for path in now if path not in known_paths))
+        state = replace(_state(files, self._wall_s()), aside=aside)
         if not files or (known.states and known.states[0].digest == state.digest):
             return None
         try:
@@ -287,7 +295,7 @@ def _choice(good: Kept | None, now: FileNow | None, loaded: FileNow | None, star
     """Which version of a file goes into the new state: the one that this start has loaded.
 
     It was there before the start, and was the same when the incarnation was first seen. Else the one known
-    to be good; else, where nothing better is known, the one there is, marked as not proven.
+    to be good; else, of a file that the operator named, the one there is, marked as not proven.
     """
     if now is None:
         return good if good is not None and loaded is not None else None  # removed after the start
@@ -297,6 +305,8 @@ def _choice(good: Kept | None, now: FileNow | None, loaded: FileNow | None, star
         return Kept(now.path, now.kind, now.sha, now.mode, now.uid, now.gid, now.link)
     if good is not None:
         return good
+    if not now.named:
+        return None
     return Kept(now.path, now.kind, now.sha, now.mode, now.uid, now.gid, now.link, proven=False)
 
 
@@ -308,6 +318,7 @@ def _state(files: Iterable[Kept], now_s: float) -> State:
 
 def _checked(item: Mapping[str, Any]) -> State:
     state = _state((Kept(**kept) for kept in item["files"]), float(item["recorded_s"]))
+    state = replace(state, aside=tuple(str(path) for path in item.get("aside", ())))
     if state.digest != item["digest"]:
         raise ValueError("a state is not what its digest says")
     return state
