@@ -41,7 +41,8 @@ def play(
     pace: float = 1.0,
     break_planner: Callable[[Healer], None] | None = None,
 ) -> Story:
-    """One world for so many simulated hours. size: times as many services; pace: times as slow."""
+    """One world for so many simulated hours. size: times as many services; pace: how much longer
+    causes last."""
     dice = random.Random(seed)
     world = World(_services(dice, size))
     kernel = Kernel(world, _policy(dice), random.Random(seed + 1), rules or Rules())
@@ -139,7 +140,7 @@ class Trouble:
         self.world.dirty.add(sim.name)
         self.world.settle()
         self.world.at(
-            self.pace * self.dice.choice([3.0, 60.0, 3600.0, 20000.0]) * self.dice.uniform(0.5, 2),
+            self.dice.choice([3.0, 60.0, 3600.0, 20000.0]) * self.dice.uniform(0.5, 2),
             self.strike,
         )
 

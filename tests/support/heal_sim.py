@@ -47,9 +47,9 @@ class Rules:
     """What a mutation of the kernel or of the provider would take away; all true: the real thing."""
 
     holds: bool = True  # facts name what a person stopped
-    durable: bool = True  # budgets survive a crash
+    budgets: bool = True  # budgets are counted
+    durable: bool = True  # and survive a crash
     fence: bool = True  # the provider compares incarnations
-    needs: bool = True  # the planner sees what a service needs
     approvals: bool = True  # ask means ask
     policy: bool = True  # the policy is asked at all
 
@@ -137,7 +137,7 @@ class Kernel:
             if told.verdict is None:
                 return Outcome(False, "waits for people", Status.HELD, {"approval": told.id})
         now = self.world.now
-        for budget in decision.budgets:
+        for budget in decision.budgets if self.rules.budgets else ():
             spent = [t for t in self.budgets.get(budget.key, []) if t >= now - budget.window_s]
             if len(spent) >= budget.limit:
                 return Outcome(

@@ -90,7 +90,7 @@ class World:
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.numbers = itertools.count()
         self.dirty: set[str] = set(self.sims)
-        self.healed_with: dict[str, int] = {}
+        self.healed_with: dict[str, float] = {}
         for sim in self.sims.values():
             folder = sim.spec.folder
             sim.files = {f"{folder}/config.json": File("config"), f"{folder}/version": File("version")}

@@ -65,6 +65,7 @@ class Incident:
     """Times are seconds of the boot clock; closed_s is 0 while it is open.
 
     stage: look, hold, act, asked, settling or closed. since_s: since when cause and subject are the same.
+    idle_s: not thought over before, without news after the sample of `seen_s`.
     well_s: since when the service is well again. told: notices sent. until_s: when it is thought over again.
     """
 
@@ -84,6 +85,8 @@ class Incident:
     well_s: float = 0.0
     until_s: float = 0.0
     escalated_s: float = 0.0
+    idle_s: float = 0.0
+    seen_s: float = 0.0
     told: tuple[str, ...] = ()
     course: tuple[Turn, ...] = ()
     acts: tuple[Done, ...] = ()

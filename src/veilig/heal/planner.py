@@ -14,7 +14,6 @@ from veilig.core.canonical import JSON
 from veilig.core.errors import InvalidAction
 from veilig.core.provider import Finish, Outcome, Status, Step
 from veilig.core.service import Inventory
-from veilig.core.signal import Run
 from veilig.core.signal import from_json as sample_from_json
 from veilig.heal import remedy as cure
 from veilig.heal.case import Diagnosis
@@ -23,13 +22,12 @@ from veilig.heal.fleet import Cause, Fleet, ordered, ports_of
 from veilig.heal.history import ACTS, Act, History, remember
 from veilig.heal.incident import REFUSALS, Asked, Done, Incident, Refusal
 from veilig.heal.report import notice, report
+from veilig.heal.wake import ONCE_LOOK_S, SETTLE_S, wake_s
 from veilig.heal.ward import Kept, Ward
 
-CALM_WAKE_S = 60.0  # a sign of life each minute
-OLD_WAKE_S = 600.0  # of incidents that wait for long
-FRESH_S = 10.0  # older news of a service that answers is no news
+IDLE_AFTER_S = 1800.0  # what waits for so long is thought over with news ...
+IDLE_S = 3600.0  # ... or once in so long
 CLOSE_S = 5.0  # well for so long: over
-SETTLE_S = 0.5  # between looks at a service that was just acted on
 ASK_AGAIN_S = 60.0  # the same question, should an answer have been missed
 NEW_QUESTION_S = 30.0  # another question about the same service
 REFUSED_S = (30.0, 60.0, 120.0, 300.0, 600.0)
@@ -37,7 +35,6 @@ REFUSED_CHANGED_S = 5.0  # something changed since, but only just
 HOLD_S = 10.0  # "not now": storms and warm-ups end in seconds
 UNSEEN_S = 10.0
 ONCE_S = 20.0  # `--once` ends after so long, whatever is still unclear
-ONCE_LOOK_S = 1.0
 NO_TROUBLE = frozenset({Cause.HEALTHY, Cause.STARTING, Cause.OPERATOR_STOPPED})
 OUTSIDE = frozenset({Cause.PORT_CONFLICT, Cause.DEPENDENCY_DOWN, Cause.DISK_FULL})
 
@@ -102,6 +99,8 @@ class HealPlanner:
 
     def _blind(self, ward: Ward, outcome: Outcome) -> Step:
         """Nothing could be seen: nothing is proposed, and it looks again."""
+        if outcome.data.get("reload"):
+            return self._step(ward, Finish(False, outcome.detail, {"reload": True}, resumable=True))
         ward.notes = [f"nothing could be seen: {outcome.detail}"[:300]]
         ward.fresh = False
         if self._options.once:
@@ -193,7 +192,7 @@ class HealPlanner:
         self._incidents(ward, diagnoses)
         if ward.fresh:
             for name in sorted(ward.incidents, key=self._place.__getitem__):
-                action = self._proposal(ward, name, diagnoses[name])
+                action = self._proposal(ward, name, diagnoses[name]) if name in diagnoses else None
                 if action is not None:
                     ward.acting = name
                     return self._step(ward, action)
@@ -201,7 +200,7 @@ class HealPlanner:
                 return self._step(ward, told)
         if self._options.once and self._seen_enough(ward, diagnoses):
             return self._step(ward, self._finish(ward))
-        return self._step(ward, self._watch(ward.mark, self._wake_s(ward)))
+        return self._step(ward, self._watch(ward.mark, wake_s(ward, once=self._options.once)))
 
     def _diagnoses(self, ward: Ward) -> dict[str, Diagnosis]:
         """Every service that is not simply well, providers first, so that a shared cause is known below."""
@@ -210,14 +209,17 @@ class HealPlanner:
         found: dict[str, Diagnosis] = {}
         names = {name for name, kept in ward.kept.items() if kept.restless} | set(ward.incidents)
         for name in sorted(names, key=self._place.__getitem__):
-            kept = ward.kept[name]
+            kept, incident = ward.kept[name], ward.incidents.get(name)
+            if incident is not None and incident.idle_s > ward.now_s and incident.seen_s == kept.sample.t_s:
+                causes[name] = Cause(incident.cause)
+                continue
             found[name] = diagnose(self._services[name], kept.sample, kept.history, fleet)
             causes[name] = found[name].cause
         return found
 
     def _incidents(self, ward: Ward, diagnoses: dict[str, Diagnosis]) -> None:
-        """Open, name again and close incidents, as the diagnoses say."""
-        now_s = ward.now_s
+        """Open, name again and close incidents, as the diagnoses say; all wake up when who is ill changes."""
+        now_s, before = ward.now_s, set(ward.incidents)
         for name, found in diagnoses.items():
             incident = ward.incidents.get(name)
             if incident is None:
@@ -240,6 +242,10 @@ class HealPlanner:
                 ward.incidents[name] = replace(incident, well_s=now_s, stage="settling", asked=None)
             elif now_s - incident.well_s >= CLOSE_S:
                 ward.close(name, "well")
+        if before != set(ward.incidents):
+            for name, incident in ward.incidents.items():
+                if incident.idle_s:
+                    ward.incidents[name] = replace(incident, idle_s=0.0)
 
     def _proposal(self, ward: Ward, name: str, found: Diagnosis) -> Action | None:
         """The act to propose for this service now, if any; the incident says why not."""
@@ -267,6 +273,9 @@ class HealPlanner:
         if action is not None and (until_s := self._blocked(ward, incident, action)) > now_s:
             changed |= {"stage": "hold", "until_s": until_s}
             action = None
+        if action is None and now_s - incident.moved_s > IDLE_AFTER_S:
+            timers = (now_s + IDLE_S, changed["until_s"], incident.asked.next_s if incident.asked else 0.0)
+            changed |= {"idle_s": min(t for t in timers if t > now_s), "seen_s": kept.sample.t_s}
         if any(getattr(incident, key) != value for key, value in changed.items()):
             ward.incidents[name] = replace(incident, **changed)
         return action
@@ -315,24 +324,6 @@ class HealPlanner:
 
     # --- the step ---------------------------------------------------------------------------------------
 
-    def _wake_s(self, ward: Ward) -> float:
-        """How long to watch without news: until the nearest timer."""
-        if not ward.fresh:
-            return 0.0
-        now_s = ward.now_s
-        timers = [ONCE_LOOK_S] if self._options.once else []
-        for name, kept in ward.kept.items():
-            if kept.restless and name not in ward.incidents:
-                timers.append(_restless_s(kept, now_s))
-        for incident in ward.incidents.values():
-            age_s = now_s - incident.moved_s
-            waits = incident.stage in ("hold", "asked")
-            # News ends a watch at once: of what waits, only the timers matter.
-            timers.append(min(max(age_s / 8, SETTLE_S), OLD_WAKE_S) if waits else SETTLE_S)
-            if incident.until_s > now_s:
-                timers.append(incident.until_s - now_s)
-        return max(0.25, min(timers, default=CALM_WAKE_S))
-
     def _watch(self, mark: str, timeout_s: float) -> WatchSignals:
         return WatchSignals(self._inventory.path, self._inventory.digest, mark, round(timeout_s, 3))
 
@@ -356,16 +347,6 @@ class HealPlanner:
         state = ward.to_json()
         self._last = (state, ward)
         return Step(state, propose)
-
-
-def _restless_s(kept: Kept, now_s: float) -> float:
-    """When to look again at a service that has no incident, and is not simply well."""
-    sample, history = kept.sample, kept.history
-    if sample.held_by or sample.run is Run.STOPPED:
-        return OLD_WAKE_S
-    if history.ill_s:
-        return min(max((now_s - history.ill_s) / 8, SETTLE_S), OLD_WAKE_S)
-    return 2 * SETTLE_S if now_s - sample.t_s < FRESH_S else OLD_WAKE_S
 
 
 def _told(ward: Ward, action: Notify) -> None:

@@ -154,5 +154,12 @@ class Ward:
             moved: dict[str, Any] = {at: value + by_s for at in times if (value := getattr(one, at))}
             acts = tuple(replace(done, t_s=done.t_s + by_s) for done in one.acts)
             course = tuple(replace(turn, t_s=turn.t_s + by_s) for turn in one.course)
-            moved |= {"acts": acts, "course": course, "refused": (), "asked": None, "until_s": 0.0}
+            moved |= {
+                "acts": acts,
+                "course": course,
+                "refused": (),
+                "asked": None,
+                "until_s": 0.0,
+                "idle_s": 0.0,
+            }
             self.incidents[name] = replace(one, **moved)
