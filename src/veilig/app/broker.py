@@ -35,8 +35,14 @@ def main() -> None:
         asyncio.run(serve(sock, own_law))
 
 
-async def stand(path: Path, charge: Charge, users: frozenset[int]) -> None:
-    """Serve healers of these users behind a socket until cancelled. Raises VeiligError."""
+async def stand(
+    path: Path, *, services: str, policy: str, key: str, users: frozenset[int], act: bool, readonly: bool
+) -> None:
+    """Serve healers of these users behind the socket `path` until cancelled. Raises VeiligError."""
+    from veilig.home import find_home
+
+    home = str(find_home(os.environ).path)
+    charge = Charge(services, home, policy, act=act, readonly=readonly, key=key)
     await listen(path, charge, own_law, users)
 
 

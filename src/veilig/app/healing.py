@@ -33,13 +33,18 @@ DECIDED = ("approval.voted", "approval.expired")
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the command line wants watched. act: it may act where the policy states no mode."""
+    """What the command line wants watched. act: it may act where the policy states no mode.
+
+    broker, broker_key: socket and key of a broker that runs already; "": one is started.
+    """
 
     services: Path
     once: bool = False
     act: bool = False
     metrics: str = ""
     alerts: str = ""
+    broker: str = ""
+    broker_key: str = ""
 
 
 async def heal(wanted: Watched, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
@@ -83,6 +88,8 @@ class _Healing:
             seal=self.redactor.seal,
             answered=self._answered,
             channels=lambda: self.laws.operator.healing.channels,
+            broker=Path(wanted.broker).absolute() if wanted.broker else None,
+            broker_key=wanted.broker_key,
         )
         self.gate = Gate(
             session=self.session,

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from veilig.cli.broker import read_key
 from veilig.cli.record import duration, find_places, opened, print_json, table
 from veilig.cli.style import Style, cut, printable
 from veilig.core.errors import EXIT_FINDINGS, EXIT_OK, UsageError
@@ -53,6 +54,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--metrics", default="", metavar="HOST:PORT", help="serve OpenMetrics of all services there"
     )
     parser.add_argument("--alerts", default="", metavar="HOST:PORT", help="take Alertmanager webhooks there")
+    parser.add_argument(
+        "--broker",
+        default="",
+        metavar="SOCKET",
+        help="act through a broker that runs already (veilig broker)",
+    )
+    parser.add_argument("--broker-key", default="", metavar="FILE", help="with --broker: the key of both")
     parser.add_argument("--json", action="store_true", help="print JSON lines (status: one document)")
 
 
@@ -67,7 +75,10 @@ def run(given: argparse.Namespace) -> int:
     from veilig.cli.heal_view import HealView
 
     view = HealView(sys.stdout, lines=given.json)
-    wanted = Watched(_services(given.services), given.once, given.act, given.metrics, given.alerts)
+    wanted = Watched(
+        _services(given.services), given.once, given.act, given.metrics, given.alerts, given.broker,
+        read_key(given.broker_key) if given.broker else "",
+    )  # fmt: skip
     begun_s = time.monotonic()
     ended = asyncio.run(_until_stopped(heal(wanted, Setting(given.policy), view, None)))
     if ended is None:

@@ -26,6 +26,7 @@ COMMANDS = {
         "make the offline database of known vulnerabilities; say its age",
     ),
     "heal": ("veilig.cli.heal", "watch services, name what is wrong, act only inside the policy"),
+    "broker": ("veilig.cli.broker", "act for healers of other users, and believe none of them"),
     "incidents": ("veilig.cli.incidents", "what was wrong with services, what was done, and did it help"),
     "policy": ("veilig.cli.policy", "check, explain and test veilig.yaml"),
     "approvals": ("veilig.cli.approvals", "see what waits for people; approve or deny it"),

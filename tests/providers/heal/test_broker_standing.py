@@ -109,3 +109,33 @@ async def test_a_key_that_is_too_short_is_no_charge(charge: Charge) -> None:
 async def test_where_nobody_listens_the_error_says_so(tmp_path: Path, charge: Charge) -> None:
     with pytest.raises(ProviderError, match="no broker answers"):
         await BrokerClient(charge, CLOCK, {}, tmp_path / "none").look()
+
+
+async def test_the_command_stands_until_it_is_ended_and_keeps_its_key_to_itself(
+    fleet: Fleet, place: Path, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    key.chmod(0o600)
+    words = ["broker", "--socket", str(place), "--services", str(fleet.file), "--key", str(key)]
+    words += ["--policy", str(fleet.base / "veilig.yaml")]
+    environment = {**os.environ, "VEILIG_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "veilig.cli.main", *words]
+    broker = subprocess.Popen(command, env=environment)
+    fleet.children.append(broker)
+    until(place.exists, 20)
+    charge = Charge(str(fleet.file), str(tmp_path / "home"), str(fleet.base / "veilig.yaml"), key=KEY)
+    client = BrokerClient(charge, CLOCK, {}, place)
+    assert (await client.look()).holds == ()
+    await client.close()
+    assert KEY not in Path(f"/proc/{broker.pid}/cmdline").read_text()
+    broker.terminate()
+    assert await asyncio.to_thread(broker.wait, 20) == 0
+    assert not place.exists()
+    place.parent.rmdir()
+    key.chmod(0o644)
+    refused = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, env=environment, check=False
+    )
+    assert refused.returncode == 2
+    assert "others may read" in refused.stderr

@@ -25,11 +25,12 @@ from veilig.core.action import (
 )
 from veilig.core.action_json import JSON, digest
 from veilig.core.clock import Clock
-from veilig.core.errors import ProviderError
+from veilig.core.errors import ProviderError, UsageError
 from veilig.core.policy import Capability, Facts
 from veilig.core.policy_model import Channel
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
 from veilig.core.service import Inventory
+from veilig.core.service_file import parse_services
 from veilig.core.signal import Answer, Run
 from veilig.providers.heal import acts, notify
 from veilig.providers.heal import facts as reading
@@ -39,12 +40,14 @@ from veilig.providers.heal.good import GoodStates
 from veilig.providers.heal.places import Places
 from veilig.providers.heal.probes import probe
 from veilig.providers.heal.sampler import Sampler
+from veilig.providers.heal.stop import stopped
 from veilig.providers.heal.watch import Watch
 
 VERIFY_S = 5.0  # how long an act may hold up the watch over everybody else
 WRONG_S = 2.0  # a service that answers that it is not well may still be loading
 ALIVE_S = 1.0  # a service that nobody can ask has started when it lives for so long
 POLL_S = 0.1
+REREAD_S = 2.0  # an edited services file counts soon
 RETRY_S = 30.0  # capabilities are tried again: rights change
 
 _STARTS = RestartService | RollBack
@@ -73,15 +76,22 @@ class HealProvider:
         answered: Callable[[int], tuple[int, list[str]]] = lambda after: (after, []),
         channels: Callable[[], Sequence[Channel]] = tuple,
         alerts: Callable[[str], tuple[str, ...]] = lambda _name: (),
+        broker: Path | None = None,
+        broker_key: str = "",
     ) -> None:
+        """broker, broker_key: the socket and key (hex) of a broker that stands by itself; None: start one."""
         self._inventory, self._clock, self._environment = inventory, clock, environment
         self._channels = channels
         named = policy or environment.get("VEILIG_POLICY") or ""
         law = str(Path(named).absolute()) if named else ""
         places = Places.of(home, inventory.path)
         self._broker = BrokerClient(
-            Charge(inventory.path, str(home), law, act=act, readonly=readonly), clock, environment
+            Charge(inventory.path, str(home), law, act=act, readonly=readonly, key=broker_key),
+            clock,
+            environment,
+            broker,
         )
+        self._folder = places.heal
         self._look = Look()
         self._capabilities: dict[str, tuple[Capability, str]] = {}
         self._tried_s = -1e9
@@ -163,7 +173,9 @@ class HealProvider:
                 managed=managed.get(service.name, False),
                 foreign_starts=self._look.foreign.get(service.name),
             )
-        holds = (*self._look.holds, *self._storm.holds(self._clock.boottime_s()))
+        stop = stopped(self._folder)  # a broker that stands by itself has a switch of its own, too
+        ours = (str(stop),) if stop and str(stop) not in self._look.holds else ()
+        holds = (*self._look.holds, *ours, *self._storm.holds(self._clock.boottime_s()))
         return reading.facts(action, reading.Fleet(self._inventory, known, self._look.in_flight, holds))
 
     def _ailing(self, action: Action) -> bool:
@@ -200,10 +212,31 @@ class HealProvider:
     async def _watch(self, action: WatchSignals) -> Outcome:
         if (action.inventory, action.digest) != (self._inventory.path, self._inventory.digest):
             raise ProviderError("another services file is watched here", why="the session is of another one")
-        data = await self.watch.wait(action.seen, action.timeout_s)
+        until_s = self._clock.boottime_s() + action.timeout_s
+        while True:
+            left_s = max(0.0, until_s - self._clock.boottime_s())
+            data = await self.watch.wait(action.seen, min(left_s, REREAD_S))
+            if data.get("samples") or data.get("answered") or left_s <= REREAD_S:
+                break
+            if self._replaced():
+                return Outcome(False, "the services file changed", Status.FAILED, {"reload": True})
         samples = data.get("samples")
         count = len(samples) if isinstance(samples, list) else 0
         return Outcome(True, f"{count} of {len(self._inventory.services)} services changed", data=data)
+
+    def _replaced(self) -> bool:
+        """Does the services file say something else by now? One that cannot be read is a note, not an answer."""
+        try:
+            now = Path(self._inventory.path).read_bytes()
+            if hashlib.sha256(now).hexdigest() == self._inventory.digest:
+                self.sampler.notes.pop("services", None)
+                return False
+            parse_services(now, self._inventory.path)
+        except (OSError, UsageError) as error:
+            said = str(error).partition("\n")[0]
+            self.sampler.notes["services"] = f"the services file changed and cannot be used: {said}"
+            return False
+        return True
 
     async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
         """Look independently: a new incarnation that lives and answers, files as they should be."""
