@@ -85,6 +85,7 @@ class Sampler:
         self.inventory = inventory
         self.samples: dict[str, Sample] = {}
         self.notes: dict[str, str] = {}
+        self.more_notes: Callable[[], Sequence[str]] = tuple  # of those who feed it from outside
         self.ready = asyncio.Event()
         self._look, self._clock, self._good, self._alerts, self._news = look, clock, good, alerts, news
         self._seal = seal
@@ -132,7 +133,7 @@ class Sampler:
 
     def all_notes(self) -> list[str]:
         """What could not be seen, read or kept, and why."""
-        found = [*self.inventory.notes, *self.notes.values()]
+        found = [*self.inventory.notes, *self.notes.values(), *self.more_notes()]
         for name, life in self._lives.items():
             found += [f"{name}: {note}" for note in life.log.notes.values()]
             if life.log.skipped_bytes:

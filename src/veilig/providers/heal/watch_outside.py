@@ -44,6 +44,7 @@ class Outside:
     async def open(self, sampler: Sampler) -> None:
         """Listen and ask. Raises UsageError when an address cannot be had."""
         self._sampler = sampler
+        sampler.more_notes = lambda: self.notes
         try:
             if self._metrics:
                 samples = sampler.samples
