@@ -27,9 +27,13 @@ class Pane:
         )
         return done.stdout
 
-    def text(self) -> str:
-        """What a person sees now."""
-        return self._tmux("capture-pane", "-p")
+    def text(self, *, history: bool = False) -> str:
+        """What a person sees now; with `history` also what has scrolled away, long lines in one piece."""
+        return self._tmux("capture-pane", "-p", *(("-J", "-S", "-") if history else ()))
+
+    def clear(self) -> None:
+        """Forget what has scrolled away."""
+        self._tmux("clear-history")
 
     def keys(self, *keys: str) -> None:
         """Keys by tmux's names: Enter, C-c, F3, a."""
