@@ -6,11 +6,12 @@ from veilig.audit.engine.attributes import set_attribute
 from veilig.audit.engine.frame import CallSite, Frame, opaque, short_source
 from veilig.audit.engine.origins import part_of
 from veilig.audit.engine.source import dotted
-from veilig.audit.engine.state import MISSING, as_values, constant, join_values
+from veilig.audit.engine.state import MISSING, as_values, constant, deep_taints, join_values
 from veilig.audit.engine.value import (
     Dict,
     Instance,
     Opaque,
+    OriginKind,
     Ref,
     Seq,
     Value,
@@ -36,13 +37,25 @@ def assign(frame: Frame, target: ast.expr, value: Value, node: ast.AST) -> None:
                 path = f"{thing.qual}.{name}"
             frame.engine.listener.on_assign(frame, path, value, node)
         case ast.Subscript(value=owner, slice=index):
-            _set_item(frame, frame.eval(owner), frame.eval(index), value, node)
+            thing = frame.eval(owner)
+            _set_item(frame, thing, frame.eval(index), value, node)
+            _held_by_unknown(frame, owner, thing, value)
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             _unpack(frame, elements, value, node)
         case ast.Starred(value=inner):
             assign(frame, inner, value, node)
         case _:
             frame.eval(target)
+
+
+def _held_by_unknown(frame: Frame, owner: ast.expr, thing: Value, value: Value) -> None:
+    """A local container nobody knows, such as what a file held: from here on it holds this as well."""
+    if not isinstance(owner, ast.Name) or not isinstance(thing, Opaque) or owner.id not in frame.state.env:
+        return
+    given = deep_taints(frame.state, value)
+    secret = tuple(taint for taint in given if taint.origin.kind is OriginKind.SECRET)
+    if secret:
+        frame.state.env[owner.id] = with_taints(thing, merge_taints(thing.taints, secret))
 
 
 def _bind(frame: Frame, name: str, value: Value) -> None:

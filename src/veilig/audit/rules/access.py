@@ -239,8 +239,8 @@ _TRUSTED_NAME = re.compile(
 _CLIENT_HELD = re.compile(r"(?i)(cookies|headers|META|getheader|environ)")
 
 
-def _forgeable(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
-    """A cookie or header that says who the client is, compared with a constant."""
+def forgeable(frame: Frame, node: ast.Compare, values: list[Value], cookie: bool = False) -> bool:
+    """A header, or a cookie, that says who the client is, compared with a constant."""
     if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn):
         return False
     for value, other in ((values[0], values[1]), (values[1], values[0])):
@@ -251,7 +251,8 @@ def _forgeable(frame: Frame, node: ast.Compare, values: list[Value]) -> bool:
             while hop.before is not None:
                 hop = hop.before
             label = f"{taint.origin.label} {frame.engine.project.line(hop.path, hop.line)}"
-            if taint.origin.kind is OriginKind.REMOTE and _CLIENT_HELD.search(label):
+            held = _CLIENT_HELD.search(label)
+            if taint.origin.kind is OriginKind.REMOTE and held and ("cookie" in label.lower()) is cookie:
                 text = label + " " + ast.unparse(node)
                 if _TRUSTED_NAME.search(text) and "samesite" not in text:
                     return True
@@ -349,13 +350,13 @@ FORGEABLE = Rule(
     cwe=290,
     title="identity taken from the client",
     severity=Severity.HIGH,
-    what="a header or cookie that anybody can write decides what is allowed",
-    why="CWE-290: the client sends whatever the check wants to see (CWE-565, CWE-807)",
+    what="a header that anybody can write decides what is allowed",
+    why="CWE-290: the client sends whatever the check wants to see (CWE-807)",
     advice="keep roles on the server, in a signed session or the database",
-    silent="signed cookies, headers that decide nothing about access",
-    compared=_forgeable,
+    silent="headers that decide nothing about access; for cookies see cookie-says-who",
+    compared=forgeable,
     check_confidence=Confidence.POSSIBLE,
-    bad="from flask import request, abort\ndef panel():\n    if request.cookies.get('is_admin') != 'true':\n"
+    bad="from flask import request, abort\ndef panel():\n    if request.headers.get('X-Admin') != 'true':\n"
     "        abort(403)\n    return 'panel'\n",
     good="from flask import session, abort\ndef panel():\n    if session.get('is_admin') is not True:\n"
     "        abort(403)\n    return 'panel'\n",

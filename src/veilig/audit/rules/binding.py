@@ -18,14 +18,12 @@ type Marks = Iterator[tuple[ast.AST, Confidence]]
 _ROUTE = re.compile(r"\.(route|get|post|put|patch|delete|api_route|websocket)$")
 _OWNER = re.compile(
     r"(?i)^(\w*_)?(owner|user|author|customer|tenant|account|member|org|organi[sz]ation|company|team|"
-    r"workspace|"
-    r"created_by|student|patient|client|seller|buyer|assignee)(_id|_pk)?$"
+    r"workspace|created_by|student|patient|client|seller|buyer|assignee)(_id|_pk)?$"
 )
 _NUMBER = re.compile(r"(?i)^(id|pk|uuid|slug|number|ref|code|_id|\w+_(id|no|number))$")
 _TENANT = re.compile(
     r"(?i)^(owner|user|author|customer|tenant|account|member|org|organi[sz]ation|company|team|"
-    r"workspace|viewer|"
-    r"requester|caller|current_user)(_id|_pk)?$|^me$"
+    r"workspace|viewer|requester|caller|current_user)(_id|_pk)?$|^me$"
 )
 _SQL_OR = re.compile(
     r"(?is)\bwhere\b.{0,40}?\b(id|uuid|slug|number)\s*=\s*\S+\s+or\s+\w*\.?(owner|user|author|"
@@ -217,7 +215,14 @@ def _unguarded_router(sketch: Sketch) -> Marks:
     guarded = [
         node for node in included if any(k.arg == "dependencies" and _depends(k.value) for k in node.keywords)
     ]
-    if not guarded or search(r"(?:FastAPI|APIRouter)\([^)]*dependencies", sketch.text):
+    routed = any(
+        re.search(r"dependencies=.*(Depends|Security)\(", ast.unparse(decorator))
+        for function in sketch.functions
+        for decorator in function.node.decorator_list
+    )
+    if not guarded and not routed:
+        return
+    if search(r"(?:FastAPI|APIRouter)\([^)]*dependencies", sketch.text):
         return
     for node in included:
         name = dotted(node.args[0])
@@ -239,6 +244,9 @@ def _depends_on(text: str) -> bool:
 def _module_of(sketch: Sketch, name: str) -> str:
     """The text of the module that a router comes from: `valves.router`, `valves_router`."""
     words = [part for part in re.split(r"\.|_router$|^router_", name) if part and part != "router"]
+    if not words:
+        origin = search(rf"from [\w.]*?(\w+) import [^\n]*\b{re.escape(name)}\b", sketch.text)
+        words = [origin.group(1)] if origin else []
     for word in words:
         imported = search(rf"from \.?([\w.]*) import \w+ as {re.escape(name)}\b", sketch.text)
         stem = imported.group(1).rpartition(".")[2] if imported else word

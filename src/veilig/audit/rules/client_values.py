@@ -59,6 +59,7 @@ def _read_from_client(value: ast.expr, keys: re.Pattern[str]) -> str:
 
 def _price_sent(sketch: Sketch) -> Marks:
     """The client says what it costs, although the program knows."""
+    yield from _priced_by_sender(sketch)
     if not sketch.program.has(r"(?i)price"):
         return
     for function in sketch.functions:
@@ -72,6 +73,27 @@ def _price_sent(sketch: Sketch) -> Marks:
                     continue
                 if not _compared_with_own(function, name) and _handed_on(function, name):
                     yield value, Confidence.POSSIBLE
+
+
+def _priced_by_sender(sketch: Sketch) -> Marks:
+    """A price and a number of the same message are multiplied, and the product is charged."""
+    if not search(r"BaseModel\)", sketch.text) or not sketch.program.has(
+        r"(?i)charge|pay|checkout|order|invoice|purchase|debit"
+    ):
+        return
+    fields = [
+        {last_name(item.target) for item in node.body if isinstance(item, ast.AnnAssign)}
+        for node in sketch.each(ast.ClassDef)
+        if isinstance(node, ast.ClassDef) and any(dotted(base).endswith("BaseModel") for base in node.bases)
+    ]
+    for node in sketch.each(ast.BinOp):
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
+            continue
+        sides = [side for side in (node.left, node.right) if isinstance(side, ast.Attribute)]
+        names = {side.attr for side in sides}
+        one = len(sides) == 2 and ast.unparse(sides[0].value) == ast.unparse(sides[1].value)
+        if one and any(map(_PRICE.match, names)) and any(names <= known for known in fields):
+            yield node, Confidence.POSSIBLE
 
 
 def _compared_with_own(function: FunctionSketch, name: str) -> bool:

@@ -1,5 +1,6 @@
 """Rules for hashing, ciphers, randomness, keys and credentials."""
 
+import ast
 import re
 
 from veilig.audit.engine.frame import CallSite, Frame
@@ -46,6 +47,28 @@ def password_hash(frame: Frame, site: CallSite) -> bool:
     """A fast hash in the company of a password."""
     arguments = " ".join(name for name in (*(text_of(arg) for arg in site.args),))
     return _PASSWORD.search(f"{context_name(frame, site)} {arguments}") is not None
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _made_of_password(frame: Frame, site: CallSite) -> bool:
+    """What is hashed was put together from a password a few lines before."""
+    node = frame.func.node if frame.func is not None else None
+    if node is None or isinstance(node, ast.Lambda):
+        return False
+    around = ast.unparse(node)
+    if not _PASSWORD.search(around) or re.search(r"(?i)bcrypt|scrypt|argon|pbkdf|pwned|hibp|hmac", around):
+        return False
+    names = {name for argument in site.node.args for name in _names(argument)}
+    for _ in range(2):
+        for item in ast.walk(node):
+            if isinstance(item, ast.Assign) and names & {
+                n for target in item.targets for n in _names(target)
+            }:
+                names |= _names(item.value)
+    return any(_PASSWORD.search(name) and not re.search(r"(?i)hash|file|path|url", name) for name in names)
 
 
 def random_for_secret(frame: Frame, name: str, value: Value) -> bool:
@@ -133,7 +156,9 @@ PASSWORD_HASH = Rule(
                 "hashlib.sha224",
                 "hashlib.sha384",
             ),
-            lambda frame, site: bool(site.args) and password_hash(frame, site),
+            lambda frame, site: (
+                bool(site.args) and (password_hash(frame, site) or _made_of_password(frame, site))
+            ),
         ),
         Check(
             ("hashlib.pbkdf2_hmac",),

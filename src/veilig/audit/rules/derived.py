@@ -9,7 +9,7 @@ from veilig.audit.engine.source import dotted
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.rule import Rule
 from veilig.audit.rules.sketch import FunctionSketch, Sketch
-from veilig.audit.rules.slices import backwards, calls_in, words_in
+from veilig.audit.rules.slices import backwards, calls_in, own_definitions, words_in
 
 type Marks = Iterator[tuple[ast.AST, Confidence]]
 
@@ -75,8 +75,25 @@ def _computed_vector(sketch: Sketch) -> Marks:
         ):
             continue
         for value in _vectors(function):
-            if _known(function, value):
+            if _known(function, value) or _cut_off_a_key(sketch, function, value):
                 yield value, Confidence.POSSIBLE
+
+
+def _cut_off_a_key(sketch: Sketch, function: FunctionSketch, value: ast.expr) -> bool:
+    """`key[:16]`, given directly, by a name, or by a function of this module."""
+    if isinstance(value, ast.Name):
+        given = own_definitions(function).get(value.id, [])
+        value = given[0] if len(given) == 1 else value
+    if isinstance(value, ast.Call) and not value.args:
+        name = value.func.attr if isinstance(value.func, ast.Attribute) else dotted(value.func)
+        made = [f for f in sketch.functions if f.name == name]
+        returned = [
+            n.value for f in made for n in f.own_each(ast.Return) if isinstance(n, ast.Return) and n.value
+        ]
+        value = returned[0] if len(made) == 1 and len(returned) == 1 else value
+    if not isinstance(value, ast.Subscript) or not isinstance(value.slice, ast.Slice):
+        return False
+    return re.search(r"(?i)(^|[._])\w*(key|secret|password)\w*$", ast.unparse(value.value)) is not None
 
 
 def _computed_salt(sketch: Sketch) -> Marks:

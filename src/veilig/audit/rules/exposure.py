@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from veilig.audit.engine.frame import CallSite, Frame
 from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import dotted
-from veilig.audit.engine.value import Const, Value
+from veilig.audit.engine.state import deep_taints
+from veilig.audit.engine.value import EVERY_KIND, Const, OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
 from veilig.audit.rules.browser import is_value, setting
 from veilig.audit.rules.conditions import both, keyword_is, text_of
@@ -189,6 +190,15 @@ def _mail_in_clear(sketch: Sketch) -> Marks:
                     break
 
 
+def _typed_secret(frame: Frame, site: CallSite) -> bool:
+    """What somebody typed unseen goes into a file as it is, not what an unknown call made of it."""
+    return any(
+        taint.origin.kind is OriginKind.SECRET and not taint.weak and EVERY_KIND not in taint.safe
+        for value in site.args[:1]
+        for taint in deep_taints(frame.state, value)
+    )
+
+
 def _writes_secret(sketch: Sketch) -> Marks:
     """A password, key or card number written to a file as it is."""
     secret = re.compile(
@@ -321,6 +331,12 @@ CLEAR_FILE = Rule(
     advice="keep it in a secret store, or encrypt it and restrict the file to its owner",
     silent="encrypted or hashed values, files opened for the owner alone",
     shape=_writes_secret,
+    checks=(
+        Check(
+            (".write_text", "json.dump", "yaml.dump", "yaml.safe_dump", "pickle.dump", "toml.dump"),
+            _typed_secret,
+        ),
+    ),
     bad="def remember(user, password):\n    with open('users.txt', 'a') as f:\n"
     "        f.write(f'{user}:{password}\\n')\n",
     good="def remember(user, password, box):\n    with open('users.txt', 'ab') as f:\n"

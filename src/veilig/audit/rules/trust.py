@@ -9,6 +9,7 @@ from veilig.audit.engine.needles import search
 from veilig.audit.engine.state import deep_taints
 from veilig.audit.engine.value import OriginKind, Value
 from veilig.audit.finding import Confidence, Severity
+from veilig.audit.rules.access import forgeable
 from veilig.audit.rules.rule import Rule, Sink
 from veilig.audit.rules.sketch import FunctionSketch, Sketch
 
@@ -215,4 +216,21 @@ RECURSION = Rule(
     "def view():\n    return flat(request.get_json())\n",
 )
 
-RULES = (OPTIONAL, NAMED, POLLING, RECURSION)
+COOKIE_SAYS = Rule(
+    id="cookie-says-who",
+    cwe=565,
+    title="cookie believed",
+    severity=Severity.HIGH,
+    what="a cookie that nobody signed decides what is allowed",
+    why="CWE-565: the client writes whatever the check wants to see (CWE-784, CWE-807)",
+    advice="keep roles on the server, in a signed session or the database",
+    silent="signed cookies, cookies that decide nothing about access",
+    compared=lambda frame, node, values: forgeable(frame, node, values, cookie=True),
+    check_confidence=Confidence.POSSIBLE,
+    bad="from flask import request, abort\ndef panel():\n    if request.cookies.get('is_admin') != 'true':\n"
+    "        abort(403)\n    return 'panel'\n",
+    good="from flask import session, abort\ndef panel():\n    if session.get('is_admin') is not True:\n"
+    "        abort(403)\n    return 'panel'\n",
+)
+
+RULES = (COOKIE_SAYS, OPTIONAL, NAMED, POLLING, RECURSION)

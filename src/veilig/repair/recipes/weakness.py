@@ -131,6 +131,7 @@ _BY_RULE: Mapping[str, Recipe] = {
     "secret-in-address": transport.out_of_address,
     "secret-in-log": exposure.hide_secret,
     "client-says-who": access.stored_role,
+    "cookie-says-who": access.stored_role,
     "lost-update": rights.held_row,
     "missing-authorization": access.login_required,
     "object-of-anybody": access.own_records,
