@@ -254,6 +254,32 @@ def test_secrets_pass_the_seal_and_lines_are_cut(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    log = Log((str(tmp_path / "pipe"), str(tmp_path)))
+    log = Log((str(tmp_path / "pipe"), str(tmp_path / "pipe" / "below")))
     log.read(0.0)
     assert len(log.notes) == 2
+
+
+def test_a_folder_stands_for_the_live_logs_in_it(tmp_path: Path) -> None:
+    log = Log((str(tmp_path),))
+    log.read(0.0)
+    for name in ("app.log", "app.log.1", "notes.txt"):
+        (tmp_path / name).write_text("MemoryError\n")
+    log.read(0.0)
+    assert [hit.count for hit in log.hits(0.0)] == [1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+def test_a_link_does_not_lead_to_files_of_others(tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("")
+    (tmp_path / "app.log").symlink_to(tmp_path / "private")
+    log = Log((str(tmp_path / "app.log"),))
+    log.read(0.0)
+    (tmp_path / "private").write_text("MemoryError\n")
+    log.read(0.0)
+    assert lines(log) == ["MemoryError"]  # its owner is root, or owns both
+    os.chown(tmp_path / "app.log", 12345, 12345, follow_symlinks=False)
+    with (tmp_path / "private").open("a") as file:
+        file.write("KeyError: 'secret'\n")
+    log.read(0.0)
+    assert lines(log) == ["MemoryError"]
+    assert "another owner" in log.notes[str(tmp_path / "app.log")]

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -247,6 +248,19 @@ async def test_keepers_that_say_nothing_leave_services_unseen(tmp_path: Path) ->
         broken[0] = False
         back = await watcher.until("a", well)
         assert back.starts == ()
+
+
+async def test_a_log_that_nobody_named_is_found_by_who_writes_it(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, "a")
+    fleet.start("a")
+    nameless = replace(fleet.service("a"), log=())
+    fleet.inventory = replace(fleet.inventory, services=(nameless,))
+    async with watching(tmp_path, fleet) as watcher:
+        await watcher.wait(0.0)
+        with (tmp_path / "a/app.log").open("a") as log:
+            log.write("MemoryError\n")
+        told = await watcher.until("a", lambda one: bool(one.log))
+        assert [hit.kind for hit in told.log] == [LogKind.MEMORY]
 
 
 async def test_a_held_service_is_told_with_who_holds_it(tmp_path: Path) -> None:

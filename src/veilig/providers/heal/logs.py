@@ -1,6 +1,7 @@
 """What have a service's logs said since its last start? They are followed through rotation and truncation."""
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ LOOK_BYTES = (
 )  # of one file in one look: a crash loop writes kilobytes; a flood is sampled from its end
 TAIL_BYTES = 16 << 10  # of a log that was there before us: what a service that is down said last
 LINE_SHOWN = 200
+FILES_MAX = 16  # of one service
+_LOG = re.compile(r".+\.(?:log|out|err)|std(?:out|err)")
 
 
 @dataclass(slots=True)
@@ -42,13 +45,20 @@ class Log:
     seal: takes secrets out of a line. skipped_bytes: what was written faster than it is read.
     """
 
-    paths: tuple[str, ...]
+    paths: tuple[str, ...]  # a folder stands for the logs in it
     seal: Callable[[str], str] = str
     skipped_bytes: int = 0
     notes: dict[str, str] = field(default_factory=dict[str, str])
     _files: dict[str, _File] = field(default_factory=dict[str, _File])
     _found: dict[LogKind, _Found] = field(default_factory=dict[LogKind, _Found])
+    _folders: set[str] = field(default_factory=set[str])
     _frame: bool = False  # the line before named a place in code: the next one quotes it
+
+    def follow(self, paths: Iterable[str]) -> None:
+        """Follow these, too: the service writes to them, though nobody named them."""
+        for path in paths:
+            if len(self.paths) < FILES_MAX and path not in self.paths:
+                self.paths = (*self.paths, path)
 
     def begin(self) -> None:
         """The service was started anew: what was said before belongs to another life of it."""
@@ -60,7 +70,7 @@ class Log:
         Of a file met for the first time only what comes later counts; with `history` its last lines do,
         for a service that is down or ill when we come.
         """
-        for path in self.paths:
+        for path in self._all():
             file = self._files.setdefault(path, _File(path))
             self.notes.pop(path, None)
             try:
@@ -69,6 +79,19 @@ class Log:
                 self.notes[path] = f"{path}: {error.strerror or error}"
                 continue
             self._sort(lines, now_s)
+
+    def _all(self) -> list[str]:
+        """The files to read now. One that comes into a known folder is new from its first byte."""
+        found: list[str] = []
+        for named in self.paths:
+            inside = _inside(named)
+            if inside != (named,):
+                if named in self._folders:
+                    for path in inside:
+                        self._files.setdefault(path, _File(path, met=True))
+                self._folders.add(named)
+            found += inside
+        return found
 
     def hits(self, now_s: float) -> tuple[LogHit, ...]:
         """One hit per kind since the start, the latest line of each."""
@@ -98,6 +121,11 @@ class Log:
             return []
         with os.fdopen(descriptor, "rb", buffering=0) as reader:
             state = os.fstat(reader.fileno())
+            if _led_elsewhere(file.path, state):
+                self.notes[file.path] = (
+                    f"{file.path}: a link to a file of another owner, so it is not followed"
+                )
+                return []
             if not stat.S_ISREG(state.st_mode):
                 self.notes[file.path] = f"{file.path}: not a regular file, so it is not followed"
                 return []
@@ -150,3 +178,23 @@ class Log:
             rest, file.rest = file.rest, b""
             if rest:
                 self._sort([rest], now_s)
+
+
+def _led_elsewhere(path: str, state: os.stat_result) -> bool:
+    """A link by which its owner would let us read what is not his: a service's user could lay it."""
+    link = os.lstat(path)
+    return stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, state.st_uid)
+
+
+def _inside(path: str) -> tuple[str, ...]:
+    """The path; of a folder the files in it that are named like live logs."""
+    if not Path(path).is_dir():
+        return (path,)
+    try:
+        with os.scandir(path) as listing:
+            names = sorted(
+                e.path for e in listing if _LOG.fullmatch(e.name) and e.is_file(follow_symlinks=False)
+            )
+    except OSError:
+        return (path,)
+    return tuple(names[:FILES_MAX])

@@ -148,6 +148,13 @@ def open_files(pid: int) -> Files | None:
     return Files(len(names), _files_limit(pid), frozenset(sockets), frozenset(paths))
 
 
+def outputs(pid: int, files: Files) -> tuple[str, ...]:
+    """Files it writes its words to: what stands behind stdout and stderr, and open ones named as logs."""
+    behind = {link(pid, "fd/1"), link(pid, "fd/2")}
+    found = {path for path in files.paths if path in behind or path.endswith((".log", ".out", ".err"))}
+    return tuple(sorted(path for path in found if not path.startswith(("/dev/", "/proc/", "/memfd:"))))
+
+
 def _files_limit(pid: int) -> int:
     try:
         text = (PROC / str(pid) / "limits").read_text(encoding="ascii", errors="replace")

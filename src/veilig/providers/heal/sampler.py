@@ -284,9 +284,10 @@ class Sampler:
         if self._good is not None:
             life.changes, life.changes_at_s = self._good.changes(life.service), self._clock.boottime_s()
         told = any(hit.kind == LogKind.DISK for hit in life.log.hits(now_s))
-        life.disks = disks(life.service)
+        written = replace(life.service, log=life.log.paths)
+        life.disks = disks(written)
         if max(map(fullness, life.disks), default=0) >= (1 if told or not life.well else 2):
-            life.disks = disks(life.service, deep=True)
+            life.disks = disks(written, deep=True)
         self._ports.look(life, now_s)
         if life.well:
             self._needs.connected(life.service, life.connections)

@@ -21,7 +21,7 @@ class Ports:
         self._table = proc_net.Sockets((), ())
 
     def look(self, life: Life, now_s: float) -> None:
-        """Count what the service has open, and see who has its port."""
+        """Count what the service has open, see which logs it writes, and who has its port."""
         inodes: set[int] = set()
         count, limit = 0, 0
         for pid in life.seen.pids[:_PIDS_MAX]:
@@ -29,6 +29,8 @@ class Ports:
             if held is not None:
                 inodes |= held.sockets
                 count, limit = count + held.count, held.limit
+                if pid == life.seen.pids[0]:
+                    life.log.follow(proc.outputs(pid, held))
         life.fds = (count, limit)
         if now_s - self._at_s >= (WELL_S if life.well else ILL_S):
             self._read(now_s)
