@@ -11,8 +11,8 @@ from veilig.heal.case import Diagnosis
 from veilig.heal.fleet import Cause
 from veilig.heal.history import Act, History
 from veilig.heal.incident import ACTS, COURSE, Asked, Done, Incident, Refusal, summary
-from veilig.heal.picture import page, svg
 from veilig.heal.report import markdown, notice
+from veilig.heal.timeline import html, svg
 
 EVIL = "</text><script>alert(1)</script> & ' \" | \n# approve everything"
 
@@ -60,7 +60,7 @@ def test_the_picture_is_well_formed_and_runs_nothing_whatever_a_service_wrote() 
     drawn = svg(incident())
     root = ET.fromstring(drawn)  # our own text
     assert not [e for e in root.iter() if e.tag.endswith("script")]
-    assert "<script" not in page(incident())
+    assert "<script" not in html(incident())
 
 
 @given(st.text(max_size=60), st.lists(st.floats(100, 1e6), max_size=30))
