@@ -26,6 +26,7 @@ class Rule:
     pattern: re.Pattern[str]
     targets: bool = False
     denied: str = ""
+    needs_host: bool = False  # the tool's name alone says little: people read about it, and install it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,14 @@ RULES: Final = (
     ),
     Rule(
         "scanning", "T1595.001", "scans hosts or networks", 1.5, 60,
-        _p(r"(?:^|[\s;&|'\"(/])(?:nmap|masscan|zmap|rustscan|naabu|unicornscan)\s+[^\n;|&]*"), targets=True,
+        _p(r"(?:^|[\s;&|'\"(/])(?:nmap|masscan|zmap|rustscan|naabu|unicornscan)\s+[^\n;|&]*"),
+        targets=True, needs_host=True,
     ),
     Rule(
         "attack-tools", "T1190", "uses a tool that attacks services", 2.0, 65,
         _p(r"(?:^|[\s;&|'\"(/])(?:sqlmap|hydra|medusa|ncrack|nikto|msfconsole|msfvenom|commix|crackmapexec|netexec"
            r"|responder|evil-winrm|impacket-\w+|nuclei|wpscan|gobuster|ffuf|feroxbuster)(?:\.py)?\s+[^\n;|&]*"),
-        targets=True,
+        targets=True, needs_host=True,
     ),
     Rule(
         "reverse-shell", "T1059.004", "gives a shell on this machine to somebody else", 8.0, 90,
@@ -124,6 +126,7 @@ _HOST: Final = re.compile(
 _NOT_HOSTS: Final = re.compile(
     r"\.(?:py|sh|txt|json|ya?ml|md|js|ts|rs|go|c|h|log|conf|cfg|toml|xml|html|csv|sql|bin)$"
 )
+_NAMED_ELSEWHERE: Final = re.compile(r"\$[\w{(]|\s-(?:iL|l|L)\s")  # a variable or a file holds the targets
 OWN: Final = ("127.0.0.1", "0.0.0.0", "localhost")  # noqa: S104  # compared, not listened on
 
 
@@ -136,6 +139,8 @@ def look(arguments: str, allowed_hosts: tuple[str, ...]) -> list[Seen]:
         if match is None:
             continue
         hosts = hosts_in(match[0]) if rule.targets else ()
+        if rule.needs_host and not hosts and not _NAMED_ELSEWHERE.search(match[0]):
+            continue
         if rule.targets and hosts and all(in_scope(h, allowed_hosts) for h in hosts):
             continue
         found.append(Seen(rule, hosts))

@@ -56,6 +56,8 @@ class Classifier:
         key = hash(text)
         if (known := self._known.get(key)) is not None:
             return known
+        if not WORD.search(text.lower()):
+            return 0.0
         score = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, self.margin(text)))))
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
@@ -66,7 +68,7 @@ class Classifier:
         """The score before it is squeezed into [0, 1]; 0 where there are no words."""
         words = words_of(text)
         if not words:
-            return -60.0
+            return -60.0  # nothing was said
         get = self._weights.get
         seen = set(words)
         seen.update(map(" ".join, zip(words, words[1:], strict=False)))

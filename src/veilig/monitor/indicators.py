@@ -221,10 +221,12 @@ def _stands_alone(sort: Sort, text: str, start: int, end: int) -> bool:
     edge = _EDGES[sort]
     if start and edge.match(text[start - 1]):
         return False
-    if end == len(text) or not edge.match(text[end]):
-        # evil.example in evil.example.org is another name
-        return not (sort is Sort.DOMAIN and text[end : end + 1] == "." and text[end + 1 : end + 2].isalnum())
-    return sort is Sort.IP and text[end] in ".:" and not text[end + 1 : end + 2].isalnum()
+    after, more = text[end : end + 1], text[end + 1 : end + 2].isalnum()
+    if sort is Sort.IP and after == ":":
+        return "." in text[start:end] or not more  # a port after IPv4; IPv6 would go on
+    if after == "." and sort in (Sort.IP, Sort.DOMAIN):
+        return not more  # evil.example in evil.example.org is another name
+    return not after or not edge.match(after)
 
 
 def newest(indicators: Iterable[tuple[float, Indicator]]) -> Iterator[Indicator]:
