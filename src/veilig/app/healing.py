@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +12,13 @@ from veilig.core.action import Action, WatchSignals
 from veilig.core.action_json import JSON
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.clock import SystemClock
+from veilig.core.errors import SessionError
 from veilig.core.gate import Gate
 from veilig.core.ledger import Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.policy import Facts, Policy
 from veilig.core.policy_world import matching
-from veilig.core.provider import Approver
+from veilig.core.provider import Approver, Finish
 from veilig.core.service import Inventory
 from veilig.core.service_file import read_services
 from veilig.core.session import Budget, Session, View, fold
@@ -23,10 +26,14 @@ from veilig.heal.planner import HealOptions, HealPlanner
 from veilig.home import Home, find_home, local_person
 from veilig.law import Laws, find_laws
 from veilig.providers.heal import stop as kill_switch
+from veilig.providers.heal.alerts import Alerts, receiver
+from veilig.providers.heal.metrics import endpoint
+from veilig.providers.heal.prometheus import Queries
 from veilig.providers.heal.provider import HealProvider
 
 KIND = "heal"
 HOUR_MS = 3_600_000
+ALERTS_TOKEN = "VEILIG_ALERTS_TOKEN"  # the environment variable with the receiver's bearer token
 FOLDER = "heal"  # of the home: the kill switch, last-good states, journals
 DECIDED = ("approval.voted", "approval.expired")
 
@@ -51,7 +58,15 @@ async def heal(wanted: Watched, setting: Setting, watcher: Watcher, approver: Ap
     """Watch until stopped, or look once. A services file that changes is read again."""
     while True:
         inventory = read_services(wanted.services)
-        ended = await _Healing(wanted, inventory, setting, watcher, approver).go()
+        try:
+            ended = await _Healing(wanted, inventory, setting, watcher, approver).go()
+        except SessionError as error:
+            if error.retry_after_s is None:
+                raise
+            if (standing_by := getattr(watcher, "standing_by", None)) is not None:
+                standing_by(error.what)
+            await asyncio.sleep(error.retry_after_s)  # it takes over when the other one ends
+            continue
         if wanted.once or not ended.finish.data.get("reload"):
             return ended
 
@@ -68,6 +83,7 @@ class _Healing:
         approver: Approver | None,
     ) -> None:
         self.wanted = wanted
+        self.environment = setting.environment
         self.inventory = inventory
         self.watcher = watcher
         self.clock = SystemClock()
@@ -78,6 +94,8 @@ class _Healing:
         self.redactor = self.home.redactor(setting.environment)
         self.ledger: Ledger = self.home.open_ledger(policy)
         self.session, self.resuming = self._session()
+        self._alerts = Alerts(inventory, self.clock.boottime_s, self._news)
+        self._queries = Queries(inventory, self._news)
         self.provider = HealProvider(
             inventory,
             clock=self.clock,
@@ -88,6 +106,7 @@ class _Healing:
             seal=self.redactor.seal,
             answered=self._answered,
             channels=lambda: self.laws.operator.healing.channels,
+            alerts=lambda name: (*self._alerts.of(name), *self._queries.of(name)),
             broker=Path(wanted.broker).absolute() if wanted.broker else None,
             broker_key=wanted.broker_key,
         )
@@ -126,26 +145,48 @@ class _Healing:
 
     async def go(self) -> Ended:
         """Run until the planner has finished (`once`, a new services file) or the task is cancelled."""
-        from veilig import __version__
-
         try:
             with SessionLock(self.home.session(self.session)):
                 self.watcher.began(self.session, self.laws.names())
                 await self.provider.open()
-                self._armed()
-                engine, planner = self._engine()
-                if self.resuming:
-                    finish = await engine.go_on(
-                        __version__, lambda view: planner.again(view.state, _out(view))
-                    )
-                else:
-                    options: dict[str, JSON] = {"once": self.wanted.once}
-                    finish = await engine.run(KIND, self.inventory.path, options, __version__)
+                async with self._doors():
+                    self._armed()
+                    finish = await self._work()
                 await asyncio.to_thread(self.ledger.checkpoint)
                 return Ended(self.session, finish, self._events(), None)
         finally:
             await self.provider.close()
             self.ledger.close()
+
+    async def _work(self) -> Finish:
+        from veilig import __version__
+
+        engine, planner = self._engine()
+        if self.resuming:
+            return await engine.go_on(__version__, lambda view: planner.again(view.state, _out(view)))
+        options: dict[str, JSON] = {"once": self.wanted.once}
+        return await engine.run(KIND, self.inventory.path, options, __version__)
+
+    @asynccontextmanager
+    async def _doors(self) -> AsyncGenerator[None]:
+        """What comes in from Prometheus and Alertmanager, and what goes out to collectors, while it runs."""
+        asking = asyncio.create_task(self._queries.run())
+        servers: list[asyncio.Server] = []
+        try:
+            if self.wanted.metrics:
+                samples = self.provider.sampler.samples
+                servers.append(await endpoint(self.wanted.metrics, lambda: samples, self.clock.boottime_s))
+            if self.wanted.alerts:
+                token = self.environment.get(ALERTS_TOKEN, "")
+                servers.append(await receiver(self.wanted.alerts, self._alerts, token=token))
+            yield
+        finally:
+            asking.cancel()
+            for server in servers:
+                server.close()
+
+    def _news(self) -> None:
+        self.provider.sampler.look_again()
 
     def _armed(self) -> None:
         """Tell the watcher what is watched, what acts, and what is not enforced."""

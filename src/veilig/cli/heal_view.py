@@ -28,6 +28,7 @@ class HealView:
         self._causes: dict[str, tuple[str, str]] = {}
         self._notes: list[str] = []
         self._refused: dict[str, str] = {}
+        self._waits = False
 
     def say(self, text: str) -> None:
         """One line, now."""
@@ -43,6 +44,13 @@ class HealView:
         """The law and the session."""
         self._event("began", session=session, law=law)
         self.say(f"law      {law}\nsession  {session}")
+
+    def standing_by(self, why: str) -> None:
+        """Another healer is at work on the same services; said once."""
+        if not self._waits:
+            self._event("standing_by", why=why)
+            self.say(f"standby  {why}; takes over when it ends")
+        self._waits = True
 
     def wall(self, wall: object) -> None:
         """No wall: nothing of a project runs here."""
@@ -72,7 +80,10 @@ class HealView:
             "act", kind=action.kind, target=action.target, status=str(outcome.status), detail=outcome.detail
         )
         what = f"{action.kind} {action.target}"
-        detail = cut(printable(outcome.detail), 100)
+        said = outcome.detail
+        if outcome.status is Status.REFUSED:  # what allowed it does not matter any more
+            said = "; ".join(p for p in said.split("; ") if p.startswith("deny")) or said
+        detail = cut(printable(said), 140)
         self.say(f"{_now()} {what:40} {self.style(colour, word)}  {detail}")
         if outcome.status is Status.HELD:
             approval = outcome.data.get("approval", "")

@@ -225,7 +225,7 @@ class HealProvider:
         return Outcome(True, f"{count} of {len(self._inventory.services)} services changed", data=data)
 
     def _replaced(self) -> bool:
-        """Does the services file say something else by now? One that cannot be read is a note, not an answer."""
+        """Does the services file say something else by now? One that cannot be read is only a note."""
         try:
             now = Path(self._inventory.path).read_bytes()
             if hashlib.sha256(now).hexdigest() == self._inventory.digest:
