@@ -23,8 +23,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 WORD = re.compile(r"[a-z][a-z0-9_+#'-]*|\d+")
-BOILERPLATE = re.compile(r"^I'd like you to write some code for execution in a code interpreter to help me solve a problem\.\s*")
-TRAILER = re.compile(r"^(?:signed-off-by|co-authored-by|reviewed-by|change-id|closes|refs|fixes):? .*$", re.I | re.M)
+BOILERPLATE = re.compile(
+    r"^I'd like you to write some code for execution in a code interpreter to help me solve a problem\.\s*"
+)
+TRAILER = re.compile(
+    r"^(?:signed-off-by|co-authored-by|reviewed-by|change-id|closes|refs|fixes):? .*$", re.I | re.M
+)
 CHARS_MAX, SCALE = 60_000, 1000
 
 
@@ -71,7 +75,8 @@ class Model:
         groups = Counter(label for label, _ in per)
         boost = {"pairs": 3.0}
         weights = [
-            boost.get(s, 1.0) * len(rows) / (2 * groups[y] * per[y, s]) for y, s in zip(labels, sources, strict=True)
+            boost.get(s, 1.0) * len(rows) / (2 * groups[y] * per[y, s])
+            for y, s in zip(labels, sources, strict=True)
         ]
         fit = LogisticRegression(C=c, max_iter=400)
         fit.fit(matrix(texts, self.vocab), labels, sample_weight=weights)
@@ -122,7 +127,9 @@ def evaluate(rows, held, args) -> None:
     bad = full.margins(of("rmcbench"))
     for s in ("cybermetric", "codealpaca", "alpaca_general"):
         report(f"all rows that may be shipped; rmcbench against {s}", bad, full.margins(of(s)))
-    report("... against the three together", bad, full.margins(of("cybermetric", "codealpaca", "alpaca_general")))
+    report(
+        "... against the three together", bad, full.margins(of("cybermetric", "codealpaca", "alpaca_general"))
+    )
     folds = [
         ({"purple_interpreter", "crwd_ti_qa", "crwd_malware_qa", "hand_fp_a"}, ("purple_interpreter",)),
         ({"cysecbench", "pypa_advisories", "hand_fp_a", "crwd_ti_qa"}, ("cysecbench",)),
@@ -130,17 +137,31 @@ def evaluate(rows, held, args) -> None:
     for without, positive in folds:
         model = fit(without | commits)
         negative = sorted(without - set(positive))
-        report(f"without {positive[0]}; against {', '.join(negative)}", model.margins(of(*positive)), model.margins(of(*negative)))
-        report(f"without {positive[0]}; against commits", model.margins(of(*positive)), model.margins(of(*commits)))
+        report(
+            f"without {positive[0]}; against {', '.join(negative)}",
+            model.margins(of(*positive)),
+            model.margins(of(*negative)),
+        )
+        report(
+            f"without {positive[0]}; against commits",
+            model.margins(of(*positive)),
+            model.margins(of(*commits)),
+        )
         report(f"without {positive[0]}; against all unseen", model.margins(of(*positive)),
                model.margins(of(*negative, *commits, "cybermetric", "codealpaca", "alpaca_general")))  # fmt: skip
     twins(rows, args)
     for s in ("hand_fp_a", "codealpaca", "alpaca_general"):
         model = fit({"hand_fp_a"})
         p = 1 / (1 + np.exp(-model.margins(of(s))))
-        print(f"{s}, unseen: share above .5/.8/.9/.95: " + " ".join(f"{np.mean(p >= t):.3f}" for t in (0.5, 0.8, 0.9, 0.95)))
+        print(
+            f"{s}, unseen: share above .5/.8/.85/.9: "
+            + " ".join(f"{np.mean(p >= t):.3f}" for t in (0.5, 0.8, 0.85, 0.9))
+        )
     p = 1 / (1 + np.exp(-bad))
-    print("rmcbench, unseen: share above .5/.8/.9/.95: " + " ".join(f"{np.mean(p >= t):.3f}" for t in (0.5, 0.8, 0.9, 0.95)))
+    print(
+        "rmcbench, unseen: share above .5/.8/.85/.9: "
+        + " ".join(f"{np.mean(p >= t):.3f}" for t in (0.5, 0.8, 0.85, 0.9))
+    )
 
 
 def twins(rows, args) -> None:
@@ -150,22 +171,29 @@ def twins(rows, args) -> None:
     aucs, wins = [], []
     for fold in range(4):
         out_t, out_f = set(kinds[fold::4]), {str(n) for n in range(12) if n % 4 == fold}
-        seen = [(x, y, "pairs") for t, f, b, g in everything if t not in out_t and f not in out_f for x, y in ((b, 1), (g, 0))]
+        seen = [
+            (x, y, "pairs")
+            for t, f, b, g in everything
+            if t not in out_t and f not in out_f
+            for x, y in ((b, 1), (g, 0))
+        ]
         model = Model(rows + seen + [(t, 0, "everyday") for t in everyday()], args.c, args.least, args.most)
         test = [(b, g) for t, f, b, g in everything if t in out_t and f in out_f]
         bad, good = model.margins([b for b, _ in test]), model.margins([g for _, g in test])
         aucs.append(roc_auc_score([1] * len(bad) + [0] * len(good), np.r_[bad, good]))
         wins.append(float(np.mean(bad > good)))
-    print(f"our pairs, techniques and frames unseen: AUC {np.mean(aucs):.3f}, harmful twin scores higher {np.mean(wins):.3f}")
+    print(
+        f"our pairs, techniques and frames unseen: AUC {np.mean(aucs):.3f}, harmful twin scores higher {np.mean(wins):.3f}"
+    )
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("data")
     ap.add_argument("--write")
-    ap.add_argument("--c", type=float, default=10.0)
-    ap.add_argument("--least", type=int, default=3)
-    ap.add_argument("--most", type=int, default=40_000)
+    ap.add_argument("--c", type=float, default=0.5)
+    ap.add_argument("--least", type=int, default=8)
+    ap.add_argument("--most", type=int, default=5_000)
     ap.add_argument("--no-report", action="store_true")
     args = ap.parse_args()
     rows, held = load(args.data)

@@ -61,7 +61,7 @@ FEED = Table((
 ))  # fmt: skip
 MONITOR = Table((
     Entry("enabled", Flag(), "", False, "requests and answers of the gateway pass unread"),
-    Entry("threshold", Real(0, 1), "", 0.9, "scores below it are not worth a signal"),
+    Entry("threshold", Real(0, 1), "", 0.85, "scores below it are not worth a signal"),
     Entry(
         "open_on_failure", Many(TIER), "", (str(Tier.TRUSTED), str(Tier.RESEARCH)),
         "for these, at observe or warn, a request passes when the monitor breaks; others are refused",
