@@ -7,7 +7,7 @@ import ast
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -96,16 +96,18 @@ def audit_change(
     *,
     known_packages: Iterable[str] = (),
     config: ScanConfig | None = None,
+    scan: Callable[[Mapping[str, str]], Report] | None = None,
 ) -> Report:
     """The report on what a change adds; `before` and `after` are whole trees (relative path -> text).
 
     added: path -> added lines (`baseline.added_lines`). Findings are weaknesses on added lines that were not
     there before, and packages that are unknown or look like a known one. Capabilities and files that run by
     themselves are notices: they are to be read, they are not wrong. known_packages: canonical names that
-    exist, for example every name in the advisory data.
+    exist, for example every name in the advisory data. scan: reads a tree, where it can be done faster than
+    all at once (two trees that differ little share nearly everything).
     """
-    old = scan_sources(_python(before), config)
-    new = scan_sources(_python(after), config)
+    texts = _python(before), _python(after)
+    old, new = [scan(files) if scan else scan_sources(files, config) for files in texts]
     seen = {finding.fingerprint for finding in old.findings}
     report = only_added(new, added)
     findings = [finding for finding in report.findings if finding.fingerprint not in seen]

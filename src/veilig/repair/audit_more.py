@@ -1,7 +1,7 @@
 """What does an audit tell beyond what a repair needs: secrets, who brings a pin in, what a diff would add?"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,11 @@ def without_change(files: Mapping[str, str], diff: str) -> dict[str, str]:
 
 
 def change_report(
-    files: Mapping[str, str], diff: str, known_packages: frozenset[str], config: ScanConfig
+    files: Mapping[str, str],
+    diff: str,
+    known_packages: frozenset[str],
+    config: ScanConfig,
+    scan: Callable[[Mapping[str, str]], Report] | None = None,
 ) -> Report:
     """What the tree would gain in weaknesses and secrets if this unified diff were applied to it.
 
@@ -116,7 +120,7 @@ def change_report(
             after.pop(path, None)
         else:
             after[path] = text
-    report = audit_change(files, after, added, known_packages=known_packages, config=config)
+    report = audit_change(files, after, added, known_packages=known_packages, config=config, scan=scan)
     touched = {path: after[path] for path in added if path in after}
     before = {f.fingerprint for f in scan_secrets({path: files.get(path, "") for path in touched})}
     known = {(f.path, f.line) for f in report.findings if f.cwe == CWE}

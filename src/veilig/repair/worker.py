@@ -99,8 +99,22 @@ def scan(
     }
 
 
-def scan_change(root: Path, diff: str, *, pattern: bool, made: bool = False) -> dict[str, Any]:
+def scan_change(
+    root: Path,
+    diff: str,
+    *,
+    pattern: bool,
+    made: bool = False,
+    jobs: int = 1,
+    memory: Memory | None = None,
+) -> dict[str, Any]:
     """What a unified diff adds to the tree; `error` says why it cannot be judged. made: the tree holds it."""
+    config = ScanConfig(include_pattern=pattern)
+    memory = memory or Memory()
+
+    def read(texts: Mapping[str, str]) -> Report:
+        return scan_tree(texts, config, memory, in_parallel(jobs))
+
     files = {**collect_text(root).files, **collect_scripts(root)[0], **collect(root).files}
     try:
         known = AdvisoryDatabase.open(locate(os.environ)).names()
@@ -109,11 +123,12 @@ def scan_change(root: Path, diff: str, *, pattern: bool, made: bool = False) -> 
     try:
         diff, others = audited_part(root, files, diff)
         files = without_change(files, diff) if made else files
-        report = change_report(files, diff, known, ScanConfig(include_pattern=pattern)) if diff else Report()
+        report = change_report(files, diff, known, config, read) if diff else Report()
         report = with_others(report, others)
     except VeiligError as error:
         return {"error": str(error), "problems": []}
-    return {"files": report.files, "problems": [], "report": asdict(report)}
+    told: dict[str, Any] = {"files": report.files, "problems": [], "report": asdict(report)}
+    return {**told, "memory": memory.to_text()}
 
 
 def propose(root: Path, failure: Mapping[str, Any], python: Path) -> dict[str, Any]:
@@ -264,8 +279,14 @@ def answer(task: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to one task; `error` says what is wrong with the task."""
     root = Path(task["root"])
     if task["do"] == "scan" and task.get("diff"):
-        made, pattern = bool(task.get("made")), bool(task.get("pattern"))
-        return scan_change(root, str(task["diff"]), pattern=pattern, made=made)
+        return scan_change(
+            root,
+            str(task["diff"]),
+            pattern=bool(task.get("pattern")),
+            made=bool(task.get("made")),
+            jobs=int(task.get("jobs", 1)),
+            memory=Memory(str(task.get("memory", ""))),
+        )
     if task["do"] == "scan":
         try:
             return _scanned(root, task)
