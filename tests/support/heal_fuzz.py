@@ -44,11 +44,11 @@ def play(
     """One world for so many simulated hours. size: times as many services; pace: how much longer
     causes last."""
     dice = random.Random(seed)
-    world = World(_services(dice, size))
-    kernel = Kernel(world, _policy(dice), random.Random(seed + 1), rules or Rules())
+    world = World(fleet_services(dice, size))
+    kernel = Kernel(world, fleet_policy(dice), random.Random(seed + 1), rules or Rules())
     kernel.people = _people(random.Random(seed + 2))
     for sim in world.sims.values():
-        _character(dice, sim, said)
+        character(dice, sim, said)
     healers = [Healer(kernel, "first")]
     if dice.random() < 0.3:
         healers.append(Healer(kernel, "second"))
@@ -70,7 +70,7 @@ def play(
     return story
 
 
-def _services(dice: random.Random, size: int) -> list[Service]:
+def fleet_services(dice: random.Random, size: int) -> list[Service]:
     names = [f"worker-{n}" for n in range(size * dice.randint(3, 7))] + [
         f"web-{n}" for n in range(size * dice.randint(1, 3))
     ]
@@ -86,7 +86,7 @@ def _services(dice: random.Random, size: int) -> list[Service]:
     return made
 
 
-def _policy(dice: random.Random, enabled: bool = True) -> Policy:
+def fleet_policy(dice: random.Random, enabled: bool = True) -> Policy:
     extra = dice.sample(["rollback", "restore_config", "free_space"], dice.randint(0, 3))
     actions = ", ".join(["restart", *extra])
     mode = dice.choice(["act", "act", "act", "propose"])
@@ -111,7 +111,7 @@ def _people(dice: random.Random) -> Callable[[Action], bool | None]:
     return answer
 
 
-def _character(dice: random.Random, sim: Sim, said: str) -> None:
+def character(dice: random.Random, sim: Sim, said: str) -> None:
     sim.dep_mode = dice.choice(["exit", "503", "503", "bear"])
     sim.start_takes_s = dice.choice([0.1, 0.3, 2.0, 12.0])
     sim.trash = dice.randint(0, 8)
@@ -129,10 +129,11 @@ class Trouble:
     healers: list[Healer]
     story: Story
     pace: float = 1.0
+    skip: set[str] = field(default_factory=set[str])
 
     def strike(self) -> None:
         """One fault now, the next one later."""
-        faults = [f for f in dir(self) if f.startswith("fault_")]
+        faults = [f for f in dir(self) if f.startswith("fault_") and f not in self.skip]
         name = self.dice.choice(faults)
         sim = self.world.sims[self.dice.choice(sorted(self.world.sims))]
         self.story.faults[name] = self.story.faults.get(name, 0) + 1
@@ -263,8 +264,10 @@ class Trouble:
             self.world.at(n * self.dice.uniform(1, 40), lambda: self.foreign(sim))
 
     def fault_policy(self, sim: Sim) -> None:
-        self.kernel.policy = _policy(self.dice, enabled=self.dice.random() < 0.7)
-        self.world.at(self.dice.uniform(60, 4000), lambda: setattr(self.kernel, "policy", _policy(self.dice)))
+        self.kernel.policy = fleet_policy(self.dice, enabled=self.dice.random() < 0.7)
+        self.world.at(
+            self.dice.uniform(60, 4000), lambda: setattr(self.kernel, "policy", fleet_policy(self.dice))
+        )
 
     def fault_reboot(self, sim: Sim) -> None:
         if self.dice.random() < 0.2:

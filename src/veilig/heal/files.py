@@ -33,6 +33,10 @@ def changed_files(case: Case) -> Diagnosis | None:
         hit = case.quoted(LogKind.CONFIG)
         clears = "its configuration changes, or it starts again"
         return Diagnosis(Cause.BAD_CONFIG, "", confidence=0.6, evidence=hit, clears=clears, held=True)
+    if case.died_early and case.hit(LogKind.CODE):
+        hit = case.quoted(LogKind.CODE)
+        clears = "its program changes, or it starts again"
+        return Diagnosis(Cause.BAD_DEPLOY, "", confidence=0.6, evidence=hit, clears=clears, held=True)
     return None
 
 

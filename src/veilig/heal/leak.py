@@ -6,10 +6,10 @@ from veilig.heal.history import History
 
 MIB = 1 << 20
 NOISE_BYTES = 64 << 10  # per second: less takes half an hour to matter
-MULTIPLE = 8.0  # of its base: caches double or triple a program
-GROWTH_BYTES = 128 * MIB  # less is nobody's trouble
-GROWTH_MAX_BYTES = 1024 * MIB  # a large program needs not grow eightfold to be in trouble
-STEADY_S = 3.0  # seen growing for so long
+MULTIPLE = 7.0  # of its base: caches double or triple a program
+GROWTH_BYTES = 112 * MIB  # less is nobody's trouble
+GROWTH_MAX_BYTES = 1024 * MIB  # a large program needs not grow sevenfold to be in trouble
+STEADY_S = 2.0  # seen growing for so long, by samples that come with each doubling
 FILLING_S = 2.5  # growth that goes back to the start is a cache being filled ...
 YOUNG_S = 60.0  # ... for so long
 FLATTER = 0.6  # the later part grows at least so fast, compared with the earlier
@@ -44,11 +44,11 @@ def suspect(sample: Sample) -> bool:
 
 def _steady(ring: tuple[tuple[float, int], ...]) -> bool:
     """Seen for long enough, never shrinking, and the later part grows about as fast as the earlier."""
-    if len(ring) < 4 or ring[-1][0] - ring[0][0] < STEADY_S:
+    if len(ring) < 3 or ring[-1][0] - ring[0][0] < STEADY_S:
         return False
     if any(later < earlier for (_, earlier), (_, later) in zip(ring, ring[1:], strict=False)):
         return False
-    ring = tuple(point for point in ring if ring[-1][0] - point[0] <= 4 * STEADY_S)
+    ring = tuple(point for point in ring if ring[-1][0] - point[0] <= 6 * STEADY_S)
     middle = len(ring) // 2
     (t0, a), (t1, b), (t2, c) = ring[0], ring[middle], ring[-1]
     if t1 <= t0 or t2 <= t1:

@@ -106,7 +106,8 @@ def _look(patient: Patient) -> Remedy | None:
     """A moment before the first act: evidence arrives, and whoever is changing files finishes."""
     sample, now = patient.sample, patient.now_s
     told = any(h.kind in (LogKind.DEPENDENCY, LogKind.PORT, LogKind.CONFIG) for h in sample.log)
-    need_s = LOOK_TOLD_S if told and not patient.diagnosis.held else LOOK_S
+    cleared = patient.history.cleared_s > 0 and patient.history.cleared_s >= patient.history.ill_s
+    need_s = LOOK_TOLD_S if told and not cleared and not patient.diagnosis.held else LOOK_S
     wait_s = need_s - patient.stable_s
     why = "looks for evidence before it acts"
     if sample.changes:
