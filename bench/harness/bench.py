@@ -2,11 +2,11 @@
 
 A scripted server answers at once: N times one shell call, then finish. CPU per turn is the slope between
 two numbers of turns, so that starting Python, its libraries and the wall is not in it. Another harness is
-measured the same way with --other "NAME=COMMAND", where {url} and {task} are filled in.
+measured the same way with --other "NAME=COMMAND": {url}, {task} and PROJECT are filled in, and a command may
+begin with `env NAME=VALUE`.
 """
 
 import argparse
-import json
 import os
 import shlex
 import statistics
@@ -16,6 +16,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
@@ -53,14 +54,19 @@ def once(command: str, turns: int, folder: Path) -> Run:
         done = len(request.results)
         if done >= turns:
             return finish(request)
-        return Answer(calls=(Call(shell_of(request), {"command": f"echo hi {done}"}),))
+        return Answer(calls=(shell_call(request, f"echo hi {done}"),))
 
     with replay(script) as server:
         argv = [w.replace("{url}", server.url).replace("{task}", "say hi") for w in shlex.split(command)]
         argv = [w.replace("PROJECT", str(folder / "project")) for w in argv]
         begun = time.perf_counter()
         process = subprocess.Popen(
-            argv, cwd=folder / "project", env=environment(folder), stdout=subprocess.DEVNULL
+            argv,
+            cwd=folder / "project",
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         _, status, used = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - begun
@@ -72,19 +78,35 @@ def once(command: str, turns: int, folder: Path) -> Run:
     return Run(cpu_s, wall_s, used.ru_maxrss / 1024, sizes[0], sum(sizes), times[0] - begun, len(sizes))
 
 
-def shell_of(request: Request) -> str:
-    """The harness's own name for a shell."""
-    names = [str((tool.get("function") or tool).get("name")) for tool in request.body.get("tools") or []]
+def tools_of(request: Request) -> dict[str, dict[str, Any]]:
+    """Name -> schema of the arguments, of every tool that the harness offers."""
+    tools = [dict(tool.get("function") or tool) for tool in request.body.get("tools") or []]
+    return {str(tool.get("name")): tool.get("parameters") or {} for tool in tools}
+
+
+def shell_call(request: Request, command: str) -> Call:
+    """One command in the harness's own shell, its arguments as its schema wants them."""
+    tools = tools_of(request)
     known = ("shell", "bash", "terminal", "execute_bash", "exec_command", "shell_command")
-    return next((name for name in known if name in names), names[0] if names else "shell")
+    name = next((one for one in known if one in tools), next(iter(tools), "shell"))
+    fields = tools.get(name, {}).get("properties") or {}
+    key = next((one for one in ("command", "cmd", "script") if one in fields), "command")
+    filled: dict[str, Any] = {key: command}
+    for other in tools.get(name, {}).get("required") or []:
+        choices = fields.get(other, {}).get("enum")
+        filled.setdefault(other, choices[0] if choices else "run it")
+    return Call(name, filled)
 
 
 def finish(request: Request) -> Answer:
     """The end, in the harness's own way."""
-    names = json.dumps(request.body.get("tools") or [])
-    return (
-        Answer(calls=(Call("finish", {"summary": "done"}),)) if '"finish"' in names else Answer(text="done")
-    )
+    tools = tools_of(request)
+    if "finish" in tools:
+        wanted = tools["finish"].get("required") or ["summary"]
+        return Answer(calls=(Call("finish", dict.fromkeys(wanted, "done")),))
+    if list(tools) == ["bash"]:  # mini-swe-agent
+        return Answer(calls=(shell_call(request, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"),))
+    return Answer(text="done")
 
 
 def environment(folder: Path) -> dict[str, str]:
