@@ -171,6 +171,7 @@ class _Healing:
     async def _doors(self) -> AsyncGenerator[None]:
         """What comes in from Prometheus and Alertmanager, and what goes out to collectors, while it runs."""
         asking = asyncio.create_task(self._queries.run())
+        self.provider.sampler.more_notes = lambda: (*self._queries.notes.values(), *self._alerts.notes)
         servers: list[asyncio.Server] = []
         try:
             if self.wanted.metrics:

@@ -20,7 +20,6 @@ from veilig.providers.heal.alerts import ALERTS_MAX, FORGET_S, Alerts, receiver
 from veilig.providers.heal.metrics import endpoint, text
 from veilig.providers.heal.prometheus import Queries, crossed, fingerprint, instant
 from veilig.providers.heal.sampler import Sampler
-from veilig.providers.heal.watch_outside import Outside
 from watched import Fleet, free_port
 
 SAMPLE = Sample(
@@ -192,28 +191,24 @@ async def test_a_server_that_cannot_be_asked_is_a_note_and_no_alert() -> None:
     assert "cannot be asked" in next(iter(queries.notes.values()))
 
 
-async def test_outside_signals_reach_the_samples_and_metrics_show_them(tmp_path: Path) -> None:
+async def test_an_alert_reaches_the_sample_at_once(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path, "web")
     fleet.start("web")
-    metrics, hook = free_port(), free_port()
-    clock = SystemClock()
-    outside = Outside(fleet.inventory, clock, metrics=f"127.0.0.1:{metrics}", alerts=f"127.0.0.1:{hook}")
-    sampler = Sampler(fleet.inventory, fleet.look, clock, alerts=outside.of)
+    hook, clock = free_port(), SystemClock()
+    alerts = Alerts(fleet.inventory, clock.boottime_s, lambda: sampler.look_again())
+    sampler = Sampler(fleet.inventory, fleet.look, clock, alerts=alerts.of)
+    server = await receiver(f"127.0.0.1:{hook}", alerts)
     try:
         await sampler.start()
-        await outside.open(sampler)
         await sampler.ready.wait()
-        assert "veilig_service_failing" in (await ask(metrics, "GET", "/metrics"))[1]
         await ask(hook, "POST", "/alerts", notification(("a1", "firing", {"service": "web"})))
         async with asyncio.timeout(0.9):  # a look is made at once, not at the next turn
             while sampler.samples["web"].alerts != ("a1",):
                 await asyncio.sleep(0.02)
     finally:
-        await outside.close()
+        server.close()
         await sampler.close()
         fleet.kill_all()
-    with pytest.raises(OSError):
-        await ask(metrics, "GET", "/metrics")
 
 
 async def test_real_prometheus_and_alertmanager(tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ class Alerts:
             sorted(key for key, (name, at_s) in self._firing.items() if name == service and at_s > limit_s)
         )
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was sent and is not used."""
+        said = f"{self.dropped} alerts named no service of the file, or were too many"
+        return (said,) if self.dropped else ()
+
     def take(self, body: bytes) -> int:
         """One notification; how many of its alerts name a service. Raises UsageError for anything else."""
         try:
