@@ -1,86 +1,13 @@
 """Each fault alone, in simulated time with the real planner and policy: how long, how many acts, why?"""
 
 import random
-from dataclasses import dataclass
-from typing import Any, cast
 
 import pytest
 
+from heal_case import case, outage, policy, time_until_well
 from heal_sim import Healer, Kernel, Rules, simulate
-from heal_world import Sim, World, service
+from heal_world import World, service
 from veilig.core.action import Action
-from veilig.core.policy import Policy, parse
-
-EXAMPLE = """
-autonomous_healing:
-  enabled: true
-  scope:
-    services:
-      - name: "worker-*"
-        actions: [{actions}]
-        max_restarts_per_hour: 3
-    security_groups: {{readonly: true}}
-    containers: {{actions: [scale_up], max_scale: 10}}
-mode: {mode}
-"""
-
-
-def policy(actions: str = "restart", mode: str = "act") -> Policy:
-    return parse(EXAMPLE.format(actions=actions, mode=mode), "veilig.yaml")
-
-
-@dataclass
-class Case:
-    """One world with `worker-a` (which may need `worker-db` or an address) and a bystander."""
-
-    world: World
-    kernel: Kernel
-    healer: Healer
-
-    @property
-    def sim(self) -> Sim:
-        return self.world.sims["worker-a"]
-
-    def run(self, seconds: float) -> None:
-        simulate(self.kernel, [self.healer], self.world.now + seconds)
-
-    def acts(self, name: str = "worker-a") -> list[str]:
-        return [a.kind for a in self.kernel.acts if a.name == name]
-
-    def proposed(self) -> list[str]:
-        return list(dict.fromkeys(what for _, what in self.kernel.proposals))
-
-    def incident(self, name: str = "worker-a") -> dict[str, Any]:
-        assert self.healer.step is not None
-        return cast(dict[str, Any], self.healer.step.state["incidents"]).get(name, {})
-
-    def closed(self) -> list[dict[str, Any]]:
-        assert self.healer.step is not None
-        return cast(list[dict[str, Any]], self.healer.step.state["closed"])
-
-    def well(self) -> bool:
-        return self.world.well(self.sim)
-
-
-def case(*needs: str, actions: str = "restart", mode: str = "act", **kept: Any) -> Case:
-    services = [service("worker-a", *needs, **kept), service("web-ok")]
-    services += [service(n) for n in needs if ":" not in n]
-    world = World(services)
-    kernel = Kernel(world, policy(actions, mode), random.Random(1), Rules())
-    healer = Healer(kernel, "h")
-    made = Case(world, kernel, healer)
-    made.run(30)
-    assert kernel.proposals == []
-    return made
-
-
-def time_until_well(c: Case, limit_s: float) -> float:
-    start = c.world.now
-    while c.world.now - start < limit_s:
-        c.run(0.1)
-        if c.well():
-            return c.world.now - start
-    return limit_s
 
 
 def test_a_crash_is_healed_within_three_seconds_by_one_restart() -> None:
@@ -151,20 +78,6 @@ def test_a_service_that_says_503_without_its_need_is_left_alone(need: str) -> No
     c.run(60)
     assert c.well()
     assert c.acts() == []
-
-
-def outage(c: Case, need: str, *, down: bool) -> None:
-    if ":" in need:
-        c.world.outside[need] = not down
-    elif down:
-        c.world.die(c.world.sims[need], "signal 9")
-        c.world.sims[need].doomed = True  # nothing restarts it
-        c.world.sims[need].held = True
-    else:
-        c.world.sims[need].doomed = c.world.sims[need].held = False
-        c.world.start(c.world.sims[need])
-    c.world.dirty |= {"worker-a"}
-    c.world.settle()
 
 
 def test_a_broken_config_is_never_started_with_and_its_rollback_is_asked_for() -> None:

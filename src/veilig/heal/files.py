@@ -27,16 +27,23 @@ def changed_files(case: Case) -> Diagnosis | None:
         return _bad_files(case, Cause.BAD_CONFIG, config, LogKind.CONFIG)
     if version:
         return _bad_files(case, Cause.BAD_DEPLOY, version, LogKind.CODE)
-    tried = case.history.tried
-    mended = bool(tried) and not any((c.path, c.after) in tried for c in case.sample.changes)
-    if case.died_early and case.hit(LogKind.CONFIG) and not mended:
-        hit = case.quoted(LogKind.CONFIG)
-        clears = "its configuration changes, or it starts again"
-        return Diagnosis(Cause.BAD_CONFIG, "", confidence=0.6, evidence=hit, clears=clears, held=True)
-    if case.died_early and case.hit(LogKind.CODE):
-        hit = case.quoted(LogKind.CODE)
-        clears = "its program changes, or it starts again"
-        return Diagnosis(Cause.BAD_DEPLOY, "", confidence=0.6, evidence=hit, clears=clears, held=True)
+    return _told_files(case)
+
+
+def _told_files(case: Case) -> Diagnosis | None:
+    """Only the log of a start that died speaks of its files: believed until one of them changes."""
+    tried, loaded = case.history.tried, [(c.path, c.after) for c in case.sample.changes]
+    mended = bool(tried) and not any(pair in tried for pair in loaded)
+    if not case.died_early or mended or any(pair not in tried for pair in loaded):
+        return None
+    for kind, cause, what in (
+        (LogKind.CONFIG, Cause.BAD_CONFIG, "configuration"),
+        (LogKind.CODE, Cause.BAD_DEPLOY, "program"),
+    ):
+        if case.hit(kind):
+            clears = f"its {what} changes, or it starts again"
+            told = case.quoted(kind)
+            return Diagnosis(cause, "", confidence=0.6, evidence=told, clears=clears, held=True)
     return None
 
 
