@@ -92,6 +92,17 @@ async def test_an_indicator_in_a_tool_call_is_hard_and_in_a_text_it_is_soft(tmp_
         assert "evil-c2.test" in reply.error["message"]
 
 
+async def test_a_call_that_was_judged_counts_once_when_it_comes_back_as_history(tmp_path: Path) -> None:
+    async with fake_models(command="nmap 203.0.114.0/24") as fake, running(tmp_path, fake.url) as bench:
+        reply = await bench.say("look around")
+        [call] = reply.json["output"]
+        history = [{"role": "user", "content": "look around"}, call]
+        history.append({"type": "function_call_output", "call_id": "call_1", "output": "1 host up"})
+        for _ in range(3):
+            assert (await bench.ask("/v1/responses", {"model": "big", "input": history})).status == 200
+        assert len(bench.events("signal.raised")) == 1
+
+
 async def test_an_everyday_request_raises_nothing(tmp_path: Path) -> None:
     command = "pytest -q && git push origin main"
     async with fake_models(command=command) as fake, running(tmp_path, fake.url) as bench:

@@ -107,6 +107,11 @@ class Seen:
     def __init__(self) -> None:
         self._of: OrderedDict[str, set[int]] = OrderedDict()
 
+    def note(self, conversation: str, item: Item) -> None:
+        """It was looked at elsewhere: when the client sends it back as history, it is not new."""
+        if (known := self._of.get(conversation)) is not None:
+            known.add(hash((item.source, item.text)))
+
     def fresh(self, conversation: str, items: list[Item]) -> list[Item]:
         """Those that are new to the conversation, and the last user text whatever it is."""
         known = self._of.get(conversation)

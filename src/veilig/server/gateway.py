@@ -19,7 +19,6 @@ from veilig.access.rules import Models, No, find_class, may_reach
 from veilig.app.safeguards import Caller, Desk
 from veilig.core.errors import LedgerError
 from veilig.core.policy_safeguards import GatewayRules
-from veilig.monitor.items import Seen
 from veilig.monitor.ladder import Level
 from veilig.server import questions, wire
 from veilig.server.metrics import Metrics
@@ -57,7 +56,6 @@ class Gateway:
         self.working = working
         self.appeals = Appeals(rules.appeal_url)
         self.metrics = reader.metrics if reader is not None else Metrics()
-        self.seen = Seen()
         self.relay = Relay(rules, desk, reader, self.metrics, self.appeals)
         self.ready = False
         self.draining = False
@@ -200,7 +198,7 @@ class Gateway:
                 return wire.refuse(held)
             ticket.reserved = held
             if self.reader is not None:
-                no = await self.reader.read(ticket, self.seen)
+                no = await self.reader.read(ticket)
                 if no is not None:
                     return no
             entered = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from veilig.app.safeguards import Desk
 from veilig.monitor.engine import Engine
-from veilig.monitor.items import Seen, items_of
+from veilig.monitor.items import Item, Seen, Source, items_of
 from veilig.monitor.ladder import RANK, Level, Signal
 from veilig.monitor.stream import Stop, StreamWatch, ToolCall
 from veilig.server import wire
@@ -24,6 +24,8 @@ class Judged:
 
     engine: Engine
     hosts: tuple[str, ...]
+    seen: Seen
+    conversation: str
     signals: list[Signal] = field(default_factory=list[Signal])
     heard_ids: set[str] = field(default_factory=set[str])
 
@@ -31,6 +33,7 @@ class Judged:
         """May the client see this call?"""
         found = self.engine.judge(call, self.hosts, time.time())
         self.signals += found.signals
+        self.seen.note(self.conversation, Item(Source.CALL, call.arguments))
         return Stop(found.denied) if found.denied else None
 
     def heard(self, text: str) -> Stop | None:
@@ -51,12 +54,13 @@ class Reader:
         self._desk = desk
         self.metrics = metrics
         self._appeals = appeals
+        self._seen = Seen()
 
-    async def read(self, ticket: Ticket, seen: Seen) -> Answer | None:
+    async def read(self, ticket: Ticket) -> Answer | None:
         """Look at what is new in a request. An answer where it may not go on."""
         caller = ticket.caller
         try:
-            items = seen.fresh(self._conversation(ticket), items_of(ticket.body))
+            items = self._seen.fresh(self._conversation(ticket), items_of(ticket.body))
             found = self.engine.read(items, self._hosts(ticket), time.time())
             itself = self.engine.account(caller.user, caller.key.hash.hex(), time.time())
         except Exception as error:  # noqa: BLE001  # a monitor that breaks is not one that found nothing
@@ -77,7 +81,7 @@ class Reader:
 
     def watch(self, ticket: Ticket) -> Judged:
         """Look at the answer to a request."""
-        return Judged(self.engine, self._hosts(ticket))
+        return Judged(self.engine, self._hosts(ticket), self._seen, self._conversation(ticket))
 
     async def told(self, ticket: Ticket, judged: Judged, stop: Stop | None) -> Stop | None:
         """Record what the answer showed. The stop with its case, where there is one."""
