@@ -46,6 +46,8 @@ _LOADED = re.compile(
     r"\.(scalar_one|scalar_one_or_none|scalars|get_or_404|first_or_404))$"
 )
 _HOST_END = re.compile(r"\.[\w-]+\.?\w")
+# Streams are read by whoever serves a port, and by whoever talks to a child.
+STREAMS = frozenset({".readexactly", ".readuntil"})
 MATCHERS = frozenset({"match", "fullmatch", "search"})
 
 
@@ -66,6 +68,8 @@ def call_outside(frame: Frame, callee: Opaque, site: CallSite, *, tell: bool) ->
         if value is not None:
             return value
     kind = knowledge.source_calls.get(qual) or knowledge.source_calls.get(method)
+    if method in STREAMS and "start_server(" not in (frame.module.source or ""):
+        kind = None  # a pipe or socket of this machine, or an answer: no stranger's
     if kind is None and method and "request" not in qual and _LOADED.search(qual):
         kind = OriginKind.STORED
     if kind is not None:

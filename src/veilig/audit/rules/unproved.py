@@ -91,7 +91,7 @@ def _idle_places(function: FunctionSketch) -> set[int]:
 
 def _list_not_obeyed(sketch: Sketch) -> Marks:
     """The ending of an uploaded file is looked up in a list, and both answers go on."""
-    if not sketch.program.has(r"request\.files|request\.FILES|UploadFile|\.filename\b|FileStorage"):
+    if not search(r"request\.files|request\.FILES|UploadFile|\.filename\b|FileStorage", sketch.text):
         return
     for function in sketch.functions:
         if not search(_ENDING, function.body) or not search(r"(?i)file", function.body):
