@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import time
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from veilig.core.clock import SystemClock
 from veilig.core.errors import ProviderError
-from veilig.core.signal import Answer, LogKind, Run, Sample, from_json
+from veilig.core.signal import Answer, Change, LogHit, LogKind, Run, Sample, from_json, to_json
 from veilig.providers.heal.good import GoodStates
 from veilig.providers.heal.sampler import Sampler
 from veilig.providers.heal.watch import Watch, growth, restless, shape
@@ -281,3 +284,40 @@ async def test_looking_that_ended_is_an_error_and_no_silence(tmp_path: Path) -> 
     async with watching(tmp_path, fleet) as watcher:
         with pytest.raises(ProviderError, match="no longer looked at"):
             await watcher.wait(10.0)
+
+
+async def test_names_that_are_no_text_stop_nothing(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, "a")
+    base = tmp_path / "a"
+    for name in (b"\xff.conf", b"\xfe.py", b"app.log.\xfd", b"x\ny.toml"):
+        (base / os.fsdecode(name)).write_text("a = 1")
+    (base / "current").symlink_to(os.fsdecode(b"\xff"))
+    (base / os.fsdecode(b"\xfc")).mkdir()
+    fleet.start("a")
+    async with watching(tmp_path, fleet) as watcher:
+        await watcher.until("a", lambda _: watcher.sampler.samples["a"].good != "")
+        fleet.kill("a")
+        down = await watcher.until("a", lambda one: one.run == Run.DOWN)
+        json.dumps(to_json(down), ensure_ascii=False).encode()
+        "".join(watcher.sampler.all_notes()).encode()
+
+
+VOLATILE = st.fixed_dictionaries(
+    {name: st.floats(0, 1e6) for name in ("t_s", "up_s", "answer_for_s", "latency_ms", "rss_slope", "cpu")}
+    | {name: st.integers(0, 1000) for name in ("fds", "threads", "backlog")}
+)
+
+
+@given(VOLATILE, VOLATILE, st.floats(0, 100), st.integers(2, 50))
+def test_what_changes_all_the_time_is_no_part_of_the_picture(
+    one: dict[str, Any], other: dict[str, Any], age_s: float, fails: int
+) -> None:
+    told = Sample(
+        "a", 0.0, run=Run.RUNNING, incarnation="1", answer=Answer.ERROR, status=500, fails=2,
+        log=(LogHit(LogKind.DISK, "x"),), changes=(Change("/a", "config", "", "1"),),
+    )  # fmt: skip
+    later = replace(
+        told, fails=fails, log=(LogHit(LogKind.DISK, "y", 7, "/d", age_s),),
+        changes=(Change("/a", "config", "", "1", age_s=age_s),),
+    )  # fmt: skip
+    assert shape(replace(told, **one)) == shape(replace(later, **other))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from veilig.core.service import Service
 from veilig.core.signal import Disk
-from veilig.providers.heal.proc import open_files, pids
+from veilig.providers.heal.proc import is_text, open_files, pids
 
 FILES_MAX = 500  # named in one sample; more are named when these are gone
 TMP_AGE_S = 86_400.0
@@ -193,7 +193,7 @@ def _row(path: str, owners: Collection[int]) -> Iterator[_Row]:
         state = os.lstat(path)
     except OSError:
         return
-    if stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and state.st_uid in owners:
+    if is_text(path) and stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and state.st_uid in owners:
         yield path, state.st_size, state.st_mtime_ns, state.st_ino, state.st_dev
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from veilig.core.service import HOLD_FILE, Inventory, Service
+from veilig.providers.heal.proc import is_text
 
 FILES_MAX = 200  # of one service
 ENTRIES_MAX = 2000  # looked at in one folder tree; a larger one is not a service's own
@@ -100,7 +101,10 @@ class Files:
             if not link and (not stat.S_ISREG(state.st_mode) or state.st_size > limit):
                 return None
             sha = link_sha(link) if link else self._sha(path, state)
-        except OSError:
+        except (OSError, ValueError):
+            return None
+        if not is_text(link):
+            self.notes[path] = f"{path}: leads to a name that is no text, so it is not kept"
             return None
         return FileNow(
             path, kind, sha, stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid,
@@ -202,7 +206,7 @@ def _is_program(path: str, *, first: bool) -> bool:
         return False
     try:
         state = os.stat(real)
-    except OSError:
+    except (OSError, ValueError):
         return False
     runs = bool(state.st_mode & 0o111)
     return stat.S_ISREG(state.st_mode) and bool(kind_of(path) or first or runs)
@@ -237,7 +241,7 @@ def _inside(path: str, kind: str) -> Iterator[tuple[str, str, bool]]:
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
-            return sorted(listing, key=lambda entry: entry.name)
+            return sorted((entry for entry in listing if is_text(entry.name)), key=lambda entry: entry.name)
     except OSError:
         return []
 

@@ -88,7 +88,7 @@ def parse_stat(text: str) -> Process | None:
 def process(pid: int) -> Process | None:
     """The process of this pid now; None when there is none."""
     try:
-        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="surrogateescape")
+        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (OSError, ValueError):
         return None
     return parse_stat(text)
@@ -152,7 +152,17 @@ def outputs(pid: int, files: Files) -> tuple[str, ...]:
     """Files it writes its words to: what stands behind stdout and stderr, and open ones named as logs."""
     behind = {link(pid, "fd/1"), link(pid, "fd/2")}
     found = {path for path in files.paths if path in behind or path.endswith((".log", ".out", ".err"))}
-    return tuple(sorted(path for path in found if not path.startswith(("/dev/", "/proc/", "/memfd:"))))
+    real = (path for path in found if not path.startswith(("/dev/", "/proc/", "/memfd:")))
+    return tuple(sorted(path for path in real if is_text(path) and not path.endswith(" (deleted)")))
+
+
+def is_text(path: str) -> bool:
+    """Its name can be told and kept; one of bytes that are no UTF-8 cannot."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files_limit(pid: int) -> int:
@@ -197,7 +207,7 @@ def table() -> Table:
                 text = file.read(2048)
         except OSError:
             continue  # it ended between the list and here
-        row = parse_stat(text.decode("utf-8", "surrogateescape"))
+        row = parse_stat(text.decode("utf-8", "replace"))
         if row is not None:
             made.rows[pid] = row
             made.children.setdefault(row.parent, []).append(pid)
