@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 from heal_sim import Healer, Kernel, Rules, simulate
@@ -10,7 +11,7 @@ from veilig.core.policy import Policy, parse
 
 EXAMPLE = """
 autonomous_healing:
-  enabled: true
+  enabled: {enabled}
   scope:
     services:
       - name: "worker-*"
@@ -22,8 +23,10 @@ mode: {mode}
 """
 
 
-def policy(actions: str = "restart", mode: str = "act") -> Policy:
-    return parse(EXAMPLE.format(actions=actions, mode=mode), "veilig.yaml")
+@cache
+def policy(actions: str = "restart", mode: str = "act", *, enabled: bool = True) -> Policy:
+    text = EXAMPLE.format(actions=actions, mode=mode, enabled=str(enabled).lower())
+    return parse(text, "veilig.yaml")
 
 
 @dataclass

@@ -27,12 +27,13 @@ def leaking(service: Service, sample: Sample, history: History) -> tuple[str, ..
     grown = rss - base
     if grown < GROWTH_BYTES or grown < min(GROWTH_MAX_BYTES, (MULTIPLE - 1) * base):
         return ()
-    for_s = grown / slope
-    if sample.up_s < YOUNG_S and sample.up_s - for_s < FILLING_S + history.took_s:
-        return ()
     if not _steady(history.rss):
         return ()
-    grows = f"grows by {slope / MIB:.1f} MiB/s for about {for_s:.0f} s"
+    rate = max(slope, _latest(history.rss))  # the slope over all samples still holds the time before
+    for_s = grown / rate
+    if sample.up_s < YOUNG_S and sample.up_s - for_s < FILLING_S + history.took_s:
+        return ()
+    grows = f"grows by {rate / MIB:.1f} MiB/s for about {for_s:.0f} s"
     return (f"it holds {rss // MIB} MiB, {rss / base:.1f} times its base of {base // MIB} MiB, and {grows}",)
 
 
@@ -40,6 +41,12 @@ def suspect(sample: Sample) -> bool:
     """Twice its base, and growing by more than noise: worth looking at more often."""
     base = sample.rss_base_bytes
     return 0 < 2 * base < sample.rss_bytes and sample.rss_slope > max(base / 600, NOISE_BYTES)
+
+
+def _latest(ring: tuple[tuple[float, int], ...]) -> float:
+    """Bytes a second over the last three points."""
+    (t0, a), (t1, b) = ring[-3], ring[-1]
+    return (b - a) / (t1 - t0) if t1 > t0 else 0.0
 
 
 def _steady(ring: tuple[tuple[float, int], ...]) -> bool:

@@ -1,0 +1,64 @@
+"""When is growth a leak, and when a cache that fills?"""
+
+from dataclasses import replace
+
+import pytest
+
+from veilig.core.service import Service
+from veilig.core.signal import Answer, Run, Sample
+from veilig.heal.history import History
+from veilig.heal.leak import MIB, leaking, suspect
+
+SERVICE = Service("worker-a")
+BASE = 20 * MIB
+
+
+def seen(points: list[tuple[float, int]], up_s: float, slope_mib: float) -> tuple[Sample, History]:
+    """The last of these (seconds, MiB) as a sample, all of them as its history."""
+    ring = tuple((t, mib * MIB) for t, mib in points)
+    sample = Sample(
+        "worker-a",
+        ring[-1][0],
+        Run.RUNNING,
+        answer=Answer.OK,
+        up_s=up_s,
+        rss_bytes=ring[-1][1],
+        rss_base_bytes=BASE,
+        rss_slope=slope_mib * MIB,
+    )
+    return sample, History(took_s=0.3, rss=ring)
+
+
+GROWING = [(100.0, 40), (101.5, 80), (104.0, 160)]
+
+
+@pytest.mark.parametrize(
+    ("points", "up_s", "slope_mib", "is_leak"),
+    [
+        pytest.param(GROWING, 500.0, 30, True, id="seven-times-the-base"),
+        pytest.param(GROWING, 9.0, 11, True, id="young-but-flat-before"),
+        pytest.param(GROWING, 6.0, 30, False, id="since-its-start"),
+        pytest.param([(100.0, 40), (101.5, 80), (104.0, 120)], 500.0, 30, False, id="six-times-the-base"),
+        pytest.param([(100.0, 40), (101.0, 150), (104.0, 160)], 500.0, 30, False, id="flattens"),
+        pytest.param([(100.0, 40), (101.5, 170), (104.0, 160)], 500.0, 30, False, id="shrinks"),
+        pytest.param([(100.0, 40), (100.9, 80), (101.9, 160)], 500.0, 30, False, id="too-short"),
+        pytest.param(GROWING, 500.0, 0.01, False, id="noise"),
+    ],
+)
+def test_growth_is_a_leak_only_if_large_steady_and_not_its_start(
+    points: list[tuple[float, int]], up_s: float, slope_mib: float, is_leak: bool
+) -> None:
+    sample, history = seen(points, up_s, slope_mib)
+    assert bool(leaking(SERVICE, sample, history)) is is_leak
+
+
+@pytest.mark.parametrize(("mib", "is_leak"), [(200, False), (201, True)])
+def test_a_stated_bound_is_the_bound(mib: int, is_leak: bool) -> None:
+    sample, history = seen([(100.0, mib)], 5.0, 0.0)
+    bound = replace(SERVICE, memory_max_bytes=200 * MIB)
+    assert bool(leaking(bound, sample, history)) is is_leak
+
+
+def test_a_process_is_looked_at_more_often_from_twice_its_base_on() -> None:
+    assert not suspect(seen([(1.0, 40)], 5.0, 1.0)[0])
+    assert suspect(seen([(1.0, 41)], 5.0, 1.0)[0])
