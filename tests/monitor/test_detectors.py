@@ -178,6 +178,26 @@ def test_a_name_is_found_wherever_it_stands_alone(before: str, after: str) -> No
     assert fold(fold(text)) == fold(text) or "[" in text
 
 
+def test_a_set_is_the_same_after_it_was_compiled_and_a_damaged_one_is_refused() -> None:
+    odd = [one("odd.test"), Indicator("indicator--X#3", Sort.URL, "http://x.test/a", 0, 9e9, 9, Tlp.RED, "g")]
+    usual = "indicator--11111111-1111-4111-8111-111111111111"
+    named = [
+        Indicator(f"{usual}{n}", Sort.DOMAIN, f"n{i}.test", 0, 9e9, 9, Tlp.CLEAR, "g")
+        for i, n in enumerate(("", "#0", "#7", "#300", "#007"))
+    ]
+    account = [Indicator(usual, Sort.ACCOUNT, "user:abc", 0, 9e9, 90, Tlp.CLEAR, "g")]
+    made = IndicatorSet([*odd, *named, *account])
+    data = made.dump()
+    again = IndicatorSet.load(data)
+    text = "odd.test n0.test n1.test n2.test n3.test n4.test http://x.test/a"
+    assert again.find(text, NOW) == made.find(text, NOW)
+    assert [h.id for h in again.find(text, NOW)] == [i.id for i in [odd[0], *named, odd[1]]]
+    assert again.account("user:abc", NOW) == made.account("user:abc", NOW) is not None
+    assert again.works()
+    with pytest.raises(ValueError, match="not whole"):
+        IndicatorSet.load(data[:-1])
+
+
 def test_an_empty_set_works_and_finds_nothing() -> None:
     empty = IndicatorSet([])
     assert empty.works()

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK, UsageError
@@ -49,7 +50,7 @@ def need_extra() -> None:
         )
 
 
-def _service(given: argparse.Namespace, ledger: Any, policy: Any) -> Any:
+def _service(given: argparse.Namespace, ledger: Any, policy: Any, cache: Path) -> Any:
     from dataclasses import replace
 
     from veilig.app.safeguards import Desk
@@ -59,7 +60,7 @@ def _service(given: argparse.Namespace, ledger: Any, policy: Any) -> Any:
     rules = policy.elsewhere.safeguards
     if getattr(given, "upstream", None):
         rules = replace(rules, gateway=with_upstream(rules.gateway, given.upstream, given.upstream_key_env))
-    return Service(Desk(ledger, rules, SystemClock()))
+    return Service(Desk(ledger, rules, SystemClock()), cache)
 
 
 def _serve(given: argparse.Namespace) -> int:
@@ -73,7 +74,7 @@ def _serve(given: argparse.Namespace) -> int:
     if given.port is not None:
         place = Place(place.host, given.port)
     with places.home.open_ledger(places.policy) as ledger:
-        service = _service(given, ledger, places.policy)
+        service = _service(given, ledger, places.policy, places.home.path / "cache")
         broken = [name for name, works in service.working.items() if not works]
 
         def ready(address: str) -> None:

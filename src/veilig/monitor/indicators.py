@@ -4,14 +4,17 @@ Both sides are folded: case, defanging (hxxp, [.]), international names. A hit i
 (bad.example in notbad.example). What is expired, not yet valid, revoked or allow-listed says nothing.
 """
 
+import hashlib
 import ipaddress
+import json
 import re
 import time
+import uuid
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from veilig.core.policy_match import host_matches
 
@@ -98,6 +101,10 @@ class Hit:
         return f"{self.id} ({self.feed}, {what})"
 
 
+_NAME_BYTES: Final = 17
+_USUAL: Final = re.compile(r"indicator--([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:#(\d{1,3}))?")
+
+
 def fold(text: str) -> str:
     """How texts and values are compared: lower case, without defanging."""
     text = text.lower()
@@ -143,13 +150,44 @@ def allowed(sort: Sort, value: str, allow: Iterable[str]) -> bool:
     return any(entry.lower() in (value, host) or host_matches(entry.lower(), host) for entry in allow)
 
 
+class _Names:
+    """Ids of indicators; those of the usual form as 17 bytes each."""
+
+    __slots__ = ("_odd", "_packed")
+
+    def __init__(self, packed: bytes = b"", odd: dict[int, str] | None = None) -> None:
+        self._packed = bytearray(packed)
+        self._odd = odd or {}
+
+    def __len__(self) -> int:
+        return len(self._packed) // _NAME_BYTES
+
+    def add(self, name: str) -> None:
+        match = _USUAL.fullmatch(name)
+        number = int(match[2] or 0) if match else 0
+        if match is None or number > 254 or match[2] not in (None, str(number)):
+            self._odd[len(self)] = name
+            self._packed += bytes(_NAME_BYTES)
+            return
+        part = 255 if match[2] is None else number
+        self._packed += uuid.UUID(match[1]).bytes + bytes([part])
+
+    def __getitem__(self, at: int) -> str:
+        if (name := self._odd.get(at)) is not None:
+            return name
+        packed = self._packed[at * _NAME_BYTES : (at + 1) * _NAME_BYTES]
+        part = "" if packed[-1] == 255 else f"#{packed[-1]}"
+        return f"indicator--{uuid.UUID(bytes=bytes(packed[:-1]))}{part}"
+
+    def columns(self) -> tuple[bytes, dict[str, str]]:
+        return bytes(self._packed), {str(k): v for k, v in self._odd.items()}
+
+
 class IndicatorSet:
     """All live indicators; made once, asked often, replaced as a whole. Columns, so that many take little."""
 
     def __init__(self, indicators: Iterable[Indicator]) -> None:
-        import ahocorasick_rs
-
-        self._ids: list[str] = []
+        self._names = _Names()
         self._feeds: list[str] = []
         self._feed: array[int] = array("H")
         self._sort = bytearray()
@@ -157,29 +195,74 @@ class IndicatorSet:
         self._confidence = bytearray()
         self._from: array[float] = array("d")
         self._until: array[float] = array("d")
-        self._accounts: dict[str, int] = {}
         feeds: dict[str, int] = {}
-        patterns: list[str] = []
-        self._of_pattern: array[int] = array("L")
+        values: list[str] = []
         for one in (*indicators, _canary()):
-            at = len(self._ids)
-            self._ids.append(one.id.removeprefix("indicator--"))
+            self._names.add(one.id)
             self._feed.append(feeds.setdefault(one.feed, len(feeds)))
             self._sort.append(SORTS.index(one.sort))
             self._tlp.append(TLPS.index(one.tlp))
             self._confidence.append(one.confidence)
             self._from.append(one.valid_from_s)
             self._until.append(one.valid_until_s)
-            if one.sort in (Sort.ACCOUNT, Sort.KEY):
-                self._accounts[one.value] = at
-            else:
-                patterns.append(one.value)
-                self._of_pattern.append(at)
+            values.append(one.value.replace("\n", " "))
         self._feeds = list(feeds)
-        self._automaton: Any = ahocorasick_rs.AhoCorasick(
-            patterns, implementation=ahocorasick_rs.Implementation.ContiguousNFA, store_patterns=False
+        self._build(values)
+        self._values = values
+
+    def _build(self, values: list[str]) -> None:
+        import ahocorasick_rs
+
+        account = {SORTS.index(Sort.ACCOUNT), SORTS.index(Sort.KEY)}
+        self._accounts = {v: at for at, v in enumerate(values) if self._sort[at] in account}
+        self._of_pattern: array[int] = array(
+            "L", (at for at in range(len(values)) if self._sort[at] not in account)
         )
-        self.size = len(self._ids) - 1
+        self._automaton: Any = ahocorasick_rs.AhoCorasick(
+            (values[at] for at in self._of_pattern),
+            implementation=ahocorasick_rs.Implementation.ContiguousNFA,
+            store_patterns=False,
+        )
+        self.size = len(values) - 1
+
+    def dump(self) -> bytes:
+        """Everything, for `load`; only once, right after it was made: the values are let go then."""
+        values, self._values = self._values, list[str]()
+        packed, odd = self._names.columns()
+        head = json.dumps({"n": len(values), "feeds": self._feeds, "odd": odd}).encode()
+        columns = (
+            self._feed.tobytes(),
+            self._sort,
+            self._tlp,
+            self._confidence,
+            self._from.tobytes(),
+            self._until.tobytes(),
+        )
+        body = b"".join([head, b"\n", packed, *columns, "\n".join(values).encode()])
+        return hashlib.sha256(body).digest() + body
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """What `dump` made. Raises ValueError when it is not whole."""
+        digest, body = data[:32], data[32:]
+        if hashlib.sha256(body).digest() != digest:
+            raise ValueError("the compiled indicators are not whole")
+        end = body.index(b"\n")
+        head = json.loads(body[:end])
+        made, n, at = cls.__new__(cls), int(head["n"]), end + 1
+
+        def take(size: int) -> bytes:
+            nonlocal at
+            at += size
+            return body[at - size : at]
+
+        made._names = _Names(take(n * _NAME_BYTES), {int(k): v for k, v in head["odd"].items()})
+        made._feeds, made._feed = list(head["feeds"]), array("H", take(2 * n))
+        made._sort, made._tlp, made._confidence = (bytearray(take(n)) for _ in range(3))
+        made._from, made._until = array("d", take(8 * n)), array("d", take(8 * n))
+        made._values = []
+        made._build(body[at:].decode().split("\n"))
+        return made
 
     def find(self, text: str, now_s: float) -> list[Hit]:
         """Every indicator in force in the text, each once; the text may be as it came."""
@@ -209,8 +292,14 @@ class IndicatorSet:
         if not self._from[at] <= now_s < self._until[at]:
             return None
         sort = SORTS[self._sort[at]]
-        name = f"indicator--{self._ids[at]}"
-        return Hit(name, sort, self._confidence[at], TLPS[self._tlp[at]], self._feeds[self._feed[at]], value)
+        return Hit(
+            self._names[at],
+            sort,
+            self._confidence[at],
+            TLPS[self._tlp[at]],
+            self._feeds[self._feed[at]],
+            value,
+        )
 
 
 def _canary() -> Indicator:

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from veilig import __version__
@@ -60,7 +61,7 @@ def with_upstream(rules: GatewayRules, url: str, key_env: str) -> GatewayRules:
 class Service:
     """The gateway with everything around it."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, cache: Path | None = None) -> None:
         rules = desk.rules
         if not rules.gateway.enabled:
             raise UsageError(
@@ -75,9 +76,10 @@ class Service:
         self.engine: Engine | None = None
         self.working: dict[str, bool] = {}
         self._stamp = ""
+        self._cache = cache
         reader: Reader | None = None
         if rules.monitor.enabled:
-            loaded = load_indicators(rules.monitor)
+            loaded = load_indicators(rules.monitor, cache)
             self._stamp = loaded.digest
             self.engine = make_engine(rules.monitor, loaded)
             self._said_loaded(loaded.indicators.size, loaded.refused)
@@ -104,7 +106,7 @@ class Service:
         if self.engine is None or (now := stamp(self.rules.monitor.feeds)) == self._stamp:
             return
         try:
-            loaded = load_indicators(self.rules.monitor)
+            loaded = load_indicators(self.rules.monitor, self._cache)
         except VeiligError as error:
             log.warning("indicators were not reloaded: %s", error.what)
             self._stamp = now
