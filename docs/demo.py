@@ -24,6 +24,7 @@ from replay_server import Answer, Request, call, replay  # noqa: E402
 
 PROMPT = "$ "
 WIDTH = 112
+WAIT_S = 240.0  # a busy machine takes its time
 LAW = """\
 agent:
   commands: [[git, status]]
@@ -60,8 +61,9 @@ class Terminal:
     def begin(self, command: str) -> None:
         """Type a command, and do not wait for its end."""
         self.pane.keys("C-l")
-        self.pane.until(PROMPT.rstrip())
-        self.pane.clear()
+        while self.pane.text().strip() != PROMPT.strip():
+            time.sleep(0.02)
+        self.pane.clear()  # what was cleared from the screen stands in its history
         self.pane.types(command)
 
     def shown(self) -> str:
@@ -75,7 +77,7 @@ class Terminal:
 
     def ended(self) -> str:
         """What stands there when the shell is back."""
-        late_s = time.monotonic() + 120
+        late_s = time.monotonic() + WAIT_S
         while time.monotonic() < late_s:
             text = self.shown()
             if text.endswith("\n" + PROMPT.rstrip()):
@@ -134,13 +136,13 @@ def terminals(folder: Path, url: str) -> Generator[tuple[Terminal, Terminal]]:
 
 def asked(second: Terminal) -> tuple[str, str]:
     """The id of the question that waits, as soon as one does, and the list that names it."""
-    late_s = time.monotonic() + 120
+    late_s = time.monotonic() + WAIT_S
     while time.monotonic() < late_s:
         listed = second.run("veilig approvals")
         if found := re.search(r"^([0-9a-f]{8}) ", listed, re.MULTILINE):
             return found[1], listed
         time.sleep(0.3)
-    raise AssertionError("no question came")
+    raise AssertionError(f"no question came:\n{listed}")
 
 
 def play(folder: Path, url: str) -> list[tuple[str, str, str]]:
@@ -183,8 +185,8 @@ def play(folder: Path, url: str) -> list[tuple[str, str, str]]:
         waits, _ = asked(second)
         pid = second.run(f"pgrep -f 'resume {session[0]}' | head -1").splitlines()[-1]
         second.run(f"veilig approvals approve {waits}")
-        first.pane.until("resume")
-        time.sleep(1.5)  # the command sleeps three seconds: the blow falls into it
+        first.pane.until("answered elsewhere", "wall")
+        time.sleep(1.0)  # the command sleeps three seconds: the blow falls into it
         shown = second.run(f"kill -9 {pid}")
         tell(
             "It goes on with a word of advice, and in the middle of the test run its process is killed:",
@@ -209,7 +211,7 @@ def play(folder: Path, url: str) -> list[tuple[str, str, str]]:
 
 def finished(first: Terminal, second: Terminal) -> str:
     """What stands in the first terminal at the end; further questions are answered with yes."""
-    late_s = time.monotonic() + 120
+    late_s = time.monotonic() + WAIT_S
     while time.monotonic() < late_s:
         text = first.shown()
         if text.endswith("\n" + PROMPT.rstrip()):
