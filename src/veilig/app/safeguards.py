@@ -86,14 +86,15 @@ class Desk:
     _rows: list[JSON] = field(default_factory=list[JSON])
     _drafts: list[Draft] = field(default_factory=list[Draft])
     _seen: int = 0
-    _files: tuple[str, str] = ("", "")
-    _stamp: tuple[tuple[int, int], ...] = ()
+    _log: str = ""
+    _stamp: tuple[int, int] = (0, 0)
+    _grown: dict[tuple[Tier, int], TierLimits] = field(default_factory=dict[tuple[Tier, int], TierLimits])
     _latest_s: float = 0.0
     _base_ms: tuple[int, float] = (0, 0.0)
     _stated: dict[Tier, TierLimits] = field(default_factory=dict[Tier, TierLimits])
 
     def __post_init__(self) -> None:
-        self._files = (str(self.ledger.path), f"{self.ledger.path}-wal")
+        self._log = f"{self.ledger.path}-wal"
         self._stated = dict(self.rules.access.limits)
         self.catch_up()
         t_ms = self.ledger.transact(lambda tx: tx.now_ms(), durable=False)
@@ -125,15 +126,16 @@ class Desk:
         self._seen = max(self._seen, size)
 
     def _untouched(self) -> bool:
-        """Nobody wrote the ledger's files since the last look: two calls of stat cost a tenth of a query.
+        """Nobody wrote the ledger's write-ahead log since the last look: a stat costs a tenth of a query.
 
         A file's time is only as fine as the kernel's tick, so one written just now counts as touched.
         """
         try:
-            stamp = tuple((s.st_mtime_ns, s.st_size) for s in map(os.stat, self._files))
+            seen = os.stat(self._log)  # noqa: PTH116  # on the path of every request
         except OSError:
-            return False  # no write-ahead log at the moment: ask
-        same = stamp == self._stamp and time.time_ns() - max(t for t, _ in stamp) > TICK_NS
+            return False  # no log at the moment: ask
+        stamp = (seen.st_mtime_ns, seen.st_size)
+        same = stamp == self._stamp and time.time_ns() - stamp[0] > TICK_NS
         self._stamp = stamp
         return same
 
@@ -157,10 +159,15 @@ class Desk:
         user = _end_user(subject.org, safety_identifier) if safety_identifier else f"key:{found.id}"
         standing = self._standing(user, f"key:{found.id}", f"subject:{subject.id}", ORG + subject.org)
         days = clean_days(found, standing.signal_wall_s, now_s)
-        return Caller(found, subject, tier, limits(tier, days, self._stated), user, standing)
+        bounds = self._grown.get((tier, days))
+        if bounds is None:
+            bounds = self._grown[tier, days] = limits(tier, days, self._stated)
+        return Caller(found, subject, tier, bounds, user, standing)
 
     def _standing(self, *subjects: str) -> Standing:
         """The strictest of what holds: of the end user, the key, its owner, the organisation."""
+        if not self.ladder.standings:
+            return Standing(subjects[0])
         known = [s for s in map(self.ladder.standings.get, subjects) if s is not None]
         return max(known, key=lambda s: RANK[s.level], default=Standing(subjects[0]))
 

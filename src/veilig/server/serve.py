@@ -213,4 +213,5 @@ def serve(service: Service, place: Place, ready: Callable[[str], None]) -> None:
     )
     gc.collect()
     gc.freeze()  # what was loaded stays: no collection needs to walk over it during a request
+    gc.set_threshold(20_000, 20, 20)  # a request makes hundreds of objects and no cycles
     Server(config).run()
