@@ -144,7 +144,9 @@ def _tls(host: str) -> ssl.SSLContext:
     """
     context = ssl.create_default_context()
     if _loopback(host):
+        # veilig: ignore[CWE-295] reason=loopback only: nobody stands between, see above
         context.check_hostname = False
+        # veilig: ignore[CWE-295] reason=loopback only: nobody stands between, see above
         context.verify_mode = ssl.CERT_NONE
     return context
 

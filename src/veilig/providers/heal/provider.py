@@ -312,10 +312,12 @@ def _there(action: FreeSpace) -> list[JSON]:
 def _not_as_named(action: RollBack) -> str:
     """The first file that is not what the act should have made of it; "" when all are."""
     for path, _, then in action.files:
+        if Path(path).is_symlink():
+            continue  # its name stands for where it points, which is not its content
         try:
             now = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except OSError:
             now = ""
-        if now != then and not Path(path).is_symlink():
+        if now != then:
             return path
     return ""
