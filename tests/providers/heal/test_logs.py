@@ -84,6 +84,7 @@ LINES: list[tuple[str, LogKind, str]] = [
     ("FATAL: missing required environment variable DATABASE_URL", CONFIG, ""),
     ("config error: unknown key 'prot' in settings.toml", CONFIG, "settings.toml"),
     ("ERROR database unavailable, retrying", DEPENDENCY, ""),
+    ("upstream not usable: HTTP Error 503: Service Unavailable", DEPENDENCY, ""),
     ("Out of memory: Killed process 1234 (java)", MEMORY, ""),
     ("could not bind to port 7000", PORT, "7000"),
 ]  # fmt: skip

@@ -145,6 +145,9 @@ connect(?:ion)? (?:to \S+ )?(?:failed|timed ?out|error)
 dial tcp
 upstream (?:timed out|prematurely)
 no live upstreams
+http error 50[234]
+bad gateway
+gateway time-?out
 server closed the connection
 lost connection
 connection (?:was )?reset by
