@@ -77,10 +77,10 @@ def substrates(inventory: Inventory, places: Places, starts: Starts) -> dict[str
             logs=places.logs,
             ours=lambda: journal.ours() if (journal := starts.usable()) else {},
         )
-    if any(s.provider == "supervisord" for s in inventory.services):
-        from veilig.providers.heal.supervisord import SupervisordSubstrate
+    if "container" in wanted:
+        from veilig.providers.heal.containers import ContainerSubstrate
 
-        found["supervisord"] = SupervisordSubstrate()
+        found["container"] = ContainerSubstrate(inventory.services, places.state.name, os.environ)
     return found
 
 
@@ -157,7 +157,8 @@ def _bound(path: Path) -> socket.socket:
         if path.is_socket():
             path.unlink()
         sock.bind(str(path))
-        path.chmod(0o666)  # who may speak is asked of the kernel, not of the file's mode
+        # veilig: ignore[CWE-732] reason=the kernel is asked who speaks (SO_PEERCRED), not the file's mode
+        path.chmod(0o666)
     except OSError:
         sock.close()
         raise
