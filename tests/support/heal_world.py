@@ -69,6 +69,7 @@ class Sim:
     answer_s: float = 0.0  # since when it would answer so
     well_s: float = 0.0
     news_s: float = 0.0  # when it last changed
+    lacked: list[str] = field(default_factory=list[str])
 
     @property
     def name(self) -> str:
@@ -135,6 +136,10 @@ class World:
                     self.at(2.0, self._good(sim, sim.count))
                 elif sim.running and answer == (Answer.ERROR, 503) and not sim.stuck:
                     self.at(0.2, self._exit_without_needs(sim, sim.count))
+            for sim in self.sims.values() if changed else ():
+                if sim.spec.depends_on and (lacks := self.lacks(sim)) != sim.lacked:
+                    sim.lacked = lacks
+                    self.dirty.add(sim.name)  # signals see needs come and go
             if not changed:
                 return
 
