@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from engine import IMAGE, NoEngine, OwnEngine
 from fleet import alive
 from veilig.core.errors import ProviderError
 from veilig.core.policy import Capability
 from veilig.core.service import HOLD_FILE, Service
 from veilig.core.signal import Run
+from veilig.providers.heal.containers import ContainerSubstrate
 from veilig.providers.heal.processes import ProcessSubstrate
 from veilig.providers.heal.substrate import Seen, Substrate
 from veilig.providers.heal.supervisord import SupervisordSubstrate
@@ -135,7 +137,32 @@ class Supervisord(Stand):
             shutil.rmtree(self.sockets)
 
 
-@pytest.fixture(params=[Processes, Supervisord], ids=["process", "supervisord"])
+class Containers(Stand):
+    """Containers of a real engine; they see the host's pids, so that what they write of themselves fits."""
+
+    def begin(self) -> None:
+        try:
+            self.engine = OwnEngine()
+        except NoEngine as error:
+            pytest.skip(f"NO CONTAINER ENGINE WAS TESTED: {error}")
+        self.substrate = ContainerSubstrate([self.service("one"), self.service("two")], "0" * 16, {})
+        for name in ("one", "two"):
+            place = f"{self.folder}/{name}"
+            options = ["--network", "none", "--pid", "host", "-v", f"{place}:{place}"]
+            self.engine.podman("run", "-d", "--name", name, *options, IMAGE, "sh", f"{place}/run.sh")
+
+    def service(self, name: str) -> Service:
+        return Service(name, provider="container", unit=f"{self.engine.socket}#{name}")
+
+    def hold(self, name: str) -> None:
+        self.engine.podman("stop", "-t", "1", name)
+
+    def end(self) -> None:
+        if hasattr(self, "engine"):
+            self.engine.close()
+
+
+@pytest.fixture(params=[Processes, Supervisord, Containers], ids=["process", "supervisord", "container"])
 async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stand]:
     kind: type[Stand] = request.param
     made = kind(tmp_path)
