@@ -190,7 +190,10 @@ DELEGATES = Table((
 HOOK = Table((
     Entry("on", Choice(("start", "after_edit", "before_finish")), "", "", "which moment", required=True),
     Entry("run", Many(ARGUMENT, least=1), "", (), "a command as in agent.commands", required=True),
-    Entry("timeout_s", Whole(1, int(limits.COMMAND_TIMEOUT_S_MAX)), "s", int(limits.COMMAND_TIMEOUT_S), ""),
+    Entry(
+        "timeout_s", Whole(1, int(limits.COMMAND_TIMEOUT_S_MAX)), "s", int(limits.COMMAND_TIMEOUT_S),
+        "a hook that hangs must not hold the work up",
+    ),
 ))  # fmt: skip
 AGENT = Table((
     Entry("enabled", Flag(), "", True, "false stops every change by the agent, in its copy too"),
