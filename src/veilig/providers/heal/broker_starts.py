@@ -25,7 +25,7 @@ class _Alive:
 
 
 class Starts:
-    """One per broker. What runs at the very first look was there before us and counts for nobody.
+    """One per broker. What is first seen running, of all this boot, is no restart and counts for nobody.
 
     `open_journal` is tried again while another broker has the journal: until then nothing is counted, and
     nothing may be done.
@@ -76,9 +76,12 @@ class Starts:
 
     def note(self, seen: Seen) -> None:
         """One look at one service. Raises LedgerError when a start cannot be written down."""
-        if not seen.incarnation or self.usable() is None:
+        if self.usable() is None:
             return
         now_s, name = self._clock.boottime_s(), seen.service
+        if not seen.incarnation:
+            self._alive.setdefault(name, _Alive("", now_s))
+            return
         last = self._alive.get(name)
         if last is None:
             self._first(seen)
@@ -88,8 +91,11 @@ class Starts:
             beside = seen.started_s <= last.at_s - SLACK_S  # it ran beside the last one: a child that is left
             daemon = now_s - last.own_s < DAEMON_S and seen.exit == "exit 0"
             kept = 1 if last.restarts < 0 else max(1, seen.restarts - last.restarts)
-            for _ in range(0 if beside or daemon else min(kept, 100)):
-                self._write(seen)
+            if not last.incarnation:
+                self._first(seen)
+            elif not beside and not daemon:
+                for _ in range(min(kept, 100)):
+                    self._write(seen)
             last.own_s = -1e9
         last.incarnation, last.at_s, last.restarts = seen.incarnation, now_s, seen.restarts
 
@@ -97,17 +103,23 @@ class Starts:
         known = self.journal.last_seen(seen.service)
         if known == seen.incarnation:
             return
-        begun = self.journal.open_act(seen.service)
-        if begun is not None and begun.t_s - SLACK_S <= seen.started_s:
-            # The broker died after it had started this and before it could say so.
-            self.journal.append(
-                "done", ref=begun.body["ref"], ok=True, detail="found running after a crash",
-                starts=seen.service, incarnation=seen.incarnation,
-            )  # fmt: skip
-        elif known:
+        if self._was_ours(seen):
+            return
+        if known:
             self._write(seen)
         else:
             self.journal.append("seen", service=seen.service, incarnation=seen.incarnation)
+
+    def _was_ours(self, seen: Seen) -> bool:
+        """Had a broker that died started this, before it could say so? Then it is said now."""
+        begun = self.journal.open_act(seen.service)
+        if begun is None or begun.t_s - SLACK_S > seen.started_s:
+            return False
+        self.journal.append(
+            "done", ref=begun.body["ref"], ok=True, detail="found running after a crash",
+            starts=seen.service, incarnation=seen.incarnation,
+        )  # fmt: skip
+        return True
 
     def _write(self, seen: Seen) -> None:
         self.journal.append(
