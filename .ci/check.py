@@ -16,8 +16,15 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv" / "bin"
 # command -> Debian packages that bring it; the tests run these for real
 NEEDED = {"bwrap": ("bubblewrap",), "git": ("git",), "setpriv": ("util-linux",)}
-# The container wall is one rung of the ladder: without it its tests skip, and say so.
-CONTAINER = {"podman": ("podman", "runc", "uidmap", "slirp4netns", "fuse-overlayfs")}
+# Without one of these its tests skip, and say so: a rung of the walls, keepers of services, a terminal.
+OPTIONAL = {
+    "podman": ("podman", "runc", "uidmap", "slirp4netns", "fuse-overlayfs"),
+    "busybox": ("busybox-static",),
+    "supervisord": ("supervisor",),
+    "prometheus": ("prometheus",),
+    "prometheus-alertmanager": ("prometheus-alertmanager",),
+    "tmux": ("tmux",),
+}
 CODE = ("src", "tests", "bench", ".ci", "docs/generate.py")
 
 
@@ -51,33 +58,31 @@ def steps(*, fast: bool) -> Iterator[Step]:
 
 
 def missing_packages() -> tuple[list[str], list[str]]:
-    """Debian packages (needed, for the container wall) whose command is not there."""
+    """Debian packages (needed, wanted) whose command is not there."""
     needed = [p for command, names in NEEDED.items() if not shutil.which(command) for p in names]
-    container: list[str] = []
-    if not any(map(shutil.which, ("podman", "docker"))):
-        container = [p for names in CONTAINER.values() for p in names]
-    return needed, container
+    optional = [p for command, names in OPTIONAL.items() if not shutil.which(command) for p in names]
+    return needed, optional
 
 
 def prepare() -> bool:
     """Debian packages for the tests: installed as root, else named. False when a needed one stays missing."""
-    needed, container = missing_packages()
-    if not needed and not container:
+    needed, optional = missing_packages()
+    if not needed and not optional:
         return True
     if shutil.which("apt-get") and os.geteuid() == 0:
         env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         quiet = {"env": env, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        say("packages", f"apt-get install {' '.join(needed + container)}")
+        say("packages", f"apt-get install {' '.join(needed + optional)}")
         subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)
-        for group in (needed, container):
+        for group in (needed, optional):
             if group:
                 install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *group]
                 subprocess.run(install, check=False, **quiet)
-        needed, container = missing_packages()
+        needed, optional = missing_packages()
     else:
-        print(f"to run every test, install: apt-get install {' '.join(needed + container)}")
-    if container and not needed:
-        say("packages", "no container engine: the tests of the container wall will skip")
+        print(f"to run every test, install: apt-get install {' '.join(needed + optional)}")
+    if optional and not needed:
+        say("packages", f"not installed: {' '.join(optional)}; their tests will skip")
     if needed:
         print(f"missing: {' '.join(needed)}\n  why: the tests run real walls\n  fix: install them")
     return not needed
