@@ -79,9 +79,11 @@ async def test_a_revoked_key_stops_within_one_request(tmp_path: Path) -> None:
         (b"{nope", 400, "invalid_json"),
         (b"[1]", 400, "invalid_json"),
         ({"input": "x"}, 400, "model_missing"),
+        ({"input": "x", "model": "m\r\nset-cookie: a=b"}, 400, "model_missing"),
+        ({"input": "x", "model": "m" * 201}, 400, "model_missing"),
         (b'{"model": "big", "input": "' + b"x" * (2 << 20) + b'"}', 413, "request_too_large"),
     ],
-    ids=["no JSON", "no object", "no model", "too large"],
+    ids=["no JSON", "no object", "no model", "a header in the model", "long model", "too large"],
 )
 async def test_a_bad_request_is_explained(tmp_path: Path, body: object, status: int, code: str) -> None:
     policy = POLICY.replace("enabled: true\n  appeal", "enabled: true\n  request_mib: 1\n  appeal")

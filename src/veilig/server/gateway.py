@@ -28,6 +28,8 @@ from veilig.server.ticket import Ticket, price
 from veilig.server.upstream import Pool
 from veilig.server.wire import Answer, Appeals, Told
 
+MODEL_CHARS_MAX: Final = 200
+
 type Scope = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -115,7 +117,9 @@ class Gateway:
         if not isinstance(body, dict):
             return wire.error(400, "invalid_json", "The body must be a JSON object")
         body = cast(dict[str, Any], body)
-        if not isinstance(body.get("model"), str):
+        name = body.get("model")
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MODEL_CHARS_MAX:
+            # The name comes back in a header: a line break in it would write headers of its own.
             return wire.error(400, "model_missing", "The body needs a `model`; GET /v1/models lists them")
         who = body.get("safety_identifier") or body.get("user") or ""
         caller = self.desk.identify(_bearer(scope["headers"]), who if isinstance(who, str) else "")

@@ -63,7 +63,7 @@ class Told:
         if self.model:
             found.append((b"openai-model", self.model.encode("utf-8", "replace")))
         if self.warning:
-            found.append((b"x-veilig-warning", self.warning.encode("ascii", "replace")))
+            found.append((b"x-veilig-warning", " ".join(self.warning.split()).encode("ascii", "replace")))
         if self.case:
             found.append((b"x-veilig-case", self.case.encode()))
         return found
