@@ -77,6 +77,7 @@ class Stage:
         self.until = self.world.now + self.hours * 3600
         self.clock = WorldClock(self.world)
         trouble = Trouble(dice, self.world, self.kernel, list[Healer](), Story(self.seed))
+        trouble.gap = 0.1
         trouble.skip = {"fault_reboot", "fault_healer_ends"}  # other tests of the kernel have these
         self.world.at(5, trouble.strike)
         self.open()

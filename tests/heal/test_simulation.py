@@ -24,6 +24,12 @@ def test_no_act_breaks_a_property_whatever_befalls_a_fleet(seed: int) -> None:
     assert story.breaches == [], f"replay with play({seed}, {DENSE_HOURS})"
 
 
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_no_act_breaks_a_property_when_one_fault_chases_the_next(seed: int) -> None:
+    story = play(seed, 4.0, gap=0.1)
+    assert story.breaches == [], f"replay with play({seed}, 4.0, gap=0.1)"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(14))
 def test_no_act_breaks_a_property_in_weeks_of_long_outages(seed: int) -> None:

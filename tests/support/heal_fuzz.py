@@ -39,10 +39,11 @@ def play(
     said: str = "",
     size: int = 1,
     pace: float = 1.0,
+    gap: float = 1.0,
     break_planner: Callable[[Healer], None] | None = None,
 ) -> Story:
     """One world for so many simulated hours. size: times as many services; pace: how much longer
-    causes last."""
+    causes last; gap: how long from one to the next."""
     dice = random.Random(seed)
     world = World(fleet_services(dice, size))
     kernel = Kernel(world, fleet_policy(dice), random.Random(seed + 1), rules or Rules())
@@ -54,7 +55,7 @@ def play(
         healers.append(Healer(kernel, "second"))
     kernel.leader = healers[0]
     story = Story(seed)
-    trouble = Trouble(dice, world, kernel, healers, story, pace)
+    trouble = Trouble(dice, world, kernel, healers, story, pace, gap)
     world.at(dice.uniform(20, 60), trouble.strike)
     for healer in healers:
         if break_planner is not None:
@@ -129,6 +130,7 @@ class Trouble:
     healers: list[Healer]
     story: Story
     pace: float = 1.0
+    gap: float = 1.0
     skip: set[str] = field(default_factory=set[str])
 
     def strike(self) -> None:
@@ -141,7 +143,7 @@ class Trouble:
         self.world.dirty.add(sim.name)
         self.world.settle()
         self.world.at(
-            self.dice.choice([3.0, 60.0, 3600.0, 20000.0]) * self.dice.uniform(0.5, 2),
+            self.gap * self.dice.choice([3.0, 60.0, 3600.0, 20000.0]) * self.dice.uniform(0.5, 2),
             self.strike,
         )
 

@@ -238,8 +238,10 @@ class Kernel:
             self.breaches.append(f"P12 {world.now:.2f}: {name} scaled to {action.replicas}")
         # What happened since the service was last well, or since its world changed, counts.
         since = max(sim.well_s, world.healed_with.get(name, 0.0), world.now - 300)
-        futile = [a for a in self.acts if a.name == name and a.t > since and not a.well]
-        if len(futile) >= 2 and not sim.flaps:
+        # Replicas are added one step after another: each is a part of one cure, bounded by the policy.
+        cures = [a for a in self.acts if a.name == name and a.kind != "container.scale_up"]
+        futile = [a for a in cures if a.t > since and not a.well]
+        if len(futile) >= 2 and not sim.flaps and not isinstance(action, ScaleUp):
             self.breaches.append(f"P18 {world.now:.2f}: {name} got {len(futile)} acts that did not help")
 
 

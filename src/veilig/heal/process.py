@@ -66,8 +66,9 @@ def starting(case: Case) -> Diagnosis | None:
 def leak(case: Case) -> Diagnosis | None:
     """It holds ever more memory."""
     lines = leaking(case.service, case.sample, case.history)
-    if not lines:
-        return None
+    missing = case.fleet.missing(case.service, case.sample.needs)
+    if not lines or any(n.how == "declared" or n.name not in case.history.tolerated for n in missing):
+        return None  # a new process might not start without what is missing: the old one still serves
     return Diagnosis(
         Cause.LEAK, confidence=0.85, evidence=lines, clears="its memory is near its base", since_s=case.now_s
     )
