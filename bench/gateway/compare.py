@@ -1,10 +1,10 @@
 """What does a request cost on its way through, beside bare ASGI and other gateways?
 
-    .venv/bin/python bench/gateway/compare.py YARDSTICK [asgi_aiohttp real litellm ...] [--seconds 3] [--concurrency 1 16 64]
+    .venv/bin/python bench/gateway/compare.py YARDSTICK [asgi_aiohttp real ...] [--seconds 3] [--concurrency 16]
 
-YARDSTICK is a folder with bench.py, load.py, upstream.py and baselines/ (see README.md). This makes a home, a policy with every
-safeguard on, 20,000 indicators and a key, starts `veilig gateway` on them, and lets the yardstick measure it like the others.
-Everything after the names goes to the yardstick as it is.
+YARDSTICK is a folder with bench.py, load.py, upstream.py and baselines/ (see README.md). This makes a home, a
+policy with every safeguard on, 20,000 indicators and a key, starts `veilig gateway` on them, and lets the
+yardstick measure it like the others. Everything after the names goes to the yardstick as it is.
 """
 
 import json

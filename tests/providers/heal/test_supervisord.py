@@ -52,7 +52,9 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         f"[supervisorctl]\nserverurl=unix://{socket}",
     ]
     for name, command in programs.items():
-        parts.append(f"[program:{name}]\ncommand={command}\nautorestart=false\nstartsecs=0\nkillasgroup=true\nstopwaitsecs=1")
+        parts.append(
+            f"[program:{name}]\ncommand={command}\nautorestart=false\nstartsecs=0\nkillasgroup=true\nstopwaitsecs=1"
+        )
     (tmp_path / "s.conf").write_text("\n".join(parts) + "\n")
     child = subprocess.Popen(["supervisord", "-c", str(tmp_path / "s.conf")], stdout=subprocess.DEVNULL)
     yield Daemon(socket, tmp_path)
