@@ -1,6 +1,6 @@
 """What does a request cost on its way through, beside bare ASGI and other gateways?
 
-    .venv/bin/python bench/gateway/compare.py YARDSTICK [asgi_aiohttp real ...] [--seconds 3] [--concurrency 16]
+    .venv/bin/python bench/gateway/compare.py YARDSTICK [asgi_aiohttp real ...] [--concurrency 16]
 
 YARDSTICK is a folder with bench.py, load.py, upstream.py and baselines/ (see README.md). This makes a home, a
 policy with every safeguard on, 20,000 indicators and a key, starts `veilig gateway` on them, and lets the
@@ -34,7 +34,8 @@ def prepare(folder: Path) -> str:
     made = [
         {
             "type": "indicator", "id": f"indicator--{uuid.uuid4()}", "modified": "2026-11-01T00:00:00Z",
-            "valid_from": "2026-11-01T00:00:00Z", "valid_until": "2036-11-01T00:00:00Z", "pattern_type": "stix",
+            "valid_from": "2026-11-01T00:00:00Z", "valid_until": "2036-11-01T00:00:00Z",
+            "pattern_type": "stix",
             "pattern": f"[domain-name:value = 'bad{i:06d}-host.test']", "confidence": 90,
         }
         for i in range(INDICATORS)

@@ -1,6 +1,6 @@
 """The same faults for `veilig heal` and for other supervisors, at the same time, judged every 250 ms.
 
-    python bench/heal/run.py OUT.json --user USER [--yardstick DIR] [--faults NAME ...] [--supervisors NAME ...]
+    python bench/heal/run.py OUT.json --user USER [--yardstick DIR] [--faults F ...] [--supervisors S ...]
 
 Run as root where that does no harm: it mounts a 1 MB log disk, binds ports and kills its own processes.
 The breakable service, the faults, the other supervisors and the judge are the yardstick's (see the README);

@@ -2,7 +2,7 @@
 
     python bench/heal/scenarios.py [NAME ...] [--jobs N]
 
-Written by somebody who had not read the diagnosis. Each scenario prints what was claimed and what was measured;
+Written by somebody who had not read the diagnosis. Each scenario prints what was claimed and what was found;
 the exit code is the number of claims that do not hold.
 """
 

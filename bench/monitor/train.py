@@ -3,7 +3,8 @@
     python -m venv V && V/bin/pip install scikit-learn
     V/bin/python bench/monitor/train.py DATA.jsonl [--write src/veilig/monitor/classifier.json.gz]
 
-DATA: lines of {text, label, source, may_redistribute}. Rows that may not be redistributed are only ever evaluated on.
+DATA: lines of {text, label, source, may_redistribute}. Rows that may not be redistributed are only
+evaluated on.
 Needs scikit-learn for fitting; the product reads the weights without it (src/veilig/monitor/classifier.py).
 """
 
@@ -27,7 +28,8 @@ BOILERPLATE = re.compile(
     r"^I'd like you to write some code for execution in a code interpreter to help me solve a problem\.\s*"
 )
 TRAILER = re.compile(
-    r"^(?:signed-off-by|co-authored-by|reviewed-by|change-id|closes|refs|fixes):? .*$", re.I | re.M
+    r"^(?:signed-off-by|co-authored-by|reviewed-by|change-id|closes|refs|fixes):? .*$",
+    re.IGNORECASE | re.MULTILINE,
 )
 CHARS_MAX, SCALE = 60_000, 1000
 
@@ -42,7 +44,7 @@ def features(text: str) -> set[str]:
 
 
 def vocabulary(texts: list[str], sources: list[str], least: int, most: int) -> dict[str, int]:
-    """Features of at least `least` texts and of at least two sources: what one source alone says is its style."""
+    """Features of at least `least` texts and two sources: what one source alone says is its style."""
     count: Counter[str] = Counter()
     seen: dict[str, set[str]] = defaultdict(set)
     for text, source in zip(texts, sources, strict=True):
@@ -89,7 +91,7 @@ class Model:
 def load(path: str) -> tuple[list[tuple[str, int, str]], dict[str, list[str]]]:
     """Rows for training, and texts by source for evaluation only."""
     rows, held = [], defaultdict(list)
-    for line in Path(path).open():
+    for line in Path(path).read_text().splitlines():
         r = json.loads(line)
         text = clean(r["text"])
         if not text:
@@ -147,8 +149,10 @@ def evaluate(rows, held, args) -> None:
             model.margins(of(*positive)),
             model.margins(of(*commits)),
         )
-        report(f"without {positive[0]}; against all unseen", model.margins(of(*positive)),
-               model.margins(of(*negative, *commits, "cybermetric", "codealpaca", "alpaca_general")))  # fmt: skip
+        others = of(*negative, *commits, "cybermetric", "codealpaca", "alpaca_general")
+        report(
+            f"without {positive[0]}; against all unseen", model.margins(of(*positive)), model.margins(others)
+        )
     twins(rows, args)
     for s in ("hand_fp_a", "codealpaca", "alpaca_general"):
         model = fit({"hand_fp_a"})
@@ -183,7 +187,8 @@ def twins(rows, args) -> None:
         aucs.append(roc_auc_score([1] * len(bad) + [0] * len(good), np.r_[bad, good]))
         wins.append(float(np.mean(bad > good)))
     print(
-        f"our pairs, techniques and frames unseen: AUC {np.mean(aucs):.3f}, harmful twin scores higher {np.mean(wins):.3f}"
+        f"our pairs, techniques and frames unseen: AUC {np.mean(aucs):.3f}, "
+        f"harmful twin scores higher {np.mean(wins):.3f}"
     )
 
 

@@ -23,7 +23,6 @@ from io import BytesIO
 from pathlib import Path
 
 from engine import Desk
-
 from veilig.repair.locate import is_test_path
 
 SUBJECT = re.compile(

@@ -20,8 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import Desk
 from mine import case_tree, git, tree
+
+from engine import Desk
 
 AGREE = 0.9  # of the calls near those of the tests; the commit's own fix is one of several good ones
 

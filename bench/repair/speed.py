@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import cast
 
-from engine import Desk, permit, run
 from quixbugs import project
 
+from engine import Desk, permit, run
 from veilig.core.action import RunTests
 from veilig.repair import search
 from veilig.repair.candidates import generate

@@ -26,7 +26,8 @@ def message_item(text: str = TEXT) -> dict[str, Any]:
 def response(model: str, output: list[dict[str, Any]], status: str = "completed") -> dict[str, Any]:
     return {
         "id": "resp_1", "object": "response", "created_at": 1, "status": status, "model": model,
-        "output": output, "error": None, "incomplete_details": None, "instructions": None, "parallel_tool_calls": False,
+        "output": output, "error": None, "incomplete_details": None, "instructions": None,
+        "parallel_tool_calls": False,
         "tool_choice": "auto", "tools": [], "temperature": 1.0, "top_p": 1.0, "metadata": {},
         "usage": USAGE if status == "completed" else None,
     }  # fmt: skip
