@@ -136,6 +136,20 @@ async def test_a_stop_through_the_api_which_podman_does_not_record_is_held_by_it
     assert (await world.seen("one", Run.STOPPED)).held_by
 
 
+async def test_a_stop_that_ends_in_a_kill_is_held_because_it_was_seen(world: World) -> None:
+    world.engine.run("one", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    await world.seen("one", Run.RUNNING)
+    stop = asyncio.create_task(asyncio.to_thread(world.engine.podman, "stop", "-t", "2", "one"))
+    async with asyncio.timeout(20):
+        while not (seen := (await world.substrate.look([world.service("one")]))[0]).held_by:
+            await asyncio.sleep(0.05)
+    assert seen.run is Run.RUNNING
+    with pytest.raises(ProviderError, match="stopped by a person"):
+        await world.substrate.restart(world.service("one"), seen.incarnation)
+    await stop
+    assert (await world.seen("one", Run.STOPPED)).exit == "signal 9"
+
+
 async def test_one_that_was_never_started_is_held(world: World) -> None:
     world.engine.podman("create", "--network", "none", "--name", "one", IMAGE, *LOOP)
     assert (await world.seen("one", Run.STOPPED)).held_by == "it was made and never started"

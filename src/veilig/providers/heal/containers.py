@@ -45,6 +45,8 @@ class ContainerSubstrate:
         self._environment = environment
         self._engines: dict[str, Engine] = {}
         self._wishes: dict[tuple[str, str], str] = {}
+        self._stopping: set[str] = set()  # incarnations that somebody else's stop was seen to end
+        self._acting: set[str] = set()
         self._scaling = asyncio.Lock()
 
     async def capability(self, service: Service) -> tuple[Capability, str]:
@@ -82,11 +84,16 @@ class ContainerSubstrate:
             )
         if seen.run is Run.STARTING:
             raise ProviderError(f"{service.name} is being started", why=seen.text)
-        path = f"/containers/{quote(str(container['Id']))}"
-        if reading.status(container) == "paused":
-            await engine.call("POST", f"{path}/unpause")
-        await engine.call("POST", f"{path}/restart?t={STOP_S}" if incarnation else f"{path}/start")
-        return await self._up(service, engine, container, incarnation)
+        identity = str(container["Id"])
+        path = f"/containers/{quote(identity)}"
+        self._acting.add(identity)
+        try:
+            if reading.status(container) == "paused":
+                await engine.call("POST", f"{path}/unpause")
+            await engine.call("POST", f"{path}/restart?t={STOP_S}" if incarnation else f"{path}/start")
+            return await self._up(service, engine, container, incarnation)
+        finally:
+            self._acting.discard(identity)
 
     async def stop(self, service: Service, incarnation: str) -> Done:
         """By the engine's own stop: it stays down until somebody starts it."""
@@ -144,10 +151,16 @@ class ContainerSubstrate:
 
     async def _wish(self, engine: Engine, container: Mapping[str, Any]) -> str:
         """Why it is down, asked once per end: events are forgotten."""
+        identity = str(container["Id"])
+        if reading.status(container) == "stopping" and identity not in self._acting:
+            self._stopping.add(reading.life(container))
+            return "its engine is stopping it"
         if not reading.ended(container):
             return reading.wish(container, ())
+        if reading.life(container) in self._stopping:
+            return "its engine was seen stopping it"  # podman does not record every stop
         state = part(container, "State")
-        key = str(container["Id"]), str(state.get("FinishedAt"))
+        key = identity, str(state.get("FinishedAt"))
         if key in self._wishes:
             return self._wishes[key]
         events = await engine.events(key[0], reading.wall_s(state.get("StartedAt")))

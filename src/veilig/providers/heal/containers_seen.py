@@ -1,9 +1,10 @@
 """What does an engine's description of a container mean? Running, frozen, down, or stopped by a person.
 
 No engine says for certain who ended a container. Signs of a person's wish, each said in `held_by`: a stop or
-kill among the engine's events (podman 4.3 records a stop through its API not at all, Docker keeps the last
-256); an end by TERM or with exit 0, since a crash is neither; a restart policy that should have brought it
-back; a container that was made and never started. Everything else is DOWN.
+kill among the engine's events (podman 4.3 does not record every stop, Docker keeps the last 256 events); that
+it was seen while its engine was stopping it; an end by TERM or with exit 0, since a crash is neither; a
+restart policy that should have brought it back; a container that was made and never started. Everything else
+is DOWN. Not told from a crash: on podman, a stop of one that ignores TERM while nobody looked.
 """
 
 import time
@@ -41,12 +42,17 @@ def started(container: Mapping[str, Any]) -> str:
     return str(part(container, "State").get("StartedAt", ""))
 
 
+def life(container: Mapping[str, Any]) -> str:
+    """Id and start of its last life, over or not."""
+    return f"{container['Id']}@{started(container)}"
+
+
 def incarnation(container: Mapping[str, Any]) -> str:
     """Id and start: never the same for two starts. Empty when nothing runs."""
     state = part(container, "State")
     if status(container) not in _ALIVE or not state.get("Pid"):
         return ""
-    return f"{container['Id']}@{started(container)}"
+    return life(container)
 
 
 def wall_s(stamp: object) -> float:
@@ -67,7 +73,7 @@ def seen(service: Service, container: Mapping[str, Any], held: str) -> Seen:
     now = incarnation(container)
     if now:
         main = _main(container)
-        run, why = Run.RUNNING, ""
+        run = Run.RUNNING
         if status(container) == "paused":
             run, text = Run.FROZEN, "paused through its engine"
         elif main is not None and main.frozen:
@@ -75,8 +81,9 @@ def seen(service: Service, container: Mapping[str, Any], held: str) -> Seen:
         started_s = main.started_s if main else _boot_s(wall_s(state.get("StartedAt")))
         pids = kernel.family(main.pid) if main else ()
         return Seen(
-            service.name, run, why, now, started_s, pids=pids, managed=managed, restarts=restarts, text=text
-        )
+            service.name, run, "", now, started_s, pids=pids, held_by=held, managed=managed,
+            restarts=restarts, text=text,
+        )  # fmt: skip
     run = Run.DOWN
     if held:
         run = Run.STOPPED
