@@ -95,7 +95,11 @@ class OwnEngine:
             if self._service:
                 self._service.terminate()
                 self._service.wait(20)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for _ in range(20):  # containers that ended are still being tidied up by processes of podman's
+                shutil.rmtree(self.folder, ignore_errors=True)
+                time.sleep(0.1)
+                if not self.folder.exists():
+                    break
 
     def _import(self, busybox: Path) -> None:
         archive = self.folder / "image.tar"
