@@ -98,6 +98,13 @@ def test_the_origin_lets_a_policy_send_file_secrets_back_to_files_and_environmen
         redactor.expand(redactor.seal(GITHUB), files_only)
 
 
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD"])
+def test_the_folder_a_shell_stands_in_is_no_secret(name: str):
+    redactor = Redactor(KEY)
+    assert redactor.learn_environment({name: "/tmp/F/e2e-Xk29dQ/prod"}) == ()
+    assert redactor.learn_environment({name: "Xk29dQ-vb77Pz-e2e"}) != ()
+
+
 def test_learning_the_environment_takes_secrets_and_leaves_ordinary_values():
     redactor = Redactor(KEY)
     learnt = redactor.learn_environment(

@@ -65,6 +65,9 @@ def _shapes(text: str) -> list[Span]:
     return [*provider_spans(text), *assignment_spans(text)]
 
 
+_FOLDERS = frozenset({"PWD", "OLDPWD"})  # where a shell stands: names that look like a password's
+
+
 class Redactor:
     """Knows secrets and shows handles; one per session, its key kept beside the session's ledger, never in
     it.
@@ -97,7 +100,8 @@ class Redactor:
         learnt: list[Handle] = []
         for name, value in variables.items():
             origin = Origin(OriginKind.ENV, name)
-            if key_says_secret(name) and not boring(value):
+            folder = name in _FOLDERS and value.startswith("/")
+            if key_says_secret(name) and not boring(value) and not folder:
                 learnt.append(self._learn(value, name, origin))
                 continue
             learnt += [self._learn(value[s.start : s.end], name, origin) for s in find(value)]
