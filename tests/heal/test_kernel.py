@@ -228,6 +228,7 @@ async def test_a_heal_session_that_dies_at_any_moment_keeps_every_promise(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("block", range(10))
 async def test_two_hundred_sessions_that_die_at_any_moment_keep_every_promise(
     tmp_path: Path, block: int

@@ -31,6 +31,7 @@ def test_no_act_breaks_a_property_when_one_fault_chases_the_next(seed: int) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(14))
 def test_no_act_breaks_a_property_in_weeks_of_long_outages(seed: int) -> None:
     """Together about 100,000 incident-hours: for each open incident of each service, its hours."""

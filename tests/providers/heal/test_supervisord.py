@@ -117,7 +117,10 @@ async def test_one_that_a_person_stopped_is_held_and_never_started(daemon: Daemo
 
 
 async def test_one_that_ends_at_once_says_how(daemon: Daemon) -> None:
-    down = await seen(SupervisordSubstrate(), daemon.service("short"), Run.DOWN)
+    substrate, service = SupervisordSubstrate(), daemon.service("short")
+    async with asyncio.timeout(15):  # supervisord learns of an end a moment after the kernel
+        while not (down := await seen(substrate, service, Run.DOWN)).exit:
+            await asyncio.sleep(0.05)
     assert down.exit == "exit 3"
 
 
