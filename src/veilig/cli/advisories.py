@@ -7,13 +7,13 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from veilig.core.action import FetchAdvisories
 from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK
-from veilig.core.policy import builtin_policy
-from veilig.core.provider import Request, Vote
-from veilig.home import local_person
+
+if TYPE_CHECKING:
+    from veilig.core.action import FetchAdvisories
+    from veilig.core.provider import Request, Vote
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -69,13 +69,17 @@ def _sync(given: argparse.Namespace) -> int:
 class _Typed:
     """The person at the terminal typed the address: their vote for fetching that, and nothing else."""
 
-    def __init__(self, wanted: FetchAdvisories) -> None:
+    def __init__(self, wanted: "FetchAdvisories") -> None:
         self._wanted = wanted
 
-    async def ask(self, request: Request) -> Vote | None:
+    async def ask(self, request: "Request") -> "Vote | None":
         """A yes for this very act."""
         if request.action != self._wanted:
             return None
+        from veilig.core.policy import builtin_policy
+        from veilig.core.provider import Vote
+        from veilig.home import local_person
+
         return Vote(local_person(builtin_policy()), True, "command line", "the address was given")
 
 
@@ -85,6 +89,8 @@ def _path(source: str, given: argparse.Namespace, fetched: list[Path]) -> Path:
 
     if "://" not in source:
         return Path(source).expanduser()
+    from veilig.core.action import FetchAdvisories
+
     wanted = FetchAdvisories(source)
     print(f"fetches {source}", file=sys.stderr)
     path = asyncio.run(fetch_advisories(wanted, Setting(given.policy), _Typed(wanted)))

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -143,18 +142,6 @@ def test_open_files_and_their_limit_are_counted() -> None:
     assert os.path.realpath(__file__) in second.paths
     assert second.limit > 0
     assert proc.open_files(2**22 + 1) is None
-
-
-def test_a_look_at_fifty_services_is_cheap() -> None:
-    used = []
-    for _ in range(5):
-        begun = time.process_time()
-        seen = proc.table()
-        rows = seen.tree([os.getpid()])
-        for _ in range(50):
-            proc.open_files(rows[0].pid)
-        used.append(time.process_time() - begun)
-    assert min(used) < 0.05  # measured: 7 ms beside 90 processes; the bound is for a loaded machine
 
 
 @pytest.mark.parametrize("word", [b"0100007F:1F90", b"00000000000000000000000001000000:1F90"])
