@@ -6,7 +6,7 @@ import pytest
 
 from veilig.core.service import Service
 from veilig.core.signal import Answer, Run, Sample
-from veilig.heal.history import History
+from veilig.heal.history import History, remember
 from veilig.heal.leak import MIB, leaking, suspect
 
 SERVICE = Service("worker-a")
@@ -62,3 +62,11 @@ def test_a_stated_bound_is_the_bound(mib: int, is_leak: bool) -> None:
 def test_a_process_is_looked_at_more_often_from_twice_its_base_on() -> None:
     assert not suspect(seen([(1.0, 40)], 5.0, 1.0)[0])
     assert suspect(seen([(1.0, 41)], 5.0, 1.0)[0])
+
+
+def test_nobody_knows_at_the_first_look_how_long_a_start_took() -> None:
+    first = Sample("worker-a", 9000.0, Run.RUNNING, incarnation="1", up_s=8000.0, answer=Answer.OK)
+    history = remember(History(), SERVICE, first)
+    assert (history.well_in, history.took_s) == (True, 0.0)
+    again = replace(first, t_s=9100.0, incarnation="2", up_s=1.2)
+    assert remember(history, SERVICE, again).took_s == 1.2

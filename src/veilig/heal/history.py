@@ -158,7 +158,8 @@ def _well(history: History, sample: Sample, fresh: bool) -> dict[str, Any]:
     now, up_s = sample.t_s, sample.up_s
     changed: dict[str, Any] = {"well_s": history.well_s or now, "last_well_s": now, "ill_s": 0.0}
     if fresh or not history.well_in:
-        changed |= {"well_in": True, "took_s": round(up_s, 2)}
+        # At the first look of all nobody knows how long its start took, only how long ago it was.
+        changed |= {"well_in": True, "took_s": round(up_s, 2) if history.seen_s else history.took_s}
     if sample.threads:
         changed["threads"] = max(history.threads, sample.threads) if history.threads else sample.threads
     if history.ill_s and not fresh and history.well_in:
