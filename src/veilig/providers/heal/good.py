@@ -24,7 +24,7 @@ from veilig.core.signal import Change
 from veilig.providers.heal.good_files import FileNow, Files
 from veilig.providers.heal.good_parse import PARSED_BYTES, Parsed, changed_keys, parse
 
-FIRST_S = 2.0  # up for so long and well, and the first state of a service is recorded
+FIRST_S = 1.0  # up for so long and well, and the first state of a service is recorded
 REPLACE_S = 10.0  # well for so long, and a new state takes the place of a good one
 STATES_KEPT = 5
 _SLACK_S = 0.1  # the kernel stamps files on a coarse clock, and starts in ticks of 10 ms
