@@ -33,6 +33,11 @@ class Home:
         """What vouches for the ledger from outside of it."""
         return self.path / "anchors"
 
+    @property
+    def feeds(self) -> Path:
+        """What was fetched of each TAXII collection."""
+        return self.path / "feeds"
+
     def session(self, session: str) -> Path:
         """The folder of one session: its copy and what it changed."""
         return self.path / "sessions" / session

@@ -25,6 +25,7 @@ TOOLS = ["now", "read", "write"]
 HOSTS = ["pypi.org", "a.example.org", "x.lan"]
 HOST_PATTERNS = ["pypi.org", "*.example.org", "x.lan"]
 VERDICTS = ["allow", "ask", "deny"]
+FEED_URL = "https://taxii.example/api1/collections/1/"
 MODES = ["act", "propose", "observe"]
 
 
@@ -117,6 +118,19 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
             }
         ),
         "audit": st.fixed_dictionaries({"download": verdicts}),
+        "monitor": st.fixed_dictionaries(
+            {
+                "feeds": st.lists(
+                    st.sampled_from(
+                        [
+                            {"name": "isac", "taxii": FEED_URL},
+                            {"name": "isac", "taxii": FEED_URL, "key_env": "ISAC"},
+                        ]
+                    ),
+                    max_size=2,
+                )
+            }
+        ),
         "mcp": st.fixed_dictionaries(
             {
                 "servers": st.lists(
@@ -217,6 +231,11 @@ actions: st.SearchStrategy[Action] = st.one_of(
     st.just(act(kind="session.start", task="look", steps=5)),
     st.sampled_from([act(kind="skills.list"), act(kind="skill.read", skill="release")]),
     st.just(act(kind="advisories.fetch", url="https://osv.example/all.zip")),
+    st.builds(
+        lambda f, k: act(kind="feed.fetch", url=FEED_URL, feed=f, key_env=k),
+        st.sampled_from(["", "isac", "no"]),
+        st.sampled_from(["", "ISAC"]),
+    ),
     st.builds(lambda s: act(kind="mcp.list", server=s), st.sampled_from(["time", "files", "no"])),
     st.builds(
         lambda s, t: act(kind="mcp.call", server=s, tool=t),

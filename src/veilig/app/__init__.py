@@ -1,6 +1,6 @@
 """What can the terminal, a page or an evaluation ask for? Sessions, votes and walls, wired below."""
 
-from veilig.app.fetching import fetch_advisories
+from veilig.app.fetching import fetch_advisories, fetch_feed
 from veilig.app.people import grant, ledger_now, revoke, vote, votes_on
 from veilig.app.sessions import (
     bring_back,
@@ -30,6 +30,7 @@ __all__ = [
     "changes_now",
     "changes_since",
     "fetch_advisories",
+    "fetch_feed",
     "find_advisories",
     "find_session",
     "fork",

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from veilig import __version__
 from veilig.core.policy_safeguards import Feed, MonitorRules
+from veilig.home import Home
 from veilig.monitor.classifier import Classifier
 from veilig.monitor.engine import Engine
 from veilig.monitor.indicators import IndicatorSet
@@ -20,6 +21,12 @@ class Loaded:
     indicators: IndicatorSet
     refused: dict[str, int]
     digest: str
+
+
+def placed(rules: MonitorRules, home: Home) -> MonitorRules:
+    """The same, where each feed that is fetched names the folder that it is kept in."""
+    feeds = (replace(f, path=str(home.feeds / f.name)) if f.taxii else f for f in rules.feeds)
+    return replace(rules, feeds=tuple(feeds))
 
 
 def stamp(feeds: tuple[Feed, ...]) -> str:

@@ -54,10 +54,13 @@ def _service(given: argparse.Namespace, ledger: Any, policy: Any, cache: Path) -
     from dataclasses import replace
 
     from veilig.app.safeguards import Desk
+    from veilig.app.watching import placed
     from veilig.core.clock import SystemClock
+    from veilig.home import Home
     from veilig.server.serve import Service, with_upstream
 
     rules = policy.elsewhere.safeguards
+    rules = replace(rules, monitor=placed(rules.monitor, Home(cache.parent)))
     if getattr(given, "upstream", None):
         rules = replace(rules, gateway=with_upstream(rules.gateway, given.upstream, given.upstream_key_env))
     return Service(Desk(ledger, rules, SystemClock()), cache)
@@ -92,13 +95,14 @@ def _check(given: argparse.Namespace) -> int:
     need_extra()
     from veilig.access.rules import find_class
     from veilig.app.selftest import try_all
-    from veilig.app.watching import load_indicators, make_engine
+    from veilig.app.watching import load_indicators, make_engine, placed
     from veilig.home import find_home
     from veilig.law import find_laws
 
-    policy = find_laws(find_home(os.environ).path, given.policy, os.environ).operator
+    home = find_home(os.environ)
+    policy = find_laws(home.path, given.policy, os.environ).operator
     rules = policy.elsewhere.safeguards
-    loaded = load_indicators(rules.monitor) if rules.monitor.enabled else None
+    loaded = load_indicators(placed(rules.monitor, home)) if rules.monitor.enabled else None
     engine = make_engine(rules.monitor, loaded) if loaded is not None else None
     results = try_all(engine)
     classes: dict[str, bool] = {}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, cast
 
+from veilig.cli import feeds
 from veilig.core.errors import EXIT_OK, UsageError
 
 
@@ -23,10 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     score.add_argument("--jsonl", action="store_true", help="the form of input and output (the only one)")
     score.add_argument("--policy", metavar="FILE", help="the operator's policy, for its feeds and threshold")
     score.set_defaults(do=_score)
-    feeds = verbs.add_parser("feeds", help="read the indicators of monitor.feeds and count them")
-    feeds.add_argument("--policy", metavar="FILE", help="the operator's policy")
-    feeds.add_argument("--json", action="store_true", help="print JSON")
-    feeds.set_defaults(do=_feeds)
+    feeds.options(verbs.add_parser("feeds", help="indicators of monitor.feeds: count, sync, find them"))
 
 
 def run(given: argparse.Namespace) -> int:
@@ -38,11 +36,12 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _rules(given: argparse.Namespace) -> Any:
+    from veilig.app.watching import placed
     from veilig.home import find_home
     from veilig.law import find_laws
 
-    policy = find_laws(find_home(os.environ).path, given.policy, os.environ).operator
-    return policy.elsewhere.safeguards.monitor
+    home = find_home(os.environ)
+    return placed(find_laws(home.path, given.policy, os.environ).operator.elsewhere.safeguards.monitor, home)
 
 
 def _score(given: argparse.Namespace) -> int:
@@ -98,25 +97,3 @@ def _object(line: str, number: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"line {number} is no JSON object", fix='write {"text": "..."}')
     return cast(dict[str, Any], value)
-
-
-def _feeds(given: argparse.Namespace) -> int:
-    from veilig.app.watching import load_indicators
-
-    rules = _rules(given)
-    began = time.monotonic()
-    loaded = load_indicators(rules)
-    took_s = time.monotonic() - began
-    if given.json:
-        facts = {
-            "live": loaded.indicators.size,
-            "refused": loaded.refused,
-            "feeds": [f.name for f in rules.feeds],
-        }
-        print(json.dumps(facts, indent=2))
-        return EXIT_OK
-    print(f"feeds   {', '.join(f.name for f in rules.feeds) or 'none'}")
-    print(f"live    {loaded.indicators.size} indicators, read in {took_s:.2f} s")
-    for why, count in sorted(loaded.refused.items()):
-        print(f"refused {count}: {why}")
-    return EXIT_OK

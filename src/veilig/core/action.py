@@ -22,6 +22,7 @@ from veilig.core.action_world import (
     ChangeSecurityGroup,
     DescribeSecurityGroup,
     FetchAdvisories,
+    FetchFeed,
     RestartService,
     ScaleDown,
     ScaleUp,
@@ -53,6 +54,7 @@ __all__ = [
     "DescribeSecurityGroup",
     "Effect",
     "FetchAdvisories",
+    "FetchFeed",
     "FreeSpace",
     "ListSkills",
     "ListTools",
@@ -374,6 +376,7 @@ type Action = (
     | ChangeDatabase
     | AskModel
     | FetchAdvisories
+    | FetchFeed
     | ListTools
     | CallTool
     | StartSession

@@ -12,6 +12,7 @@ from veilig.core.errors import InvalidAction
 from veilig.core.limits import MODEL_TIMEOUT_S
 
 ADVISORIES_BYTES_MAX = 1 << 30  # every ecosystem of OSV in one zip has about half of it
+FEED_BYTES_MAX = 512 << 20  # the largest public collections have a tenth of it
 ADVISORIES_TIMEOUT_S = 600.0  # half a gigabyte over a slow line; what came is kept for the next time
 TEMPERATURE_MAX = 2.0  # no vendor takes more
 
@@ -88,10 +89,16 @@ class ChangeSecurityGroup(OnTarget):
 
 @dataclass(frozen=True, slots=True)
 class ChangeDatabase(OnTarget):
-    """One typed change of a database: never a statement from a planner."""
+    """One typed change of a database: never a statement from a planner.
+
+    argument: its target and fence: PID@START of a session, SCHEMA.NAME of a table or index, or the
+    incarnation that is restarted.
+    """
 
     database: str
-    verb: Literal["terminate_backend", "restart", "vacuum", "free_space", "rollback_migration"]
+    verb: Literal[
+        "terminate_backend", "restart", "vacuum", "analyze", "reindex", "free_space", "rollback_migration"
+    ]
     argument: str = ""
     kind: Literal["database.change"] = "database.change"
     effects: ClassVar[Effects] = frozenset({Effect.WRITE, Effect.DATABASE, Effect.DESTRUCTIVE})
@@ -117,6 +124,33 @@ class FetchAdvisories(OnTarget):
             raise InvalidAction(
                 f"{self.kind}: {self.size_bytes_max} bytes", why=f"1 to {ADVISORIES_BYTES_MAX}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFeed(OnTarget):
+    """Fetch what is new in a TAXII 2.1 collection into the state folder, as the feed of this name.
+
+    url: of the collection, https, or http on this machine itself. feed: "" only asks a server or an API root
+    which collections it has. key_env: the variable with what the header Authorization says; "" sends none.
+    """
+
+    url: str
+    feed: str = ""
+    key_env: str = ""
+    size_bytes_max: int = FEED_BYTES_MAX
+    timeout_s: float = ADVISORIES_TIMEOUT_S
+    kind: Literal["feed.fetch"] = "feed.fetch"
+    effects: ClassVar[Effects] = frozenset({Effect.READ, Effect.NETWORK})
+
+    def __post_init__(self) -> None:
+        check.need_address(self.url, self.kind)
+        if self.feed:
+            check.need_name(self.feed, self.kind)
+            if not self.feed.replace("-", "").replace("_", "").isalnum():
+                raise InvalidAction(f"{self.kind}: {self.feed!r} names no feed", why="letters, digits and -")
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+        if not 0 < self.size_bytes_max <= FEED_BYTES_MAX:
+            raise InvalidAction(f"{self.kind}: {self.size_bytes_max} bytes", why=f"1 to {FEED_BYTES_MAX}")
 
 
 @dataclass(frozen=True, slots=True)

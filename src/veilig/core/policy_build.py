@@ -40,7 +40,7 @@ def build(node: Node, source: Source, base: model.Policy | None) -> model.Policy
         sandbox=_sandbox(root.section("sandbox")),
         models=_models(root.section("models"), source, silent=not root.has("models")),
         mcp=_mcp(root.section("mcp"), source, silent=not root.has("mcp")),
-        elsewhere=_elsewhere(root, roles),
+        elsewhere=_elsewhere(root, roles, source),
         examples=_examples(root),
     )
     source.stop_if_invalid()
@@ -366,7 +366,7 @@ def _headers(section: Section) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(one.value)) for name, (_, one) in given if isinstance(one, Scalar))
 
 
-def _elsewhere(root: Section, roles: dict[str, frozenset[str]]) -> model.Elsewhere:
+def _elsewhere(root: Section, roles: dict[str, frozenset[str]], source: Source) -> model.Elsewhere:
     audit, ledger = root.section("audit"), root.section("ledger")
     return model.Elsewhere(
         audit_exclude=audit.texts("exclude"),
@@ -376,7 +376,7 @@ def _elsewhere(root: Section, roles: dict[str, frozenset[str]]) -> model.Elsewhe
         ledger_path=ledger.text("path"),
         ledger_anchor_dir=ledger.text("anchor_dir"),
         roles=roles,
-        safeguards=build_safeguards(root),
+        safeguards=build_safeguards(root, source),
     )
 
 

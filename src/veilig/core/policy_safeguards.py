@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from veilig.core import policy_match as match
 from veilig.core.actor import Tier
+from veilig.core.policy_load import Source
 from veilig.core.policy_shape import Choice, Entry, Flag, Many, Real, Section, Table, Text, Whole
 
 LINE = Text("one line of text", match.wrong_line)
@@ -56,7 +57,9 @@ ACCESS = Table((
 ))  # fmt: skip
 FEED = Table((
     Entry("name", NAME, "", "", "how evidence cites it", required=True),
-    Entry("path", FOLDER, "", "", "a STIX 2.1 bundle, or a folder of them", required=True),
+    Entry("path", FOLDER, "", "", "a STIX 2.1 bundle, or a folder of them; this or `taxii`"),
+    Entry("taxii", URL, "", "", "a TAXII 2.1 collection, for `veilig monitor feeds sync`"),
+    Entry("key_env", LINE, "", "", "variable with what its header Authorization says; empty: none is sent"),
     Entry("confidence", Whole(0, 100), "", 50, "of an indicator that states none"),
 ))  # fmt: skip
 MONITOR = Table((
@@ -68,13 +71,25 @@ MONITOR = Table((
     ),
     Entry("feeds", Many(FEED, most=50), "", (), "no indicator of anybody"),
     Entry("allow", Many(LINE), "", (), "domains, addresses and hashes that no indicator may name"),
+    Entry(
+        "text_tail_chars", Whole(0, 4096), "characters", 0,
+        "an answer's text passes at once, and indicators in it are noted; above 0: so much of it waits, and an "
+        "answer ends before a sure indicator",
+    ),
     Entry("keep_prompts", Flag(), "", False, "prompts are kept as hashes; true: flagged ones as text"),
+))  # fmt: skip
+APIS = ("openai", "azure", "anthropic", "vllm", "sglang", "llamacpp", "ollama")
+RENAME = Table((
+    Entry("model", MODEL, "", "", "as clients and `gateway.models` call it", required=True),
+    Entry("as", LINE, "", "", "as this upstream does; Azure: the deployment", required=True),
 ))  # fmt: skip
 UPSTREAM = Table((
     Entry("name", NAME, "", "", "how metrics and the ledger call it", required=True),
     Entry("url", URL, "", "", "up to and including /v1", required=True),
     Entry("key_env", LINE, "", "", "environment variable with its key; empty: none is sent"),
-    Entry("api", Choice(("openai", "azure")), "", "openai", "which header carries the key"),
+    Entry("api", Choice(APIS), "", "openai", "what it speaks; the rest is translated, and what is lost is said"),
+    Entry("api_version", LINE, "", "", "Azure's addresses per deployment; empty: the ones below /v1"),
+    Entry("renames", Many(RENAME, most=200), "", (), "it calls models as clients do"),
     Entry("weight", Whole(0, 1000), "", 1, "its share among those that have the model; 0: only in need"),
 ))  # fmt: skip
 SERVED = Table((
@@ -86,6 +101,10 @@ SERVED = Table((
     Entry("usd_per_million_out", Real(0, 10_000), "USD", 0.0, "costs nothing unless stated"),
     Entry("tokens_per_answer", Whole(1, 10**7), "tokens", 32_768, "reserved where a request states no bound"),
 ))  # fmt: skip
+WEBHOOK = Table((
+    Entry("url", URL, "", "", "told of warnings and deactivations, in the public shape", required=True),
+    Entry("secret_env", LINE, "", "", "variable with the signing secret, `whsec_` and base64", required=True),
+))  # fmt: skip
 GATEWAY = Table((
     Entry("enabled", Flag(), "", False, "`veilig gateway` refuses to start unless true or given --upstream"),
     Entry("listen", HOST, "", "127.0.0.1:8080", "this machine only"),
@@ -95,6 +114,8 @@ GATEWAY = Table((
     Entry("first_byte_s", Whole(1, 3600), "s", 300, "a model that reasons may be silent for long"),
     Entry("answer_s", Whole(1, 86_400), "s", 1800, "no answer is worth a stuck connection"),
     Entry("appeal_url", URL, "", "", "named in every refusal; empty: `veilig cases appeal ID`"),
+    Entry("admin_listen", HOST, "", "127.0.0.1:8090", "where `veilig gateway admin` is; this machine"),
+    Entry("webhooks", Many(WEBHOOK, most=10), "", (), "nobody is told but who asked"),
 ))  # fmt: skip
 
 
@@ -151,11 +172,17 @@ class AccessRules:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One source of indicators; confidence 0-100 where an indicator states none."""
+    """One source of indicators; confidence 0-100 where an indicator states none.
+
+    path: a file or folder. taxii: the address of a collection, which is fetched into a folder of ours.
+    """
 
     name: str
     path: str
     confidence: int
+    taxii: str = ""
+    key_env: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +195,7 @@ class MonitorRules:
     feeds: tuple[Feed, ...]
     allow: tuple[str, ...]
     keep_prompts: bool
+    text_tail_chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +207,8 @@ class UpstreamRule:
     key_env: str = ""
     api: str = "openai"
     weight: int = 1
+    api_version: str = ""
+    renames: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +225,14 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who is told of safety notices; secret_env: the variable with the signing secret."""
+
+    url: str
+    secret_env: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayRules:
     """Section `gateway`."""
 
@@ -206,6 +244,8 @@ class GatewayRules:
     first_byte_s: float
     answer_s: float
     appeal_url: str
+    admin_listen: str = "127.0.0.1:8090"
+    webhooks: tuple[Webhook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +257,12 @@ class Safeguards:
     gateway: GatewayRules
 
 
-def build_safeguards(root: Section) -> Safeguards:
+def build_safeguards(root: Section, source: Source) -> Safeguards:
     """The sections of a file that validated."""
     return Safeguards(
-        _access(root.section("access")), _monitor(root.section("monitor")), _gateway(root.section("gateway"))
+        _access(root.section("access")),
+        _monitor(root.section("monitor"), source),
+        _gateway(root.section("gateway")),
     )
 
 
@@ -260,16 +302,22 @@ def _access(section: Section) -> AccessRules:
     )
 
 
-def _monitor(section: Section) -> MonitorRules:
+def _feed(section: Section, source: Source) -> Feed:
+    path, taxii, key_env = section.text("path"), section.text("taxii"), section.text("key_env")
+    if bool(path) == bool(taxii) or (key_env and not taxii):
+        source.report(section.mark(), f"{section.path} has no single place", "path, or taxii with key_env")
+    return Feed(section.text("name"), path, section.whole("confidence"), taxii, key_env, section.rule())
+
+
+def _monitor(section: Section, source: Source) -> MonitorRules:
     return MonitorRules(
         enabled=section.flag("enabled"),
         threshold=section.real("threshold"),
         open_on_failure=frozenset(Tier(t) for t in section.texts("open_on_failure")),
-        feeds=tuple(
-            Feed(s.text("name"), s.text("path"), s.whole("confidence")) for s in section.tables("feeds")
-        ),
+        feeds=tuple(_feed(s, source) for s in section.tables("feeds")),
         allow=section.texts("allow"),
         keep_prompts=section.flag("keep_prompts"),
+        text_tail_chars=section.whole("text_tail_chars"),
     )
 
 
@@ -278,7 +326,15 @@ def _gateway(section: Section) -> GatewayRules:
         enabled=section.flag("enabled"),
         listen=section.text("listen"),
         upstreams=tuple(
-            UpstreamRule(s.text("name"), s.text("url"), s.text("key_env"), s.text("api"), s.whole("weight"))
+            UpstreamRule(
+                s.text("name"),
+                s.text("url"),
+                s.text("key_env"),
+                s.text("api"),
+                s.whole("weight"),
+                s.text("api_version"),
+                tuple((r.text("model"), r.text("as")) for r in s.tables("renames")),
+            )
             for s in section.tables("upstreams")
         ),
         models=tuple(
@@ -297,4 +353,6 @@ def _gateway(section: Section) -> GatewayRules:
         first_byte_s=float(section.whole("first_byte_s")),
         answer_s=float(section.whole("answer_s")),
         appeal_url=section.text("appeal_url"),
+        admin_listen=section.text("admin_listen"),
+        webhooks=tuple(Webhook(s.text("url"), s.text("secret_env")) for s in section.tables("webhooks")),
     )

@@ -7,6 +7,7 @@ from veilig.core.action import (
     ChangeSecurityGroup,
     DescribeSecurityGroup,
     FetchAdvisories,
+    FetchFeed,
     FreeSpace,
     Notify,
     RestartService,
@@ -269,6 +270,9 @@ def _change_database(case: Case) -> None:
     if not healing.enabled:
         case.deny(healing.rule, "autonomous healing is not enabled")
         return
+    name, live = case.action.database, case.facts.live
+    if live is not None and name not in live:
+        case.deny("live targets", f"the provider knows no {name!r}")
     rule = case.policy.gateway_rules[Gateway.DATABASE]
     case.grant(Verdict.ASK, rule, "no rule grants it; the approval is the one-time grant", Gateway.DATABASE)
 
@@ -279,8 +283,25 @@ def _fetch(case: Case) -> None:
         case.grant(found.audit_download, found.audit_rule, f"fetches advisories from {case.action.url!r}")
 
 
+def _fetch_feed(case: Case) -> None:
+    """A feed of the policy is fetched as it stands there, with its key; anything else is a person's wish."""
+    action = case.action
+    if not isinstance(action, FetchFeed):
+        return
+    asked = (action.feed, action.url, action.key_env)
+    feeds = case.policy.elsewhere.safeguards.monitor.feeds
+    named = next((f for f in feeds if (f.name, f.taxii, f.key_env) == asked), None)
+    if action.feed and named is not None:
+        case.grant(Verdict.ALLOW, named.rule, f"feed {named.name!r} is named with this address")
+    elif action.feed:
+        case.deny("monitor.feeds", f"no feed {action.feed!r} with this address and key is named")
+    else:
+        case.grant(Verdict.ASK, "monitor.feeds", f"asks {action.url!r} which collections it has")
+
+
 JUDGES: Mapping[str, Judge] = {
     "advisories.fetch": _fetch,
+    "feed.fetch": _fetch_feed,
     "service.restart": _restart,
     "service.stop": _stop,
     "service.rollback": _roll_back,

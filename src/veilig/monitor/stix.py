@@ -117,8 +117,9 @@ def read_feed(feed: Feed, allow: Iterable[str], harvest: Harvest) -> None:
     files = (
         sorted(p for p in place.rglob("*") if p.suffix in (".json", ".stix")) if place.is_dir() else [place]
     )
-    if not files:
-        raise UsageError(f"feed {feed.name!r}: no .json file is in {place}", fix="check monitor.feeds")
+    if not files or (feed.taxii and not place.is_dir()):
+        fix = "run `veilig monitor feeds sync`" if feed.taxii else "check monitor.feeds"
+        raise UsageError(f"feed {feed.name!r}: no .json file is in {place}", fix=fix)
     for file in files:
         try:
             if file.stat().st_size > FILE_BYTES_MAX:

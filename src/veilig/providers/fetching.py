@@ -130,7 +130,7 @@ class FetchProvider:
         until_s = time.monotonic() + action.timeout_s
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _alone(self._folder / f"{name}.lock"):
+            with alone(self._folder / f"{name}.lock"):
                 had = self._tries(url, part, action.size_bytes_max, until_s)
                 size, sha256 = part.file.stat().st_size, _sha256(part.file)
                 part.file.replace(target)
@@ -220,7 +220,7 @@ class _Cut(Exception):
 
 
 @contextlib.contextmanager
-def _alone(file: Path) -> Any:
+def alone(file: Path) -> Any:
     """Nobody else fetches this meanwhile. Raises ProviderError."""
     with file.open("ab") as lock:
         try:
