@@ -1,0 +1,235 @@
+// What does the page know about one session? Events in order, folded into rows; everything else beside them.
+import { api, type Refused } from "./api";
+import { Connection } from "./live";
+import type { Control, Ev, Finding, Person, Role, SessionDetail } from "./types";
+
+export type Link = "connecting" | "live" | "reconnecting" | "offline" | "ended" | "refused";
+export type Mark = "done" | "failed" | "refused" | "waits" | "runs" | "note" | "person" | "doubt";
+
+// One row of the timeline: an action from its proposal to its outcome, or a single event.
+export interface Row {
+  key: string;
+  seq: number; // of its first event
+  lastSeq: number;
+  at: number;
+  end: number;
+  events: Ev[];
+  act: boolean;
+  quiet: boolean; // bookkeeping: shown only on demand
+  title: string;
+  kind: string;
+  mark: Mark;
+  said: string;
+  verdict?: Ev["verdict"];
+  rule?: string;
+  reason?: string;
+  outcome?: string;
+  approval?: string;
+  who?: Ev["who"];
+  search: string;
+}
+
+const PEOPLE = /^(comment|steer|control|room|person|invite|secret|approval|session\.told|presence)/;
+const QUIET = /^(session\.noted|ledger\.|wall\.|presence)/;
+
+export function isPeople(kind: string): boolean {
+  return PEOPLE.test(kind);
+}
+
+function markOf(row: Row): Mark {
+  let mark: Mark = row.act ? "runs" : isPeople(row.kind) ? "person" : "note";
+  for (const e of row.events) {
+    if (e.verdict === "deny") mark = "refused";
+    else if (e.verdict === "ask" && mark === "runs") mark = "waits";
+    if (e.kind === "action.started") mark = "runs";
+    if (e.kind === "action.held") mark = "waits";
+    if (e.kind === "action.refused") mark = "refused";
+    if (e.kind === "action.doubted") mark = "doubt";
+    if (e.kind === "action.failed" || (e.kind === "action.verified" && e.outcome?.ok === false)) mark = "failed";
+    else if (e.kind === "action.verified") mark = "done";
+  }
+  return mark;
+}
+
+export const SAID: Record<Mark, string> = {
+  done: "done", failed: "failed", refused: "refused", waits: "waits for people", runs: "running", note: "", person: "", doubt: "in doubt",
+};
+
+function refold(row: Row): void {
+  const first = row.events[0] as Ev;
+  row.at = first.at;
+  const last = row.events[row.events.length - 1] as Ev;
+  row.end = last.at;
+  row.lastSeq = last.seq;
+  for (const e of row.events) {
+    if (e.verdict) {
+      row.verdict = e.verdict;
+      row.rule = e.rule ?? row.rule;
+      row.reason = e.reason ?? row.reason;
+    }
+    if (e.approval) row.approval = e.approval;
+    if (e.outcome?.summary) row.outcome = e.outcome.summary;
+  }
+  row.mark = markOf(row);
+  row.said = SAID[row.mark];
+  row.search = row.events
+    .map((e) => `#${e.seq} ${e.kind} ${e.title} ${e.rule ?? ""} ${e.reason ?? ""} ${e.who?.name ?? ""} ${e.action?.summary ?? ""} ${e.outcome?.summary ?? ""} ${e.outcome?.text ?? ""}`)
+    .join("\n")
+    .toLowerCase();
+}
+
+export class Room {
+  events: Ev[] = [];
+  rows: Row[] = [];
+  last = 0;
+  link: Link = "connecting";
+  role: Role = "viewer";
+  people: Person[] = [];
+  control: Control = { holder: null, asks: [] };
+  detail: SessionDetail | null = null;
+  refusal: { what: string; why: string; fix: string } | null = null;
+  loaded = false;
+  loadedOf = 0;
+  diff: string | null = null;
+  findings: Finding[] | null = null;
+  sideTrouble = "";
+  version = 0;
+  sideVersion = 0;
+  private byRef = new Map<string, Row>();
+  private bySeq = new Map<number, Row>();
+  private watchers = new Set<() => void>();
+  private queued = false;
+  private sideTimer = 0;
+  connection: Connection;
+
+  constructor(public id: string) {
+    this.connection = new Connection(this);
+  }
+
+  close(): void {
+    clearTimeout(this.sideTimer);
+    this.connection.close();
+    this.watchers.clear();
+  }
+
+  watch(f: () => void): () => void {
+    this.watchers.add(f);
+    return () => this.watchers.delete(f);
+  }
+
+  private changed(): void {
+    this.version++;
+    if (this.queued) return;
+    this.queued = true;
+    const tell = (): void => {
+      this.queued = false;
+      for (const f of [...this.watchers]) f();
+    };
+    if (document.visibilityState === "hidden") setTimeout(tell, 50);
+    else requestAnimationFrame(tell);
+  }
+
+  take(events: Ev[]): void {
+    let side = false;
+    for (const e of events) {
+      if (!(e.seq > this.last)) continue; // seen already: a reconnection overlaps on purpose
+      this.last = e.seq;
+      this.events.push(e);
+      this.place(e);
+      side ||= /^(action\.(verified|failed)|session\.|approval)/.test(e.kind);
+    }
+    if (side) this.refreshSide();
+    this.changed();
+  }
+
+  private place(e: Ev): void {
+    const act = e.kind.startsWith("action.") || (e.kind.startsWith("approval.") && !!e.ref) || e.kind === "guard.tightened";
+    const key = e.ref ?? (e.refs?.length && act ? `#${e.refs[0]}` : "");
+    const known = key ? (this.byRef.get(key) ?? (key.startsWith("#") ? this.bySeq.get(Number(key.slice(1))) : undefined)) : undefined;
+    if (known && act) {
+      known.events.push(e);
+      this.bySeq.set(e.seq, known);
+      refold(known);
+      return;
+    }
+    const row: Row = {
+      key: key || `#${e.seq}`, seq: e.seq, lastSeq: e.seq, at: e.at, end: e.at, events: [e], act: e.kind.startsWith("action."),
+      quiet: QUIET.test(e.kind), title: e.action?.summary || e.title, kind: e.action?.kind ?? e.kind, mark: "note", said: "", search: "", who: e.who,
+    };
+    refold(row);
+    if (key) this.byRef.set(key, row);
+    this.bySeq.set(e.seq, row);
+    this.rows.push(row);
+  }
+
+  rowOf(seq: number): Row | undefined {
+    return this.bySeq.get(seq);
+  }
+
+  reached(_got: number, last: number): void {
+    this.loadedOf = Math.max(this.loadedOf, last);
+    if (this.last >= last) this.loaded = true;
+    this.changed();
+  }
+
+  async refresh(): Promise<void> {
+    const d = await api.session(this.id);
+    this.detail = d;
+    this.role = d.role;
+    this.people = d.people;
+    this.control = d.control;
+    this.changed();
+  }
+
+  // Diff, findings and plan follow the events at a walking pace.
+  refreshSide(): void {
+    if (this.sideTimer) return;
+    this.sideTimer = window.setTimeout(async () => {
+      this.sideTimer = 0;
+      const found = await Promise.allSettled([api.diff(this.id), api.findings(this.id), api.session(this.id)]);
+      const [diff, findings, detail] = found;
+      if (diff.status === "fulfilled") this.diff = diff.value;
+      if (findings.status === "fulfilled") this.findings = findings.value;
+      if (detail.status === "fulfilled") this.detail = detail.value;
+      const bad = found.find((r) => r.status === "rejected") as PromiseRejectedResult | undefined;
+      this.sideTrouble = bad ? String((bad.reason as Error).message) : "";
+      this.sideVersion++;
+      this.changed();
+    }, 900);
+  }
+
+  setLink(link: Link): void {
+    this.link = link;
+    this.changed();
+  }
+
+  hello(role: Role, people: Person[], control: Control): void {
+    this.role = role;
+    this.people = people;
+    this.control = control;
+    this.loaded = true;
+    this.changed();
+  }
+
+  setPeople(people: Person[]): void {
+    this.people = people;
+    this.changed();
+  }
+
+  setControl(control: Control): void {
+    this.control = control;
+    this.changed();
+  }
+
+  refuse(error: Refused): void {
+    this.link = "refused";
+    this.refusal = { what: error.what, why: error.why, fix: error.fix };
+    this.changed();
+  }
+
+  goodbye(why: string, fix: string): void {
+    this.refusal = { what: why, why: "", fix };
+    this.link = /server|restart|stop/i.test(why) ? "reconnecting" : "refused";
+    this.changed();
+  }
+}
