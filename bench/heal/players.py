@@ -53,7 +53,8 @@ exec busybox httpd -f -p "127.0.0.1:$port" -h "$base/www" "$WWW_OPTIONS"
 """
 
 TOML = """\
-import http.server, os, sys, time, tomllib
+import http.server, os, resource, sys, time, tomllib
+resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
 base, port = sys.argv[1], int(sys.argv[2])
 with open(base + "/starts", "a") as f:
     f.write(f"{time.time()} {os.getpid()}\\n")

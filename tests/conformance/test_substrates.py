@@ -10,8 +10,9 @@ import signal
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -140,11 +141,19 @@ class Supervisord(Stand):
 class Containers(Stand):
     """Containers of a real engine; they see the host's pids, so that what they write of themselves fits."""
 
+    user = 0
+    engines: ClassVar[dict[int, OwnEngine | NoEngine]] = {}
+
     def begin(self) -> None:
-        try:
-            self.engine = OwnEngine()
-        except NoEngine as error:
-            pytest.skip(f"NO CONTAINER ENGINE WAS TESTED: {error}")
+        if self.user not in self.engines:
+            try:
+                self.engines[self.user] = OwnEngine(self.user)
+            except NoEngine as error:
+                self.engines[self.user] = error
+        engine = self.engines[self.user]
+        if isinstance(engine, NoEngine):
+            pytest.skip(f"NO CONTAINER ENGINE OF USER {self.user} WAS TESTED: {engine}")
+        self.engine = engine
         self.substrate = ContainerSubstrate([self.service("one"), self.service("two")], "0" * 16, {})
         for name in ("one", "two"):
             place = f"{self.folder}/{name}"
@@ -159,10 +168,42 @@ class Containers(Stand):
 
     def end(self) -> None:
         if hasattr(self, "engine"):
-            self.engine.close()
+            self.engine.clear()
 
 
-@pytest.fixture(params=[Processes, Supervisord, Containers], ids=["process", "supervisord", "container"])
+class Rootless(Containers):
+    """The same of a rootless engine, in folders that its user may enter."""
+
+    user = 64323  # nobody's
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="ve-rootless-")))
+        for place in (self.folder, self.folder / "one", self.folder / "two"):
+            os.chown(place, self.user, self.user)
+
+    def end(self) -> None:
+        super().end()
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines() -> Iterator[None]:
+    yield
+    for engine in Containers.engines.values():
+        if isinstance(engine, OwnEngine):
+            engine.close()
+    Containers.engines.clear()
+
+
+KEEPERS: dict[str, type[Stand]] = {
+    "process": Processes,
+    "supervisord": Supervisord,
+    "container": Containers,
+    "rootless": Rootless,
+}
+
+
+@pytest.fixture(params=list(KEEPERS.values()), ids=list(KEEPERS))
 async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stand]:
     kind: type[Stand] = request.param
     made = kind(tmp_path)

@@ -1,8 +1,12 @@
-"""A real container engine of our own for a while: podman with its own storage, and one image of busybox."""
+"""A real container engine of our own for a while: podman with its own storage, and one image of busybox.
+
+Of root, or rootless: of a user that needs no account, whose containers know one user only (itself, as root).
+"""
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -23,14 +27,27 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 """
 
 
+_STORAGE = """[storage]
+driver = "vfs"
+graphroot = "{folder}/root"
+runroot = "{folder}/run"
+[storage.options.vfs]
+ignore_chown_errors = "true"
+"""
+
+
 class NoEngine(Exception):
     """Why none runs here, and what would help."""
 
 
 class OwnEngine:
-    """`socket` answers until `close`. Raises NoEngine where no container can be run."""
+    """`socket` answers until `close`. Raises NoEngine where no container can be run.
 
-    def __init__(self) -> None:
+    user: whose it is; 0: root's, any other number: a rootless one.
+    """
+
+    def __init__(self, user: int = 0) -> None:
+        self.user = user
         busybox = shutil.which("busybox")
         runtime = next((name for name in ("runc", "crun") if shutil.which(name)), "")
         if not (shutil.which("podman") and runtime and busybox):
@@ -40,8 +57,19 @@ class OwnEngine:
         self.folder = Path(tempfile.mkdtemp(prefix="ve-"))  # a socket's path has 108 bytes at most
         self.socket = f"{self.folder}/s"
         (self.folder / "c.conf").write_text(_CONFIG.format(runtime=runtime, folder=self.folder))
-        self._environment = {**os.environ, "CONTAINERS_CONF": f"{self.folder}/c.conf"}
-        self._service: subprocess.Popen[bytes] | None = None
+        (self.folder / "s.conf").write_text(_STORAGE.format(folder=self.folder))
+        self._environment = {
+            **os.environ,
+            "CONTAINERS_CONF": f"{self.folder}/c.conf",
+            "CONTAINERS_STORAGE_CONF": f"{self.folder}/s.conf",
+        }
+        if user:
+            self._environment |= {"HOME": f"{self.folder}/home", "XDG_RUNTIME_DIR": f"{self.folder}/own"}
+            for name in ("home", "own", "tmp", "root", "run"):
+                (self.folder / name).mkdir()
+            for place in (self.folder, *self.folder.iterdir()):
+                os.chown(place, user, user)
+        self._service: subprocess.Popen[Any] | None = None
         try:
             self._import(Path(busybox))
             self.podman("run", "--rm", "--network", "none", IMAGE, "true")
@@ -50,16 +78,16 @@ class OwnEngine:
             self.close()
             raise
 
-    def _command(self, *words: str) -> list[str]:
-        place = str(self.folder)
-        storage = ["--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver", "vfs"]
-        return ["podman", *storage, *words]
+    def _own(self) -> dict[str, Any]:
+        """How a command is run: as whose, and where."""
+        who: dict[str, Any] = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
+        return {"env": self._environment, "cwd": self.folder, **who}
 
     def podman(self, *words: str) -> str:
         """What it prints. Raises NoEngine with what it complains of."""
         done = subprocess.run(
-            self._command(*words),
-            env=self._environment,
+            ["podman", *words],
+            **self._own(),
             capture_output=True,
             text=True,
             timeout=60,
@@ -95,6 +123,8 @@ class OwnEngine:
             if self._service:
                 self._service.terminate()
                 self._service.wait(20)
+            for one in self.folder.rglob("pause.pid"):  # it holds the user's name space
+                os.kill(int(one.read_text()), signal.SIGKILL)
             for _ in range(20):  # containers that ended are still being tidied up by processes of podman's
                 shutil.rmtree(self.folder, ignore_errors=True)
                 time.sleep(0.1)
@@ -116,9 +146,9 @@ class OwnEngine:
         self.podman("import", str(archive), IMAGE)
 
     def _serve(self) -> None:
-        command = self._command("system", "service", "--time=0", f"unix://{self.socket}")
+        command = ["podman", "system", "service", "--time=0", f"unix://{self.socket}"]
         quiet = subprocess.DEVNULL
-        self._service = subprocess.Popen(command, env=self._environment, stdout=quiet, stderr=quiet)
+        self._service = subprocess.Popen(command, stdout=quiet, stderr=quiet, **self._own())
         for _ in range(200):
             if Path(self.socket).is_socket():
                 return

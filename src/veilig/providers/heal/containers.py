@@ -184,12 +184,16 @@ class ContainerSubstrate:
         return engine, container, seen
 
     async def _up(self, service: Service, engine: Engine, old: Mapping[str, Any], before: str) -> Done:
-        seen = Seen(service.name, Run.UNKNOWN)
+        seen, started = Seen(service.name, Run.UNKNOWN), ""
         for _ in range(round(START_S / POLL_S)):
             container = await engine.inspect(str(old["Id"]))
             seen = reading.seen(service, container, "")
-            if seen.incarnation not in ("", before):
+            if started and seen.incarnation == started:
                 return Done(True, f"{service.name} was started", seen.incarnation)
+            if seen.incarnation not in ("", before):
+                started = seen.incarnation  # one that ends at once runs for a moment, too
+                await asyncio.sleep(SETTLE_S)
+                continue
             if reading.ended(container) and part(container, "State").get("StartedAt") != part(
                 old, "State"
             ).get("StartedAt"):

@@ -163,10 +163,15 @@ def _main(container: Mapping[str, Any]) -> kernel.Proc | None:
     """Its first process, if this machine's kernel shows it to be of this container (an engine in a virtual
     machine tells pids of its own)."""
     pid = int(part(container, "State").get("Pid") or 0)
-    if not pid or str(container["Id"]) not in cgroups(pid):
+    proc = kernel.read(pid, argv=False) if pid else None
+    if proc is None or not proc.alive:
         return None
-    proc = kernel.read(pid, argv=False)
-    return proc if proc is not None and proc.alive else None
+    identity = str(container["Id"])
+    if identity in cgroups(pid):
+        return proc
+    # Without systemd, rootless podman gives a container no cgroup; its monitor names it to the kernel.
+    monitor = kernel.read(proc.ppid)
+    return proc if monitor is not None and identity in monitor.argv else None
 
 
 def cgroups(pid: int) -> str:
