@@ -94,12 +94,14 @@ class FakeModels:
     raw: bytes | None = None  # instead of a stream
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    paths: list[str] = field(default_factory=list[str])
     sent: bytes = b""
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append(body)
+        self.paths.append(request.path_qs)
         self.headers.append({k.lower(): v for k, v in request.headers.items()})
         if self.status != 200:
             return web.json_response({"error": {"message": "no", "code": "no"}}, status=self.status)

@@ -40,22 +40,31 @@ class Served:
 
 
 @contextmanager
-def gateway_process(folder: Path, upstream: str, *, known: str = "", stop: bool = True) -> Generator[Served]:
+def gateway_process(
+    folder: Path,
+    upstream: str,
+    *,
+    known: str = "",
+    stop: bool = True,
+    policy: str = POLICY,
+    **environment: str,
+) -> Generator[Served]:
     """`veilig gateway` until the block ends, then SIGTERM; it must stop by itself.
 
     known: a key that an earlier one in this folder issued. stop: False when the block ends it.
+    policy: with {url} where the upstream is. environment: more of it, such as the upstream's key.
     """
     terminal = Terminal(folder)
-    (folder / "veilig.yaml").write_text(POLICY.format(url=upstream))
-    policy = {"VEILIG_POLICY": str(folder / "veilig.yaml")}
+    (folder / "veilig.yaml").write_text(policy.format(url=upstream))
+    law = {"VEILIG_POLICY": str(folder / "veilig.yaml")}
     key = known
     if not known:
-        assert terminal("access", "add", "ann", "--org", "acme", **policy).code == 0
-        key = terminal("access", "key", "new", "ann", "--json", **policy).json["text"]
+        assert terminal("access", "add", "ann", "--org", "acme", **law).code == 0
+        key = terminal("access", "key", "new", "ann", "--json", **law).json["text"]
     process = subprocess.Popen(
         terminal.argv("gateway", "--port", "0"),
         cwd=folder,
-        env=terminal.environment() | policy,
+        env=terminal.environment() | law | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

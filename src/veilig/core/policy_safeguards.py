@@ -73,8 +73,8 @@ MONITOR = Table((
     Entry("allow", Many(LINE), "", (), "domains, addresses and hashes that no indicator may name"),
     Entry(
         "text_tail_chars", Whole(0, 4096), "characters", 0,
-        "an answer's text passes at once, and indicators in it are noted; above 0: so much of it waits, and an "
-        "answer ends before a sure indicator",
+        "text passes at once, and indicators in it are noted; above 0: so much of it waits, and an answer "
+        "ends before a sure indicator",
     ),
     Entry("keep_prompts", Flag(), "", False, "prompts are kept as hashes; true: flagged ones as text"),
 ))  # fmt: skip
@@ -87,7 +87,7 @@ UPSTREAM = Table((
     Entry("name", NAME, "", "", "how metrics and the ledger call it", required=True),
     Entry("url", URL, "", "", "up to and including /v1", required=True),
     Entry("key_env", LINE, "", "", "environment variable with its key; empty: none is sent"),
-    Entry("api", Choice(APIS), "", "openai", "what it speaks; the rest is translated, and what is lost is said"),
+    Entry("api", Choice(APIS), "", "openai", "what it speaks; the rest is translated, what is lost is said"),
     Entry("api_version", LINE, "", "", "Azure's addresses per deployment; empty: the ones below /v1"),
     Entry("renames", Many(RENAME, most=200), "", (), "it calls models as clients do"),
     Entry("weight", Whole(0, 1000), "", 1, "its share among those that have the model; 0: only in need"),

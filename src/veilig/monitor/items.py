@@ -37,7 +37,7 @@ class Item:
 
 
 def items_of(body: dict[str, Any]) -> list[Item]:
-    """The pieces of a request to the Responses, Chat Completions or Embeddings API, in order.
+    """The pieces of a request to the Responses, Chat Completions, Messages or Embeddings API, in order.
 
     Where nobody speaks as a user, the client's own text counts as the user's: a role is only a claim.
     Raises Unreadable for a shape that no such API has.
@@ -51,6 +51,10 @@ def items_of(body: dict[str, Any]) -> list[Item]:
 def _items(body: dict[str, Any]) -> Iterator[Item]:
     if isinstance(body.get("instructions"), str):
         yield Item(Source.CLIENT, body["instructions"])
+    for part in mappings(body["system"]) if isinstance(body.get("system"), list) else ():
+        yield Item(Source.CLIENT, text_of(part.get("text")))
+    if isinstance(body.get("system"), str):
+        yield Item(Source.CLIENT, body["system"])
     given = body.get("input", body.get("messages", body.get("prompt")))
     if isinstance(given, str):
         yield Item(Source.USER, given)
@@ -73,14 +77,31 @@ def _entry(entry: dict[str, Any]) -> Iterator[Item]:
         yield Item(Source.OUTPUT, text_of(entry.get("content")))
     elif role in ("system", "developer"):
         yield Item(Source.CLIENT, text_of(entry.get("content")))
-    elif role == "assistant":
-        for call in mappings(entry.get("tool_calls")):
-            made = mapping(call.get("function") or call.get("custom"))
-            yield Item(
-                Source.CALL, text_of(made.get("arguments", made.get("input"))), str(made.get("name") or "")
-            )
+    elif role == "assistant" or (role == "user" and isinstance(entry.get("content"), list)):
+        yield from _parts(entry, role)
     else:
         yield Item(Source.USER, text_of(entry.get("content", entry)))
+
+
+def _parts(entry: dict[str, Any], role: str) -> Iterator[Item]:
+    """A message in parts: in the Messages API calls and their results stand among them."""
+    words: list[object] = []
+    content = entry.get("content")
+    for part in cast(list[object], content) if isinstance(content, list) else ():
+        made: dict[str, Any] = cast(dict[str, Any], part) if isinstance(part, dict) else {}
+        kind = made.get("type")
+        if kind == "tool_result":
+            yield Item(Source.OUTPUT, text_of(made.get("content")))
+        elif kind == "tool_use":
+            yield Item(Source.CALL, text_of(made.get("input")), str(made.get("name") or ""))
+        else:
+            words.append(cast(object, part))
+    if role == "user" and words:
+        yield Item(Source.USER, text_of(words))
+    for call in mappings(entry.get("tool_calls")) if role == "assistant" else ():
+        made = mapping(call.get("function") or call.get("custom"))
+        text = text_of(made.get("arguments", made.get("input")))
+        yield Item(Source.CALL, text, str(made.get("name") or ""))
 
 
 def text_of(content: object) -> str:

@@ -6,6 +6,7 @@ which nothing is stopped are exactly those that arrived, wherever the network cu
 """
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -64,10 +65,12 @@ class StreamWatch:
     """Fed with what arrives, answers with what may go on. stopped: why nothing more may.
 
     usage, model: as the upstream said them. heard: called with each new piece of the answer's text.
+    tail_chars: so much text waits until more came, so that what is found in it can still be kept back.
     """
 
     judge: Judge
     heard: Callable[[str], Stop | None]
+    tail_chars: int = 0
     usage: dict[str, Any] | None = None
     model: str = ""
     stopped: Stop | None = None
@@ -80,6 +83,8 @@ class StreamWatch:
     _judged: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
     _text: list[str] = field(default_factory=list[str])
     _tail: str = ""
+    _late: deque[tuple[int, bytes]] = field(default_factory=deque[tuple[int, bytes]])
+    _chars: int = 0
     _number: int = -1
     _response: dict[str, Any] | None = None
 
@@ -101,10 +106,12 @@ class StreamWatch:
                 raise Unreadable(f"an event is longer than {EVENT_BYTES_MAX} bytes")
             self._hear()
         except Exception:
-            self._unsent = b"".join([*out, *self._held, data[at:]])
+            self._unsent = b"".join([*self._waiting(), *out, *self._held, data[at:]])
             raise
         self._rest = data[at:]
-        return b"" if self.stopped is not None else b"".join(out)
+        if self.stopped is not None:
+            return b""
+        return b"".join(self._ripe() if self.tail_chars else out)
 
     def finish(self) -> bytes:
         """What is left when the upstream ends: a last event without its empty line is judged too."""
@@ -123,7 +130,7 @@ class StreamWatch:
             out.extend(self._held)
             self._held = []
         # A call that began and never ended stays here: no client could run it.
-        return b"".join(out)
+        return b"".join([*self._waiting(), *out])
 
     def unsent(self) -> bytes:
         """After an exception: all that has not gone on, for a caller whose policy lets it pass unread."""
@@ -144,6 +151,20 @@ class StreamWatch:
         }
         return b"event: response.failed\ndata: " + orjson.dumps(value) + b"\n\n"
 
+    def _waiting(self) -> list[bytes]:
+        found = [event for _, event in self._late]
+        self._late.clear()
+        return found
+
+    def _ripe(self) -> list[bytes]:
+        """What is far enough from the end of the text so far. All, once the answer is over."""
+        if self.ended:
+            return self._waiting()
+        found: list[bytes] = []
+        while self._late and self._late[0][0] <= self._chars - self.tail_chars:
+            found.append(self._late.popleft()[1])
+        return found
+
     # --- one event ------------------------------------------------------------------------------------
 
     def _event(self, event: bytes, out: list[bytes]) -> None:
@@ -160,6 +181,9 @@ class StreamWatch:
             self._held = []
         elif self._open or self._calls:
             self._held.append(event)
+        elif self.tail_chars:
+            self._late.extend((self._chars, e) for e in (*self._held, event))
+            self._held = []
         else:
             if self._held:
                 out.extend(self._held)
@@ -175,7 +199,7 @@ class StreamWatch:
             self._number = number
         if kind == "response.output_text.delta":
             if isinstance(value.get("delta"), str):
-                self._text.append(value["delta"])
+                self._say(value["delta"])
         elif kind == "response.output_item.added":
             if is_call(mapping(value.get("item")).get("type")):
                 self._open.add(value.get("output_index"))
@@ -209,7 +233,7 @@ class StreamWatch:
                 text = delta["content"]
                 if isinstance(text, str):
                     self.model = self.model or str(value.get("model") or "")
-                    self._text.append(text)
+                    self._say(text)
                     return
         except (KeyError, TypeError, ValueError, AttributeError):
             pass  # some other shape: read with care below
@@ -218,7 +242,7 @@ class StreamWatch:
         for choice in mappings(value.get("choices")):
             delta = mapping(choice.get("delta") or choice.get("message"))
             if isinstance(delta.get("content"), str):
-                self._text.append(delta["content"])
+                self._say(delta["content"])
             for call in _calls_in(delta):
                 key = (choice.get("index", 0), call.get("index", 0))
                 parts = self._calls.setdefault(key, ["", "", ""])
@@ -241,6 +265,10 @@ class StreamWatch:
         if self.stopped is None and key not in self._judged:
             self._judged.add(key)
             self.stopped = self.judge(call)
+
+    def _say(self, text: str) -> None:
+        self._text.append(text)
+        self._chars += len(text)
 
     def _hear(self) -> None:
         if self._text and self.stopped is None:
@@ -283,6 +311,15 @@ def judge_whole(value: dict[str, Any], judge: Judge, heard: Callable[[str], Stop
                 return stop
         elif item.get("type") == "message":
             texts.extend(p["text"] for p in mappings(item.get("content")) if isinstance(p.get("text"), str))
+    if value.get("type") == "message":  # of the Messages API
+        for block in mappings(value.get("content")):
+            if block.get("type") == "tool_use":
+                arguments = orjson.dumps(block.get("input") or {}).decode()
+                call = ToolCall(str(block.get("id") or ""), str(block.get("name") or ""), arguments)
+                if stop := judge(call):
+                    return stop
+            elif isinstance(block.get("text"), str):
+                texts.append(block["text"])
     for choice in mappings(value.get("choices")):
         message = mapping(choice.get("message"))
         for call in _calls_in(message):

@@ -38,6 +38,7 @@ SURFACES: Final = {
     "/v1/chat/completions": "chat",
     "/v1/responses": "responses",
     "/v1/embeddings": "embeddings",
+    "/v1/messages": "messages",
 }
 BYTES_PER_TOKEN: Final = (
     2  # a bound for reserving: text has three to five, so that more is set aside than used
@@ -93,11 +94,11 @@ class Gateway:
             ticket = wire.error(503, "ledger_unavailable", f"The gateway cannot use its record: {error.what}")
         if isinstance(ticket, Answer):
             self.metrics.count("requests_total", surface=surface, status=str(ticket.status), code=ticket.code)
-            await _answer(send, ticket, told)
+            await _answer(send, wire.for_messages(ticket) if surface == "messages" else ticket, told)
             return
         sent = Sent()
         try:
-            await self.relay.forward(ticket, self.pool.order(ticket.served), receive, send, sent)
+            await self.relay.forward(ticket, self.pool.order(ticket.served, surface), receive, send, sent)
         finally:
             self._settle(ticket, sent)
 
@@ -121,8 +122,7 @@ class Gateway:
         if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MODEL_CHARS_MAX:
             # The name comes back in a header: a line break in it would write headers of its own.
             return wire.error(400, "model_missing", "The body needs a `model`; GET /v1/models lists them")
-        who = body.get("safety_identifier") or body.get("user") or ""
-        caller = self.desk.identify(_bearer(scope["headers"]), who if isinstance(who, str) else "")
+        caller = self.desk.identify(_bearer(scope["headers"]), _end_user(body))
         if isinstance(caller, No):
             return wire.refuse(caller)
         told.case = caller.standing.case
@@ -280,6 +280,18 @@ async def _answer(send: Send, answer: Answer, told: Told) -> None:
     headers = [*answer.headers, *told.headers(), (b"content-length", str(len(answer.body)).encode())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _end_user(body: dict[str, Any]) -> str:
+    """Whom the key's owner names as the person behind the request, or "".
+
+    Claude Code names the session too: whoever starts another one is still the same, so that is no name.
+    """
+    who = body.get("safety_identifier") or body.get("user")
+    if not who and isinstance(metadata := body.get("metadata"), dict):
+        named = cast(dict[str, Any], metadata).get("user_id")
+        who = named if isinstance(named, str) and "session" not in named else ""
+    return who if isinstance(who, str) else ""
 
 
 def _bearer(headers: list[tuple[bytes, bytes]]) -> bytes:

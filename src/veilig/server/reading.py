@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from veilig.app.safeguards import Desk
 from veilig.monitor.engine import Engine
 from veilig.monitor.items import Item, Seen, Source, items_of
-from veilig.monitor.ladder import RANK, Level, Signal
+from veilig.monitor.ladder import HARD_CONFIDENCE, RANK, Level, Signal
 from veilig.monitor.stream import Stop, StreamWatch, ToolCall
+from veilig.monitor.stream_messages import MessagesWatch
 from veilig.server import wire
 from veilig.server.metrics import Metrics
 from veilig.server.ticket import Ticket
@@ -28,6 +29,7 @@ class Judged:
     conversation: str
     signals: list[Signal] = field(default_factory=list[Signal])
     heard_ids: set[str] = field(default_factory=set[str])
+    tail_chars: int = 0
 
     def judge(self, call: ToolCall) -> Stop | None:
         """May the client see this call?"""
@@ -37,13 +39,18 @@ class Judged:
         return Stop(found.denied) if found.denied else None
 
     def heard(self, text: str) -> Stop | None:
-        """Note indicators in the answer's text; they stop nothing."""
-        self.heard_ids.update(hit.id for hit in self.engine.hear(text, time.time()))
-        return None
+        """Note indicators in the answer's text; they stop nothing, unless the policy keeps a tail back."""
+        hits = self.engine.hear(text, time.time())
+        self.heard_ids.update(hit.id for hit in hits)
+        if not self.tail_chars:
+            return None
+        sure = next((h for h in hits if h.confidence >= HARD_CONFIDENCE), None)
+        return None if sure is None else Stop(f"the answer names the indicator {sure.shown}")
 
-    def stream(self) -> StreamWatch:
+    def stream(self, surface: str) -> StreamWatch:
         """The watch over a streamed answer."""
-        return StreamWatch(self.judge, self.heard)
+        kind = MessagesWatch if surface == "messages" else StreamWatch
+        return kind(self.judge, self.heard, self.tail_chars)
 
 
 class Reader:
@@ -81,19 +88,22 @@ class Reader:
 
     def watch(self, ticket: Ticket) -> Judged:
         """Look at the answer to a request."""
-        return Judged(self.engine, self._hosts(ticket), self._seen, self._conversation(ticket))
+        tail = self._desk.rules.monitor.text_tail_chars
+        return Judged(
+            self.engine, self._hosts(ticket), self._seen, self._conversation(ticket), tail_chars=tail
+        )
 
     async def told(self, ticket: Ticket, judged: Judged, stop: Stop | None) -> Stop | None:
         """Record what the answer showed. The stop with its case, where there is one."""
         if judged.heard_ids:
             self.metrics.count("answers_with_indicators_total")
-        if not judged.signals:
+        if not judged.signals and (stop is None or stop.code != "cyber_policy"):
             return stop
         self._count(judged.signals)
-        stopped = stop is not None
+        stopped = stop is not None and stop.code == "cyber_policy"
         standing = await self._desk.signal(ticket.caller, judged.signals, ticket.id, stopped=stopped)
-        if stop is None:
-            return None
+        if stop is None or not stopped:
+            return stop
         self.metrics.count("answers_stopped_total")
         return Stop(wire.stopped(stop.message, standing.case, self._appeals), stop.code)
 

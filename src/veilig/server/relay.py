@@ -17,8 +17,11 @@ from veilig.app.safeguards import Desk
 from veilig.core.policy_safeguards import GatewayRules
 from veilig.monitor.reading import Unreadable, mapping
 from veilig.monitor.stream import Stop, StreamWatch, judge_whole
+from veilig.monitor.stream_messages import MessagesWatch
 from veilig.server import wire
+from veilig.server.dialects.translate import Translation, error_of
 from veilig.server.metrics import Metrics
+from veilig.server.outgoing import Outgoing, Untranslatable, outgoing, told
 from veilig.server.reading import Judged, Reader
 from veilig.server.ticket import Ticket
 from veilig.server.upstream import PASSING, Upstream
@@ -32,11 +35,6 @@ WATCH_AFTER_S: Final = 0.25
 CONNECT_S: Final = 10.0
 CHARS_PER_TOKEN: Final = 3  # where an upstream says no usage: more is charged than was used
 # Of one connection, or ours to say.
-NOT_FORWARDED: Final = frozenset({
-    b"host", b"authorization", b"api-key", b"x-api-key", b"content-length", b"transfer-encoding",
-    b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"proxy-authorization",
-    b"accept-encoding", b"cookie", b"expect", b"forwarded", b"x-forwarded-for",
-})  # fmt: skip
 NOT_RETURNED: Final = frozenset({
     "content-length", "transfer-encoding", "connection", "keep-alive", "content-encoding", "set-cookie",
     "server", "date", "x-request-id", "trailer", "upgrade",
@@ -54,6 +52,21 @@ class Sent:
     tokens_in: int = 0
     tokens_out: int = 0
     bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """One answer on its way."""
+
+    ticket: Ticket
+    answer: aiohttp.ClientResponse
+    translation: Translation | None
+    sent: Sent
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """As the upstream counted, where the client does not see it."""
+        return None if self.translation is None else self.translation.usage
 
 
 class Relay:
@@ -90,65 +103,86 @@ class Relay:
         self, ticket: Ticket, order: Sequence[Upstream], receive: Receive, send: Send, sent: Sent
     ) -> None:
         """Ask the upstreams in order until one answers, and bring its answer back."""
-        last = "no upstream has this model"
+        last, unfit = "no upstream has this model", None
         for at, upstream in enumerate(order):
             try:
-                answer = await self._ask(ticket, upstream)
+                going = outgoing(ticket, upstream)
+            except Untranslatable as error:
+                unfit = error
+                continue
+            try:
+                answer = await self._ask(going)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 upstream.went(False, time.monotonic())
-                last = f"{upstream.name}: {type(error).__name__}"
+                last, unfit = f"{upstream.name}: {type(error).__name__}", None
                 continue
             async with answer:
-                passes_on = answer.status in PASSING and at + 1 < len(order)
-                upstream.went(answer.status < 500, time.monotonic())
+                passes_on = answer.status == 401 or (answer.status in PASSING and at + 1 < len(order))
+                upstream.went(answer.status < 500 and answer.status != 401, time.monotonic())
                 if passes_on:
-                    last = f"{upstream.name} answered {answer.status}"
+                    last, unfit = f"{upstream.name} answered {answer.status}", None
                     continue
                 sent.upstream = upstream.name
-                await self._back(ticket, answer, receive, send, sent)
+                ticket.told.more += told(ticket, upstream, going)
+                await self._back(Back(ticket, answer, going.translation, sent), receive, send)
                 return
+        if unfit is not None:
+            text = f"{unfit.what}: {unfit.why}. {unfit.fix}" if unfit.why else unfit.what
+            await self._ours(send, wire.error(400, "unsupported_by_upstream", text), ticket, sent)
+            return
         text = f"No upstream could answer ({last}); nothing was charged. Try again in a moment"
         await self._ours(send, wire.error(502, "upstream_unavailable", text), ticket, sent)
 
-    async def _ask(self, ticket: Ticket, upstream: Upstream) -> aiohttp.ClientResponse:
+    async def _ask(self, going: Outgoing) -> aiohttp.ClientResponse:
         if self._client is None:
             raise RuntimeError("the relay was not opened")  # our own bug
-        headers = {
-            k.decode("latin-1"): v.decode("latin-1")
-            for k, v in ticket.headers
-            if k not in NOT_FORWARDED and not k.startswith(b"x-veilig-")
-        }
-        headers["accept-encoding"] = "identity"
-        headers.update(upstream.headers())
-        url = upstream.url(ticket.path.removeprefix("/v1"))
-        return await self._client.post(url, data=ticket.raw, headers=headers, allow_redirects=False)
+        return await self._client.post(
+            going.url, data=going.raw, headers=going.headers, allow_redirects=False
+        )
 
-    async def _back(
-        self, ticket: Ticket, answer: aiohttp.ClientResponse, receive: Receive, send: Send, sent: Sent
-    ) -> None:
+    async def _back(self, back: Back, receive: Receive, send: Send) -> None:
+        ticket, answer, sent = back.ticket, back.answer, back.sent
         sent.status = answer.status
         kind = answer.headers.get("content-type", "")
         if kind.startswith("text/event-stream"):
-            await self._stream(ticket, answer, receive, send, sent)
+            await self._stream(back, receive, send)
             return
         body = await _whole(answer)
         if body is None:
-            await self._ours(
-                send, wire.error(502, "answer_too_large", "The answer was too large"), ticket, sent
-            )
+            text = "The answer was too large"
+            await self._ours(send, wire.error(502, "answer_too_large", text), ticket, sent)
             return
-        stop = await self._judge_whole(ticket, body, answer.status, sent)
+        if back.translation is not None:
+            if answer.status >= 400:
+                await self._failed(back, body, send)
+                return
+            try:
+                body = back.translation.whole(body)
+            except Unreadable as error:
+                text = f"The upstream's answer could not be read: {error}"
+                await self._ours(send, wire.error(502, "upstream_error", text), ticket, sent)
+                return
+        stop = await self._judge_whole(back, body)
         self._metrics.first_byte.add(time.monotonic() - ticket.began_s)
         if stop is not None:
             await self._ours(send, wire.error(400, stop.code, stop.message), ticket, sent)
             return
-        headers = _returned(answer, ticket, str(len(body)))
+        headers = _returned(back, str(len(body)))
         sent.bytes_out = len(body)
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _judge_whole(self, ticket: Ticket, body: bytes, status: int, sent: Sent) -> Stop | None:
-        reader = self._reader
+    async def _failed(self, back: Back, body: bytes, send: Send) -> None:
+        """An upstream's refusal, in the client's own shape, with what it said."""
+        code, message = error_of(body)
+        status = 503 if back.answer.status == 529 else back.answer.status
+        headers: tuple[tuple[bytes, bytes], ...] = (wire.JSON_TYPE,)
+        if (later := back.answer.headers.get("retry-after")) is not None:
+            headers = (*headers, (b"retry-after", later.encode("latin-1")))
+        await self._ours(send, wire.error(status, code, message, headers), back.ticket, back.sent)
+
+    async def _judge_whole(self, back: Back, body: bytes) -> Stop | None:
+        ticket, status, sent, reader = back.ticket, back.answer.status, back.sent, self._reader
         try:
             value = mapping(orjson.loads(body)) if body else {}
             usage = mapping(value.get("usage"))
@@ -157,7 +191,7 @@ class Relay:
                 return None
             return await reader.broken(ticket, "answer", error)
         sent.model = str(value.get("model") or "")
-        _charge(sent, usage, len(ticket.raw), len(body) if status < 400 else 0)
+        _charge(sent, back.usage or usage, len(ticket.raw), len(body) if status < 400 else 0)
         if reader is None or status >= 400:
             return None
         watch = reader.watch(ticket)
@@ -167,13 +201,12 @@ class Relay:
             return await reader.broken(ticket, "answer", error)
         return await reader.told(ticket, watch, stop)
 
-    async def _stream(
-        self, ticket: Ticket, answer: aiohttp.ClientResponse, receive: Receive, send: Send, sent: Sent
-    ) -> None:
-        headers = _returned(answer, ticket, "")
+    async def _stream(self, back: Back, receive: Receive, send: Send) -> None:
+        ticket, answer, sent, translation = back.ticket, back.answer, back.sent, back.translation
+        headers = _returned(back, "")
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         judged = self._reader.watch(ticket) if self._reader is not None else None
-        watch = judged.stream() if judged is not None else StreamWatch(_pass_call, _pass_text)
+        watch = judged.stream(ticket.surface) if judged is not None else _unwatched(ticket.surface)
         gone = _Gone(receive, answer)
         readable = True
         try:
@@ -181,37 +214,39 @@ class Relay:
                 if sent.bytes_out == 0:
                     self._metrics.first_byte.add(time.monotonic() - ticket.began_s)
                 sent.bytes_out += len(part)
+                given = part if translation is None else translation.feed(part)
                 if readable:
                     try:
-                        out = watch.feed(part)
+                        out = watch.feed(given)
                     except Exception as error:  # noqa: BLE001  # as above: what follows is the policy's to say
                         readable, out = False, await self._unread(ticket, watch, error)
                 else:
-                    out = part
+                    out = given
                 if out:
                     await send({"type": "http.response.body", "body": out, "more_body": True})
                 if watch.stopped is not None:
                     break
-            if readable and watch.stopped is None and (out := watch.finish()):
+            last = translation.finish() if translation is not None and watch.stopped is None else b""
+            out = watch.feed(last) + watch.finish() if readable and watch.stopped is None else b""
+            if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, Unreadable) as error:
             if not gone.left:
                 text = f"The upstream ended the answer early ({type(error).__name__}); try again"
                 watch.stopped = watch.stopped or Stop(text, "upstream_error")
         finally:
             gone.cancel()
-        await self._end(ticket, watch, judged, send, sent)
+        await self._end(back, watch, judged, send)
 
-    async def _end(
-        self, ticket: Ticket, watch: StreamWatch, judged: Judged | None, send: Send, sent: Sent
-    ) -> None:
+    async def _end(self, back: Back, watch: StreamWatch, judged: Judged | None, send: Send) -> None:
         """Tell why it ended early, where it did, and count what it used."""
+        ticket, sent = back.ticket, back.sent
         sent.model = watch.model
         try:
             usage = mapping(watch.usage)
         except Unreadable:
             usage = {}
-        _charge(sent, usage, len(ticket.raw), sent.bytes_out)
+        _charge(sent, back.usage or usage, len(ticket.raw), sent.bytes_out)
         if judged is not None and self._reader is not None:
             watch.stopped = await self._reader.told(ticket, judged, watch.stopped)
         if watch.stopped is not None:
@@ -228,6 +263,8 @@ class Relay:
 
     async def _ours(self, send: Send, answer: Answer, ticket: Ticket, sent: Sent) -> None:
         sent.status, sent.code = answer.status, answer.code
+        if ticket.surface == "messages":
+            answer = wire.for_messages(answer)
         headers = [
             *answer.headers,
             *ticket.told.headers(),
@@ -235,6 +272,11 @@ class Relay:
         ]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _unwatched(surface: str) -> StreamWatch:
+    """Without a monitor: it reads model and usage, and stops nothing."""
+    return (MessagesWatch if surface == "messages" else StreamWatch)(_pass_call, _pass_text)
 
 
 def _pass_call(_: object) -> Stop | None:
@@ -285,8 +327,13 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _returned(answer: aiohttp.ClientResponse, ticket: Ticket, length: str) -> list[tuple[bytes, bytes]]:
+def _returned(back: Back, length: str) -> list[tuple[bytes, bytes]]:
     """The upstream's headers and ours. Where it names the model itself, its word stands."""
+    answer, ticket = back.answer, back.ticket
+    if back.translation is not None:  # its headers speak of another API than the client's
+        kind = b"application/json" if length else b"text/event-stream"
+        found = [(b"content-type", kind), *ticket.told.headers()]
+        return [*found, (b"content-length", length.encode())] if length else found
     found = [
         (k.lower().encode("latin-1"), v.encode("latin-1"))
         for k, v in answer.headers.items()
@@ -303,6 +350,12 @@ def _returned(answer: aiohttp.ClientResponse, ticket: Ticket, length: str) -> li
 def _charge(sent: Sent, usage: dict[str, Any], bytes_in: int, bytes_out: int) -> None:
     """Tokens as the upstream counted them, else a guess that is not too low."""
     tokens_in = usage.get("input_tokens", usage.get("prompt_tokens"))
+    for name in (
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+    ):  # the Messages API counts them apart
+        if isinstance(tokens_in, int) and isinstance(more := usage.get(name), int):
+            tokens_in += max(0, more)
     tokens_out = usage.get(
         "output_tokens", usage.get("completion_tokens", 0 if tokens_in is not None else None)
     )

@@ -1,4 +1,8 @@
-"""Which upstream gets a request, and what when it fails? Weights, fail-over, a breaker per upstream."""
+"""Which upstream gets a request, and what when it fails? Weights, fail-over, a breaker per upstream.
+
+An upstream's `api` says what it is: which of our APIs it speaks itself, what its key travels in, and how it
+calls the bound of an answer. The rest is translated (server/dialects).
+"""
 
 import os
 import random
@@ -9,11 +13,38 @@ from typing import Final
 
 from veilig.core.errors import UsageError
 from veilig.core.policy_safeguards import ServedModel, UpstreamRule
+from veilig.server.dialects.translate import Speech
 
 FAILURES_MAX: Final = 5  # in a row, then it rests
 REST_S: Final = 10.0  # before one request tries again
 # The upstream did not begin to answer: another may. 500 is not among them: the request may be what breaks it.
-PASSING: Final = frozenset({429, 502, 503, 504})
+# 529: overloaded, as Anthropic says it. 401: our key there is wrong, which is no fault of who asks.
+PASSING: Final = frozenset({401, 429, 502, 503, 504, 529})
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """What one kind of upstream speaks. native: the surfaces whose bytes go on as they came."""
+
+    native: frozenset[str]
+    speech: Speech = Speech.CHAT
+    key: str = "authorization"
+    bound: str = "max_tokens"
+
+
+OPENAI: Final = frozenset({"chat", "responses", "embeddings"})
+# Their own Responses API is young where it exists: it knows fewer kinds of tools than ours does on the way to
+# chat. `api: openai` passes it through all the same.
+OPEN: Final = Flavour(frozenset({"chat", "embeddings"}))
+FLAVOURS: Final = {
+    "openai": Flavour(OPENAI, bound="max_completion_tokens"),
+    "azure": Flavour(OPENAI, key="api-key", bound="max_completion_tokens"),
+    "anthropic": Flavour(frozenset({"messages"}), Speech.MESSAGES, "x-api-key"),
+    "vllm": OPEN,
+    "sglang": OPEN,
+    "llamacpp": OPEN,
+    "ollama": OPEN,
+}
 
 
 @dataclass(slots=True)
@@ -26,10 +57,14 @@ class Upstream:
     rests_until_s: float = 0.0
     requests: int = 0
     failed: int = 0
+    flavour: Flavour = field(init=False)
     _base: str = field(init=False)
+    _names: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.flavour = FLAVOURS[self.rule.api]
         self._base = self.rule.url.rstrip("/")
+        self._names = dict(self.rule.renames)
 
     @property
     def name(self) -> str:
@@ -44,7 +79,12 @@ class Upstream:
         """How it is told who we are."""
         if not self.key:
             return {}
-        return {"api-key": self.key} if self.rule.api == "azure" else {"authorization": f"Bearer {self.key}"}
+        name = self.flavour.key
+        return {name: f"Bearer {self.key}" if name == "authorization" else self.key}
+
+    def calls(self, model: str) -> str:
+        """How this one calls a model."""
+        return self._names.get(model, model)
 
     def rests(self, now_s: float) -> bool:
         """Did it fail too often just now?"""
@@ -70,10 +110,15 @@ class Pool:
         self.upstreams = [Upstream(rule, _key(rule, known)) for rule in rules]
         self._dice = random.Random()
 
-    def order(self, model: ServedModel, now_s: float | None = None) -> list[Upstream]:
-        """In which order to try them: by lot, with their weights; resting ones and weight 0 last."""
+    def order(self, model: ServedModel, surface: str = "", now_s: float | None = None) -> list[Upstream]:
+        """In which order to try them: by lot, with their weights; resting ones and weight 0 last.
+
+        Embeddings go only to who makes them; where nobody does, the first says so.
+        """
         now_s = time.monotonic() if now_s is None else now_s
         fit = [u for u in self.upstreams if not model.upstreams or u.name in model.upstreams]
+        if surface == "embeddings":  # which nobody translates
+            fit = [u for u in fit if surface in u.flavour.native] or fit
         if len(fit) < 2:
             return fit
         drawn = {

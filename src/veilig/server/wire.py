@@ -22,6 +22,16 @@ KINDS: Final = {
     429: "rate_limit_error",
 }
 
+MESSAGES_KINDS: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -67,6 +77,17 @@ class Told:
         if self.case:
             found.append((b"x-veilig-case", self.case.encode()))
         return found
+
+
+def for_messages(answer: Answer) -> Answer:
+    """The same refusal in the shape of the Messages API."""
+    try:
+        given = orjson.loads(answer.body)["error"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return answer
+    kind = MESSAGES_KINDS.get(answer.status, "api_error")
+    value = {"type": "error", "error": {"type": kind, "message": given["message"], "code": given["code"]}}
+    return Answer(answer.status, orjson.dumps(value), answer.headers, answer.code)
 
 
 def refuse(no: No, *, retry_after_s: float = 0.0) -> Answer:
