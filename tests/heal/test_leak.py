@@ -7,7 +7,7 @@ import pytest
 from veilig.core.service import Service
 from veilig.core.signal import Answer, Run, Sample
 from veilig.heal.history import History, remember
-from veilig.heal.leak import MIB, leaking, suspect
+from veilig.heal.leak import MIB, descriptors, leaking, suspect
 
 SERVICE = Service("worker-a")
 BASE = 20 * MIB
@@ -70,3 +70,20 @@ def test_nobody_knows_at_the_first_look_how_long_a_start_took() -> None:
     assert (history.well_in, history.took_s) == (True, 0.0)
     again = replace(first, t_s=9100.0, incarnation="2", up_s=1.2)
     assert remember(history, SERVICE, again).took_s == 1.2
+
+
+@pytest.mark.parametrize(
+    ("held", "most", "answer", "is_leak"),
+    [
+        pytest.param(1024, 1024, Answer.ERROR, True, id="all"),
+        pytest.param(994, 1024, Answer.TIMEOUT, True, id="nearly-all"),
+        pytest.param(993, 1024, Answer.TIMEOUT, False, id="one-less"),
+        pytest.param(1024, 1024, Answer.OK, False, id="it-answers"),
+        pytest.param(1024, 0, Answer.ERROR, False, id="no-limit-known"),
+    ],
+)
+def test_as_many_open_files_as_it_may_are_a_leak_of_a_service_that_fails(
+    held: int, most: int, answer: Answer, is_leak: bool
+) -> None:
+    sample = Sample("worker-a", 9.0, Run.RUNNING, answer=answer, fails=2, fds=held, fds_max=most)
+    assert bool(descriptors(sample)) is is_leak

@@ -1,4 +1,4 @@
-"""Does a service lose memory? By its stated bound, or by growth that is large, steady and not its start."""
+"""Does a service lose memory, or files? By its bound, or by growth that is large, steady and not its start."""
 
 from veilig.core.service import Service
 from veilig.core.signal import Sample
@@ -12,6 +12,7 @@ GROWTH_MAX_BYTES = 1024 * MIB  # a large program needs not grow sevenfold to be 
 STEADY_S = 2.0  # seen growing for so long, by samples that come with each doubling
 FILLING_S = 2.5  # growth that goes back to the start is a cache being filled ...
 YOUNG_S = 60.0  # ... for so long
+FILES_SHARE = 0.97  # libraries keep a few in reserve
 FLATTER = 0.6  # the later part grows at least so fast, compared with the earlier
 
 
@@ -35,6 +36,13 @@ def leaking(service: Service, sample: Sample, history: History) -> tuple[str, ..
         return ()
     grows = f"grows by {rate / MIB:.1f} MiB/s for about {for_s:.0f} s"
     return (f"it holds {rss // MIB} MiB, {rss / base:.1f} times its base of {base // MIB} MiB, and {grows}",)
+
+
+def descriptors(sample: Sample) -> tuple[str, ...]:
+    """One sentence when it holds nearly as many files open as it may, and fails; else nothing."""
+    if not sample.failing or not sample.fds_max or sample.fds < FILES_SHARE * sample.fds_max:
+        return ()
+    return (f"it holds {sample.fds} files open, of {sample.fds_max} that it may",)
 
 
 def suspect(sample: Sample) -> bool:

@@ -18,7 +18,7 @@ from veilig.heal.case import (
 )
 from veilig.heal.fleet import Cause
 from veilig.heal.history import is_slow
-from veilig.heal.leak import leaking
+from veilig.heal.leak import descriptors, leaking
 
 
 def down(case: Case) -> Diagnosis | None:
@@ -64,7 +64,12 @@ def starting(case: Case) -> Diagnosis | None:
 
 
 def leak(case: Case) -> Diagnosis | None:
-    """It holds ever more memory."""
+    """It holds ever more memory, or as many files as it may."""
+    if files := descriptors(case.sample):
+        sure = case.sample.fails >= TIMEOUT_FAILS
+        return Diagnosis(
+            Cause.LEAK, "open files", confidence=0.9, evidence=files, clears="it answers again", sure=sure
+        )
     lines = leaking(case.service, case.sample, case.history)
     missing = case.fleet.missing(case.service, case.sample.needs)
     if not lines or any(n.how == "declared" or n.name not in case.history.tolerated for n in missing):

@@ -40,7 +40,8 @@ class Told:
         """Its last cause that says more than "something is wrong"."""
         vague = ("degraded", "starting", "healthy", "")
         named = [turn.cause for turn in self.incident.course if turn.cause not in vague]
-        return named[-1] if named else self.incident.cause
+        vague_ones = [turn.cause for turn in self.incident.course]
+        return (named[-1:] or vague_ones[:1] or [self.incident.cause])[0]
 
     def to_json(self) -> dict[str, JSON]:
         """For scripts: the incident with its session, its cause and times in ms since 1970."""

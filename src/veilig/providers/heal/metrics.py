@@ -64,7 +64,7 @@ _FAMILIES = (
             _one(lambda s: s.cpu, lambda s: s.rss_bytes > 0)),
     _Family("veilig_service_threads", "gauge", "", "Of its process tree.",
             _one(lambda s: float(s.threads), lambda s: s.threads > 0)),
-    _Family("veilig_service_open_files", "gauge", "", "Open file descriptors.",
+    _Family("veilig_service_open_files", "gauge", "", "Of the process nearest to its limit.",
             _one(lambda s: float(s.fds), lambda s: s.fds > 0)),
     _Family("veilig_service_accept_queue", "gauge", "", "Connections that wait to be accepted.",
             _one(lambda s: float(s.backlog), lambda s: s.backlog >= 0)),
