@@ -1,4 +1,4 @@
-"""Does a service lose memory, or files? By its bound, or by growth that is large, steady and not its start."""
+"""Does a service lose memory or files? By its bound, or by growth: large, steady, and not its start."""
 
 from veilig.core.service import Service
 from veilig.core.signal import Sample
