@@ -21,6 +21,7 @@ OUTSIDE_GATE = {
     "faults/": "kills real processes",
     "cli/": "starts our own command line",
     "docs/": "runs the documented commands",
+    "evals/": "stands up the worlds of trials, which agents act in through their own gate",
     "house/": "runs the bootstrap and the import linter",
     "core/test_ledger": "kills a writer between two events",
     "core/test_session_crash": "kills a session after each event",

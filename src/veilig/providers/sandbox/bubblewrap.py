@@ -113,13 +113,16 @@ def _view(mounts: Mounts, plan: workspace.Protection, bounds: Bounds, data: dict
     own = toolchain.toolchain_mounts(toolchain.own_interpreter())
     readonly = toolchain.covering([*own, *mounts.readonly])
     outside = [path for path in readonly if not path.is_relative_to(mounts.workspace)]
-    argv += _parents([*outside, mounts.workspace, INSIDE_AT, *map(Path, data)], outside)
+    placed = [place.inside for place in mounts.placed]
+    argv += _parents([*outside, mounts.workspace, INSIDE_AT, *map(Path, data), *placed], outside)
     for path in outside:
         argv += _readonly(path)
     for path, fd in data.items():
         argv += ["--perms", "0644", "--ro-bind-data", str(fd), path]
     argv += ["--ro-bind", str(INSIDE), str(INSIDE_AT)]
     argv += ["--bind", str(mounts.workspace), str(mounts.workspace)]
+    for place in mounts.placed:
+        argv += ["--bind" if place.writable else "--ro-bind", str(place.host), str(place.inside)]
     for path in plan.pinned:
         argv += ["--bind", str(path), str(path)]
     inner = [path for path in readonly if path.is_relative_to(mounts.workspace) and path != mounts.workspace]

@@ -171,6 +171,7 @@ def _view(mounts: Mounts, plan: workspace.Protection, bounds: Bounds, private: P
     pairs += [(private / "control", Path(_CONTROL), "ro"), (INSIDE, Path(_INSIDE_AT), "ro")]
     pairs += [(private / "etc" / name, Path("/etc") / name, "ro") for name in _files(0)]
     pairs += [(mounts.workspace, mounts.workspace, "rw"), *((path, path, "rw") for path in plan.pinned)]
+    pairs += [(p.host, p.inside, "rw" if p.writable else "ro") for p in mounts.placed]
     pairs += [(path, path, "ro") for path in readonly if path.is_relative_to(mounts.workspace)]
     pairs += [(path, path, "ro") for path in (*plan.readonly, *plan.placeholders)]
     for source, target, mode in pairs:

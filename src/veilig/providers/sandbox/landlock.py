@@ -69,6 +69,11 @@ async def stand(
             "this kernel's Landlock cannot keep signals in",
             why=f"version {version}, needed {_ABI_SCOPE} (Linux 6.12) for a user who is not root",
         )
+    if mounts.placed:
+        raise SandboxUnavailable(
+            f"{str(mounts.placed[0].inside)!r} cannot be shown inside",
+            why="Landlock mounts nothing: what is seen lies where it lies outside",
+        )
     if os.geteuid() == 0:
         _check_reachable(mounts.workspace)
     with Starter() as starter:

@@ -93,6 +93,15 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A directory of the host that is seen at another place inside: a task's `/app`, its `/tests`."""
+
+    host: Path
+    inside: Path
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Mounts:
     """What the box can see.
 
@@ -101,11 +110,13 @@ class Mounts:
     readonly: absolute paths, also at the same place; see `toolchain.toolchain_mounts`.
     protected: relative to the workspace, kept as they are: what exists is read-only, what is absent cannot
     be made.
+    placed: directories at other places than outside; only walls with a view of their own can do that.
     """
 
     workspace: Path
     readonly: tuple[Path, ...] = ()
     protected: tuple[str, ...] = PROTECTED_PATHS
+    placed: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,118 @@
+"""What does an evaluation need of the world? A task's box, and our own agents at work on its folder."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from veilig.agent.fix_state import FixOptions
+from veilig.agent.intent import intent
+from veilig.agent.run_state import RunOptions
+from veilig.agent.tools import argv_of
+from veilig.agent.trajectory import trajectory
+from veilig.app.sessions import run_explain, run_fix, run_task
+from veilig.app.wiring import Ended, Setting
+from veilig.core.action import Action, ApplyPatch
+from veilig.core.policy import builtin_policy
+from veilig.core.provider import Outcome, Request, Vote
+from veilig.home import find_home, local_person
+from veilig.providers.sandbox.wall import CommandResult, Wall
+from veilig.providers.trial import Place, World, open_world, read_answer, top
+
+__all__ = [
+    "CommandResult",
+    "Done",
+    "Place",
+    "World",
+    "embedded",
+    "open_world",
+    "read_answer",
+    "top",
+    "with_model",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a session of ours did with a task."""
+
+    session: str
+    ok: bool
+    summary: str
+    usage: Mapping[str, float]
+    trajectory: Mapping[str, Any] | None = None
+
+
+class _Quiet:
+    """Nobody watches a trial; what happened is in its ledger."""
+
+    def began(self, session: str, law: str) -> None: ...
+    def wall(self, wall: Wall) -> None: ...
+    def proposed(self, action: Action) -> None: ...
+    def observed(self, action: Action, outcome: Outcome) -> None: ...
+
+
+class _Deliver:
+    """Whoever starts an evaluation wants the result in the trial's folder; every other question stays open."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    async def ask(self, request: Request) -> Vote | None:
+        action = request.action
+        if isinstance(action, ApplyPatch) and action.root == self._folder:
+            return Vote(local_person(builtin_policy()), True, "evaluation", "the trial's own folder")
+        return None
+
+
+async def embedded(
+    instruction: str, folder: Path, home: Path, setting: Setting, budget_s: float
+) -> Done | None:
+    """The planner without a model at work on a folder; None when it cannot even try such a task."""
+    meant = intent(instruction)
+    if meant is None:
+        return None
+    setting = _at(setting, home)
+    if meant.command:
+        from veilig.agent.explain import ExplainOptions
+
+        asked = ExplainOptions(str(folder), argv_of(meant.command), meant.bisect)
+        return _done(await run_explain(asked, setting, _Quiet()))
+    options = FixOptions(str(folder), (), meant.only, budget_s, "apply")
+    return _done(await run_fix(options, setting, _Quiet(), _Deliver(folder)))
+
+
+async def with_model(instruction: str, folder: Path, home: Path, setting: Setting, model: str) -> Done:
+    """A model at work on a folder through `veilig run`; what it proved is applied there."""
+    setting = _at(setting, home)
+    options = RunOptions(
+        str(folder), instruction, model, (), (), "apply", 0, verify=False, schema="", images=()
+    )
+    ended = await run_task(options, setting, _Quiet(), _Deliver(folder))
+    with find_home(setting.environment).open_ledger(create=False) as ledger:
+        told = trajectory(ended.session, ledger.events(session=ended.session))
+    return _done(ended, told)
+
+
+def _at(setting: Setting, home: Path) -> Setting:
+    """The same, with a ledger of the trial's own."""
+    return Setting(
+        setting.policy,
+        setting.python,
+        0.0,
+        {**(setting.environment or os.environ), "VEILIG_HOME": str(home)},
+        setting.hide,
+        setting.model_url,
+        setting.model_api,
+    )
+
+
+def _done(ended: Ended, told: Mapping[str, Any] | None = None) -> Done:
+    usage = cast(Any, ended.finish.data.get("usage") or ended.finish.data.get("tokens") or {})
+    numbers = {
+        str(name): float(value)
+        for name, value in cast(Mapping[str, Any], usage if isinstance(usage, dict) else {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return Done(ended.session, ended.finish.ok, ended.finish.summary, numbers, told)

@@ -1,0 +1,330 @@
+"""How is one attempt at one task made, and judged? Build the world, let the agent work, bring the tests in.
+
+The tests come into a folder that the world sees read-only, after the agent has ended. A task whose services
+must go on is judged in the agent's own world (`environment_mode = "shared"`), every other in a fresh one that
+holds nothing of the agent but the files it left. Resolved means both: tests/test.sh exits with 0, which only
+the box's own first process can say, and the reward it wrote is 1.
+"""
+
+import asyncio
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from veilig.app.trials import CommandResult, Place, World, open_world, read_answer, top
+from veilig.core.errors import VeiligError
+from veilig.evals.agents import Agent, Ground, Report, within
+from veilig.evals.dockerfile import Recipe, read_dockerfile
+from veilig.evals.results import Ending, Trial, read_trial, trial_folder, write
+from veilig.evals.task import Network, Task, TaskError, Verifier
+
+_ASIDE = ("tests", "solution", "environment", "logs")  # folders of the harness, at the top of the world
+_KEPT_BYTES = 64 << 10  # of what the tests said
+# The tests read no file of start-up, module or setting that an agent could have left.
+_CLEAN = {"HOME": "/tests", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
+UNENFORCED = ("cpus", "storage")  # limits of a task that no wall here holds
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How trials are made. allow: limits that may be left unenforced; timeout_scale: 1.0 as the tasks say."""
+
+    out: Path
+    allow: frozenset[str] = frozenset()
+    timeout_scale: float = 1.0
+    hide: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Stage:
+    """The folders of one trial. root lies on the host; `places` say what of it the world sees, and where."""
+
+    folder: Path
+    root: Path
+    aside: Mapping[str, Path]
+    tops: tuple[str, ...]
+    recipe: Recipe
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def places(self, *, verifying: bool, building: bool = False) -> list[Place]:
+        found = [Place(self.root / name, f"/{name}", True) for name in self.tops]
+        found += [Place(self.aside["tests"], "/tests"), Place(self.aside["solution"], "/solution")]
+        found += [Place(self.root / ".veilig-agent", "/logs/agent", True)]
+        if verifying:
+            found.append(Place(self.root / ".veilig-verifier", "/logs/verifier", True))
+        if building:
+            found.append(Place(self.aside["environment"], "/environment"))
+        return found
+
+
+async def run_trial(task: Task, agent: Agent, attempt: int, terms: Terms) -> Trial:
+    """The result of one attempt, kept in its folder; one that is there already is not made again.
+
+    Never raises for what a task or an agent does: that is a result. Raises VeiligError when the result cannot
+    be kept.
+    """
+    kept = trial_folder(terms.out, task.name, attempt)
+    before = read_trial(kept)
+    if before is not None and before.digest == task.digest:
+        return before
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    trial = Trial(
+        task.name, task.digest, attempt, Ending.ERROR, verifier=task.verifier,
+        difficulty=task.difficulty, category=task.category,
+    )  # fmt: skip
+    try:
+        need_fair(task, terms.allow)
+        trial = await _tried(task, agent, trial, terms, kept)
+    except TaskError as error:
+        trial = replace(trial, ending=Ending.REFUSED, detail=str(error))
+    except VeiligError as error:
+        trial = replace(trial, detail=str(error))
+    write(kept / "result.json", _json(trial))
+    return trial
+
+
+def need_fair(task: Task, allow: frozenset[str]) -> None:
+    """Raises TaskError for what this runner cannot enforce exactly, or does not have."""
+    if task.network is not Network.NONE:
+        raise TaskError(
+            f"task {task.name!r} wants network mode {task.network!s}",
+            why="the wall here lets nothing out, and a task may not run with less than it declares",
+            fix='set network_mode = "no-network" where the task needs none, or run it with Harbor',
+        )
+    for name, wanted in (("cpus", task.cpus), ("storage", task.storage_mb)):
+        if wanted and name not in allow:
+            raise TaskError(
+                f"task {task.name!r} limits {name} to {wanted}",
+                why="no wall here holds that, and a limit that is not enforced is none",
+                fix=f"--allow-unenforced {name} runs it all the same, and the report says so",
+            )
+    missing = [program for program in task.programs if not _has(program)]
+    if missing:
+        raise TaskError(
+            f"task {task.name!r} needs {', '.join(missing)}",
+            why="this machine's programs stand for the task's image, and it has none of that name",
+            fix="install it, or run the task with a container engine",
+        )
+
+
+def _has(program: str) -> bool:
+    return shutil.which(program, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin") is not None
+
+
+async def _tried(task: Task, agent: Agent, trial: Trial, terms: Terms, kept: Path) -> Trial:
+    with tempfile.TemporaryDirectory(prefix="veilig-trial-", ignore_cleanup_errors=True) as folder:
+        stage = await asyncio.to_thread(_stage, task, Path(folder))
+        if stage.recipe.skipped:
+            trial = replace(trial, skipped_steps=stage.recipe.skipped)
+        trial = replace(trial, build_s=await _build(task, stage, terms))
+        async with AsyncExitStack() as stack:
+            shared = task.verifier is Verifier.SHARED
+            world = await stack.enter_async_context(await _world(task, stage, terms, verifying=shared))
+            trial = replace(trial, wall=world.wall)
+            begun_s = time.monotonic()
+            report, late = await _work(task, agent, stage, world, terms)
+            trial = _told(trial, report, late, time.monotonic() - begun_s)
+            _keep(kept / "agent", report)
+            if not shared:
+                await world.close()
+                world = await stack.enter_async_context(await _world(task, stage, terms, verifying=True))
+            begun_s = time.monotonic()
+            reward, detail = await _verify(task, stage, world, kept / "verifier", terms)
+        trial = replace(trial, verify_s=round(time.monotonic() - begun_s, 3), reward=reward)
+        if report.skipped and not reward:
+            return replace(trial, ending=Ending.SKIPPED, detail=report.skipped)
+        ending = Ending.RESOLVED if reward == 1.0 else Ending.UNRESOLVED
+        return replace(trial, ending=ending, detail=detail or trial.detail)
+
+
+def _told(trial: Trial, report: Report, late: bool, spent_s: float) -> Trial:
+    return replace(
+        trial,
+        agent_s=round(spent_s, 3),
+        timed_out=late,
+        detail=report.summary[-500:],
+        session=report.session,
+        tokens_in=report.tokens_in,
+        tokens_cached=report.tokens_cached,
+        tokens_out=report.tokens_out,
+        cost_usd=report.cost_usd,
+    )
+
+
+def _stage(task: Task, folder: Path) -> _Stage:
+    """The empty folders of a trial, and copies of what its author wrote."""
+    text = (task.environment / "Dockerfile").read_text(encoding="utf-8")
+    recipe = read_dockerfile(text, f"{task.name}/environment/Dockerfile", programs=bool(task.programs))
+    folder.chmod(0o755)  # the world's user walks through it
+    root = folder / "world"
+    aside = {name: folder / name for name in _ASIDE[:3]}
+    for place in (root, aside["tests"], aside["solution"]):
+        place.mkdir()
+    shutil.copytree(task.environment, aside["environment"], symlinks=True)
+    workdir = task.workdir or recipe.workdir
+    wanted = [workdir if workdir != "/" else "/app"]
+    wanted += [step.at for step in recipe.steps if step.at != "/"]
+    wanted += [w for s in recipe.steps if s.kind == "copy" for w in s.words[-1:] if w.startswith("/")]
+    tops = tuple(dict.fromkeys(top(path) for path in wanted))
+    for name in tops:
+        if name in _ASIDE:
+            raise TaskError(f"{task.name}: /{name} belongs to the harness", fix="let the task live in /app")
+        (root / name).mkdir()
+    for name in (".veilig-agent", ".veilig-verifier"):
+        (root / name).mkdir()
+    return _Stage(folder, root, aside, tops, recipe)
+
+
+async def _world(
+    task: Task, stage: _Stage, terms: Terms, *, verifying: bool = False, building: bool = False
+) -> World:
+    wall_s = max(task.agent_timeout_s, task.verifier_timeout_s, task.build_timeout_s) * terms.timeout_scale
+    places = stage.places(verifying=verifying, building=building)
+    return await open_world(stage.root, places, memory_mb=task.memory_mb, wall_s=wall_s + 60, hide=terms.hide)
+
+
+async def _build(task: Task, stage: _Stage, terms: Terms) -> float:
+    """Carry out the recipe in a world of its own, so that nothing it starts outlives it."""
+    begun_s = time.monotonic()
+    async with await _world(task, stage, terms, building=True) as world:
+        for step in stage.recipe.steps:
+            match step.kind:
+                case "folder":
+                    argv = ("mkdir", "-p", step.at)
+                case "copy":
+                    argv = ("bash", "-c", _COPY, "copy", *step.words)
+                case _:
+                    argv = ("bash", "-c", step.words[0])
+            at = step.at if step.kind != "folder" else f"/{stage.tops[0]}"
+            at = at if at != "/" else f"/{stage.tops[0]}"
+            env = {**step.env, **task.env}
+            found = await world.run(argv, cwd=at, env=env, timeout_s=task.build_timeout_s)
+            if not found.ok:
+                raise VeiligError(
+                    f"{task.name}: line {step.line} of the Dockerfile fails",
+                    why=_tail(found),
+                    fix="mend the task",
+                )
+    return round(time.monotonic() - begun_s, 3)
+
+
+# Sources are relative to environment/, as in a Dockerfile; a folder's contents are copied, not itself.
+_COPY = r"""
+set -eu
+to="${@: -1}"; here="$PWD"; cd /environment; shopt -s dotglob nullglob
+case "$to" in /*) ;; *) to="$here/$to" ;; esac
+for from in "${@:1:$#-1}"; do
+  if [ -d "$from" ]; then
+    mkdir -p "$to"
+    for one in "$from"/*; do [ "$one" = ./Dockerfile ] || cp -R "$one" "$to/"; done
+  elif [ "${to%/}" != "$to" ] || [ -d "$to" ] || [ $# -gt 2 ]; then mkdir -p "$to"; cp "$from" "$to/"
+  else mkdir -p "$(dirname "$to")"; cp "$from" "$to"; fi
+done
+"""
+
+
+async def _work(task: Task, agent: Agent, stage: _Stage, world: World, terms: Terms) -> tuple[Report, bool]:
+    workdir = task.workdir or (stage.recipe.workdir if stage.recipe.workdir != "/" else "/app")
+    limit_s = task.agent_timeout_s * terms.timeout_scale
+
+    async def reveal() -> None:
+        await asyncio.to_thread(_fill, task.solution, stage.aside["solution"])
+
+    ground = Ground(
+        task=task,
+        world=world,
+        workdir=workdir,
+        folder=stage.root / workdir.lstrip("/"),
+        home=stage.folder / "home",
+        env={**stage.recipe.env, **task.env},
+        budget_s=limit_s,
+        reveal=reveal,
+    )
+    return await within(agent.run(ground), limit_s)
+
+
+async def _verify(task: Task, stage: _Stage, world: World, kept: Path, terms: Terms) -> tuple[float, str]:
+    """(reward from 0 to 1, why not 1). Raises VeiligError when the tests could not be run at all."""
+    verdicts = stage.root / ".veilig-verifier"
+    await asyncio.to_thread(_clear, verdicts)
+    await asyncio.to_thread(_fill, task.tests, stage.aside["tests"])
+    await world.hand_over()
+    limit_s = task.verifier_timeout_s * terms.timeout_scale
+    found = await world.run(
+        ("bash", "/tests/test.sh"), cwd="/tests", env={**_CLEAN, **task.verifier_env}, timeout_s=limit_s
+    )
+    said = found.stdout + b"\n--- stderr\n" + found.stderr
+    await asyncio.to_thread(_note, kept, "output.txt", said[-_KEPT_BYTES:])
+    try:
+        reward = _reward(verdicts)
+    except (VeiligError, ValueError) as error:
+        return 0.0, f"the verdict cannot be read: {error}"
+    if reward is None:
+        return 0.0, f"the tests wrote no verdict: {_tail(found)}"
+    await asyncio.to_thread(_note, kept, "reward.txt", f"{reward}\n".encode())
+    if reward == 1.0 and not found.ok:
+        return 0.0, "a reward of 1 stands there, but the tests did not end with 0: it does not count"
+    return reward, "" if reward == 1.0 else _tail(found)
+
+
+def _reward(verdicts: Path) -> float | None:
+    """What the tests wrote: reward.txt, or "reward" of reward.json. Raises ValueError outside 0 to 1."""
+    text = read_answer(verdicts / "reward.txt")
+    if text is None:
+        whole = read_answer(verdicts / "reward.json")
+        text = None if whole is None else str(json.loads(whole).get("reward"))
+    if text is None:
+        return None
+    reward = float(text.strip())
+    if not 0.0 <= reward <= 1.0:
+        raise ValueError(f"reward {reward} is not in 0 to 1")
+    return reward
+
+
+def _note(folder: Path, name: str, content: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+def _fill(source: Path, place: Path) -> None:
+    """Copy a folder of the task into one that the world only reads."""
+    shutil.copytree(source, place, dirs_exist_ok=True)
+    for path in (place, *place.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or path.suffix == ".sh" else 0o644)
+
+
+def _clear(folder: Path) -> None:
+    """Empty the folder of the verdict of what an agent has put there."""
+    if folder.is_symlink():
+        folder.unlink()
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    folder.mkdir(exist_ok=True)
+
+
+def _keep(folder: Path, report: Report) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.txt").write_text(report.summary + "\n", encoding="utf-8")
+    if report.trajectory is not None:
+        write(folder / "trajectory.json", report.trajectory)
+
+
+def _tail(found: CommandResult) -> str:
+    said = (found.stdout + b"\n" + found.stderr).decode("utf-8", "replace").strip()
+    end = found.reason if found.exit_code is None or found.reason != "exited" else f"exit {found.exit_code}"
+    return f"{end}: {said[-600:]}"
+
+
+def _json(trial: Trial) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(trial), "skipped_steps": [*trial.skipped_steps]}
