@@ -94,7 +94,7 @@ async def test_the_openai_sdk_is_told_why_an_answer_was_stopped_and_reads_its_ca
                 stopped = stop_everything(served)
                 found = served.veilig("cases", "list")
                 client = openai.OpenAI(base_url=served.url, api_key=served.key, max_retries=0)
-                return stopped, found, client.get(f"/safety/cases/{found[0]['case']}", cast_to=object)
+                return stopped, found, client.safety.cases.retrieve(found[0]["case"]).model_dump()
 
         (status, code, message), found, notice = await asyncio.to_thread(drive)
     assert (status, code) == (400, "cyber_policy")

@@ -21,6 +21,7 @@ from veilig.access.keys import key_hash
 from veilig.access.registry import Key, Registry, Subject, clean_days
 from veilig.access.rules import No
 from veilig.access.tiers import limits
+from veilig.app.notices import Alerts
 from veilig.core.actor import Tier
 from veilig.core.canonical import JSON
 from veilig.core.clock import Clock
@@ -80,6 +81,7 @@ class Desk:
     clock: Clock
     registry: Registry = field(default_factory=Registry)
     ladder: Ladder = field(default_factory=Ladder)
+    alerts: Alerts = field(default_factory=Alerts)
     _totals: Totals = field(default_factory=Totals)
     _purses: dict[str, Purse] = field(default_factory=dict[str, Purse])
     _leasing: dict[str, asyncio.Lock] = field(default_factory=dict[str, asyncio.Lock])
@@ -122,6 +124,7 @@ class Desk:
         for event in self.ledger.events(after=self._seen, names=EVENTS):
             self.registry.apply([event])
             self.ladder.apply([event])
+            self.alerts.apply(event)
             self._latest_s = max(self._latest_s, event.wall_ms / 1000)
         self._seen = max(self._seen, size)
 

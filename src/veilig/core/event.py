@@ -13,7 +13,12 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "session.started": ("kind", "actor", "source", "options", "policy", "veilig"),
     "session.resumed": ("policy", "veilig", "in_doubt"),
     "session.rewound": ("to",),  # a person brought files and conversation back to before event `to`
-    "session.told": ("actor", "via", "text"),  # a person spoke to the planner: data for it, never an approval
+    "session.told": (
+        "actor",
+        "via",
+        "text",
+        "anchor",
+    ),  # a person spoke to the planner: data for it, never an approval
     "session.noted": ("delta",),  # what changed in the planner's state: resuming starts from all of them
     "session.ended": ("state", "summary", "result"),
     "wall.stood": ("wall", "enforces", "missing"),
@@ -69,6 +74,25 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "case.opened": ("case", "subject", "owner"),
     "case.appealed": ("case", "actor", "text"),
     "case.decided": ("case", "granted", "reason", "actor"),
+    "webhook.sent": ("event", "type", "to", "attempt", "status"),
+    "webhook.failed": ("event", "type", "to", "attempt", "why", "final"),
+    # several people, one session (collab/): who may do what, who drives, what was said and shown
+    "person.added": ("person", "name", "role", "via", "actor"),
+    "person.changed": ("person", "role", "active", "actor"),
+    "person.entered": ("person", "via"),  # signed in
+    "room.opened": ("person", "name", "via"),  # who started this session on the page: its owner
+    "room.invited": ("invite", "role", "hash", "expires_s", "actor"),
+    "room.uninvited": ("invite", "actor"),
+    "room.joined": ("person", "name", "role", "invite"),
+    "room.assigned": ("person", "name", "role", "actor"),  # an empty role: out of this room
+    "control.asked": ("actor",),
+    "control.offered": ("actor", "to"),
+    "control.declined": ("actor", "to"),
+    "control.passed": ("holder", "before", "actor", "how"),
+    "comment.added": ("actor", "text", "anchor"),
+    "secret.revealed": ("handle", "actor", "reason"),
+    "session.interrupted": ("actor", "reason"),  # a person asked its process to stop
+    "record.exported": ("form", "role", "actor"),
     # the ledger about itself
     "ledger.checkpointed": ("size", "root", "key"),
 }

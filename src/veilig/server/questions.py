@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from veilig import __version__
 from veilig.access.rules import No
+from veilig.app.notices import Alert
 from veilig.app.safeguards import Caller
 from veilig.core.errors import LedgerError
 from veilig.server import wire
 from veilig.server.wire import Answer
+
+ROW_EVENTS_MAX: Final = 100  # a request's row is written a tenth of a second after it ended
 
 if TYPE_CHECKING:
     from veilig.server.gateway import Gateway
@@ -39,6 +43,8 @@ def answer(gateway: "Gateway", method: str, path: str, key: bytes) -> Answer:
         return _models(gateway, path.removeprefix("/v1/models").removeprefix("/"))
     if path.startswith("/v1/safety/cases/"):
         return _case(gateway, path.rsplit("/", 1)[1], caller)
+    if path.startswith("/v1/safety/alerts/"):
+        return _alert(gateway, path.rsplit("/", 1)[1], caller)
     return wire.error(404, "not_found", f"GET {path} is not served here")
 
 
@@ -55,6 +61,37 @@ def _models(gateway: "Gateway", name: str) -> Answer:
     if found is None:
         return wire.error(404, "model_not_found", f"There is no model {name!r} here")
     return Answer(200, orjson.dumps(found), (wire.JSON_TYPE,))
+
+
+def _alert(gateway: "Gateway", name: str, caller: Caller) -> Answer:
+    """What one request showed, as the public API says it: its sort and its ids, no prompt and no value."""
+    alert = gateway.desk.alerts.known.get(name)
+    if alert is None or not (alert.subject == caller.user or alert.subject.startswith("user:")):
+        return wire.error(404, "alert_not_found", f"There is no alert {name!r} of yours")
+    row = _row_of(gateway, alert)
+    value = {
+        "id": alert.id,
+        "object": "safety.alert",
+        "created_at": alert.at_s,
+        "error_type": alert.kind,
+        "model": row.get("served", ""),
+        "reason": alert.kind.replace("_", " "),
+        "request_id": alert.request,
+        "request_paused": row.get("code") == "cyber_policy",
+        "response_id": alert.request,
+    }
+    return Answer(200, orjson.dumps(value), (wire.JSON_TYPE,))
+
+
+def _row_of(gateway: "Gateway", alert: Alert) -> Mapping[str, object]:
+    """What was written of the request when it ended; {} while it has not, or was refused before it began."""
+    events = gateway.desk.ledger.events(after=alert.seq, names=("gateway.served",))
+    for event in islice(events, ROW_EVENTS_MAX):
+        rows = event.body["requests"]
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, str) and alert.request in row:
+                return orjson.loads(row)
+    return {}
 
 
 def _case(gateway: "Gateway", name: str, caller: Caller) -> Answer:

@@ -26,11 +26,13 @@ from veilig.server.gateway import Gateway, Receive, Scope, Send
 from veilig.server.metrics import Metrics
 from veilig.server.reading import Reader
 from veilig.server.upstream import Pool
+from veilig.server.webhooks import Sender
 from veilig.server.wire import Appeals
 
 log = logging.getLogger(__name__)
 DRAIN_S: Final = 30  # requests under way get this long after SIGTERM
 TICK_S: Final = 30.0
+TELL_S: Final = 0.5  # between two looks for notices that are due
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Service:
             self._said_loaded(loaded.indicators.size, loaded.refused)
             reader = Reader(self.engine, self.desk, Metrics(), Appeals(rules.gateway.appeal_url))
         self.gateway = Gateway(self.desk, rules.gateway, Pool(rules.gateway.upstreams), reader, self.working)
+        self.sender = Sender(desk, rules.gateway.webhooks)
         self.try_safeguards()
 
     def _said_loaded(self, live: int, refused: dict[str, int]) -> None:
@@ -135,6 +138,15 @@ class Service:
             except VeiligError as error:
                 log.warning("the gateway's upkeep failed, and tries again: %s", error)
 
+    async def tell(self) -> None:
+        """Until cancelled: deliver notices. Apart from the rest, since an endpoint may be slow."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            try:
+                await self.sender.deliver()
+            except VeiligError as error:
+                log.warning("webhooks were not told, and are later: %s", error)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[Gateway]:
         """The gateway, ready; on the way out everything is written and returned."""
@@ -145,18 +157,21 @@ class Service:
             "gateway.started", {"listen": listen, "policy": "", "safeguards": works, "veilig": __version__}
         )
         await self.desk.flush()
-        upkeep = asyncio.create_task(self.upkeep())
+        beside = [asyncio.create_task(self.upkeep()), asyncio.create_task(self.tell())]
         self.gateway.ready = True
         try:
             yield self.gateway
         finally:
             self.gateway.draining = True
-            upkeep.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await upkeep
+            for task in beside:
+                task.cancel()
+            for task in beside:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             self.desk.note("gateway.stopped", {"why": "asked to"})
             await self.desk.close()
             await self.gateway.relay.close()
+            await self.sender.close()
 
 
 def serve(service: Service, place: Place, ready: Callable[[str], None]) -> None:
