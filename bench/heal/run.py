@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -89,6 +90,10 @@ def main() -> None:
                     env=environment,
                 )
             self.children.append(child)
+            for _ in range(600):  # its own start is not what is measured
+                if "broker " in (folder / "supervisor.log").read_text():
+                    break
+                time.sleep(0.1)
 
     class Granted(Veilig):
         """The same, and what can be taken back needs no question."""
