@@ -131,7 +131,7 @@ function One({ id, changed }: { id: string; changed: () => void }) {
       {open && (
         <form class="vote" onSubmit={(e) => { e.preventDefault(); void send(armed === "deny" ? "deny" : "approve"); }}>
           <label>
-            Reason <span class="dim">(recorded with the vote)</span>
+            <span>Reason (recorded with the vote)</span>
             <input ref={field} maxLength={300} value={reason} onInput={(e) => setReason(e.currentTarget.value)} />
           </label>
           <div class="row">

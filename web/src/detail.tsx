@@ -112,10 +112,21 @@ export function Detail({ room, row, comment }: { room: Room; row: Row; comment: 
           <div>
             <dt>said</dt>
             <dd class="pre">
-              <Rich text={first.outcome?.text ?? first.title} />
+              <Rich text={first.text ?? first.title} />
             </dd>
           </div>
         )}
+        {!row.act &&
+          Object.entries(first.facts ?? {})
+            .filter(([, v]) => v !== "" && v !== null && !(Array.isArray(v) && !v.length))
+            .map(([k, v]) => (
+              <div key={k}>
+                <dt>{k.replace(/_/g, " ")}</dt>
+                <dd class="mono pre">
+                  <Rich text={value(v).slice(0, 2000)} />
+                </dd>
+              </div>
+            ))}
         {action?.digest && (
           <div>
             <dt>digest</dt>
@@ -131,7 +142,7 @@ export function Detail({ room, row, comment }: { room: Room; row: Row; comment: 
       ))}
       {said.map((e) => (
         <p class="said" key={e.seq}>
-          <b>{e.who?.name}</b> <span class="dim">{clock(e.at)} #{e.seq}</span> <Rich text={e.outcome?.text ?? e.title} />
+          <b>{e.who?.name}</b> <span class="dim">{clock(e.at)} #{e.seq}</span> <Rich text={e.text ?? e.title} />
         </p>
       ))}
       <p class="trail dim">

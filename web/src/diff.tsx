@@ -79,12 +79,12 @@ function FileView({ file }: { file: FileDiff }) {
   const [open, setOpen] = useState(file.lines.length < 800);
   return (
     <section class="dfile">
-      <h3>
+      <h2>
         <button class="plain" aria-expanded={open} onClick={() => setOpen(!open)}>
           <span aria-hidden="true">{open ? "▾" : "▸"}</span> <span class="mono">{file.path}</span>
         </button>
         <span class="good">+{file.plus}</span> <span class="bad">−{file.minus}</span> <span class="dim">{file.note}</span>
-      </h3>
+      </h2>
       {open && (
         <div class="dlines" tabIndex={0} role="region" aria-label={`Changes in ${file.path}`}>
           <table>

@@ -57,7 +57,7 @@ export function Incident({ rows, go }: { rows: Row[]; go: (seq: number) => void 
         {acts.filter((r) => r.mark !== "done" || !/^(audit|workspace|history)\./.test(r.kind)).slice(-60).map((r) => (
           <li key={r.key}>
             <button class="plain" onClick={() => go(r.seq)}>
-              <span class="dim num">+{span(r.at - begin)}</span> <span class={`o-${r.mark}`}>{GLYPH[r.mark]} {r.said}</span> {r.title}
+              <span class="dim num">+{span(r.at - begin)}</span><span class={`o-${r.mark}`}>{GLYPH[r.mark]} {r.said}</span><span>{r.title}</span>
             </button>
           </li>
         ))}

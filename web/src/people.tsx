@@ -7,7 +7,7 @@ import type { Approval, Invite, Me, Role } from "./types";
 import { clock, CopyButton, Dialog, day, Notice, trouble, useLoad, type Trouble } from "./ui";
 
 const ROLES: Role[] = ["owner", "driver", "approver", "commenter", "viewer"];
-const SPOKEN = /^(comment|steer|session\.told|room\.(commented|steered))/;
+const SPOKEN = /^(comment\.added|session\.told)$/;
 
 interface Props {
   room: Room;
@@ -159,11 +159,11 @@ function Talk({ room, anchor, setAnchor, go, act }: Omit<Props, "me"> & { act: (
       <div class="said-list" data-testid="said" tabIndex={0} role="log" aria-label="Comments and messages">
         {!said.length && <p class="dim small">Nothing yet. Comments are for people; messages to the session steer the planner and never count as approval.</p>}
         {said.map((e) => (
-          <p key={e.seq} class={`said ${/steer|told/.test(e.kind) ? "steered" : ""}`}>
-            <b>{e.who?.name ?? "somebody"}</b> <span class="dim small">{clock(e.at)}{/steer|told/.test(e.kind) ? " to the session" : ""}</span>
+          <p key={e.seq} class={`said ${e.kind === "session.told" ? "steered" : ""}`}>
+            <b>{e.who?.name ?? "somebody"}</b> <span class="dim small">{clock(e.at)}{e.kind === "session.told" ? " to the session" : ""}</span>
             {e.anchor ? <button class="plain small" onClick={() => go(e.anchor!)}>on #{e.anchor}</button> : null}
             <br />
-            <Rich text={e.outcome?.text ?? e.title} />
+            <Rich text={e.text ?? e.title} />
           </p>
         ))}
         <div ref={end} />

@@ -1,6 +1,7 @@
 // What does the page know about one session? Events in order, folded into rows; everything else beside them.
 import { api, type Refused } from "./api";
 import { Connection } from "./live";
+import { phrase } from "./phrase";
 import type { Control, Ev, Finding, Person, Role, SessionDetail } from "./types";
 
 export type Link = "connecting" | "live" | "reconnecting" | "offline" | "ended" | "refused";
@@ -29,8 +30,8 @@ export interface Row {
   search: string;
 }
 
-const PEOPLE = /^(comment|steer|control|room|person|invite|secret|approval|session\.told|presence)/;
-const QUIET = /^(session\.noted|ledger\.|wall\.|presence)/;
+const PEOPLE = /^(comment|control|room|person|secret|approval|record|grant)\.|^session\.(told|interrupted|rewound)/;
+const QUIET = /^(session\.noted|ledger\.|wall\.|webhook\.)/;
 
 export function isPeople(kind: string): boolean {
   return PEOPLE.test(kind);
@@ -73,7 +74,7 @@ function refold(row: Row): void {
   row.mark = markOf(row);
   row.said = SAID[row.mark];
   row.search = row.events
-    .map((e) => `#${e.seq} ${e.kind} ${e.title} ${e.rule ?? ""} ${e.reason ?? ""} ${e.who?.name ?? ""} ${e.action?.summary ?? ""} ${e.outcome?.summary ?? ""} ${e.outcome?.text ?? ""}`)
+    .map((e) => `#${e.seq} ${e.kind} ${e.title} ${e.rule ?? ""} ${e.reason ?? ""} ${e.who?.name ?? ""} ${e.action?.summary ?? ""} ${e.outcome?.summary ?? ""} ${e.text ?? ""} ${e.outcome?.text ?? ""}`)
     .join("\n")
     .toLowerCase();
 }
@@ -154,7 +155,7 @@ export class Room {
     }
     const row: Row = {
       key: key || `#${e.seq}`, seq: e.seq, lastSeq: e.seq, at: e.at, end: e.at, events: [e], act: e.kind.startsWith("action."),
-      quiet: QUIET.test(e.kind), title: e.action?.summary || e.title, kind: e.action?.kind ?? e.kind, mark: "note", said: "", search: "", who: e.who,
+      quiet: QUIET.test(e.kind), title: (e.action && phrase(e.action.kind, e.action.args)) || e.action?.summary || e.title, kind: e.action?.kind ?? e.kind, mark: "note", said: "", search: "", who: e.who,
     };
     refold(row);
     if (key) this.byRef.set(key, row);

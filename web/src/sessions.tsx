@@ -76,7 +76,7 @@ function Table({ rows, at }: { rows: SessionRow[]; at: number }) {
             <th scope="col">State</th>
             <th scope="col">Task</th>
             <th scope="col" class="wide-only">Repository</th>
-            <th scope="col" class="wide-only">Began</th>
+            <th scope="col" class="wide-only num">Began</th>
             <th scope="col" class="wide-only num">Events</th>
             <th scope="col" class="wide-only">You</th>
             <th scope="col">Waits for</th>
@@ -173,7 +173,7 @@ function Start({ close }: { close: () => void }) {
             <textarea rows={3} required value={task} onInput={(e) => setTask(e.currentTarget.value)} />
           </label>
           <label>
-            Model <span class="dim">(empty: as configured)</span>
+            <span>Model (empty: as configured)</span>
             <input value={model} onInput={(e) => setModel(e.currentTarget.value)} />
           </label>
         </fieldset>

@@ -79,7 +79,7 @@ const BLOCKS = 60;
 
 function command(row: Row): string {
   const args = row.events.find((e) => e.action)?.action?.args;
-  const words = args?.["command"] ?? args?.["argv"];
+  const words = args?.["argv"] ?? args?.["command"];
   if (Array.isArray(words) && words.length) return words.map((w) => (/^[\w./:=@%+,-]+$/.test(String(w)) ? String(w) : JSON.stringify(w))).join(" ");
   return typeof words === "string" && words ? words : row.title;
 }
@@ -104,7 +104,7 @@ export function Terminal({ rows: all }: { rows: Row[] }) {
               <span class="dim">{clock(r.at)}{r.mark !== "runs" ? ` · ${span(r.end - r.at)}` : ""}</span> <Glyph mark={r.mark} label={r.said} />
             </header>
             {text ? <Screen text={text} /> : null}
-            <p class={`o-${r.mark} small`}>{r.mark === "runs" ? "running …" : r.outcome?.split("\n")[0]}</p>
+            {(r.mark === "runs" || r.outcome?.trim() !== text.trim()) && <p class={`o-${r.mark} small`}>{r.mark === "runs" ? "running …" : r.outcome?.split("\n")[0]}</p>}
           </section>
         );
       })}

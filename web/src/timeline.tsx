@@ -78,6 +78,14 @@ export function Timeline({ room, rows, chosen, open, live, filtered, pick, comme
     else if (y(at) + ROW_PX > el.scrollTop + el.clientHeight) el.scrollTop = y(at) + ROW_PX - el.clientHeight;
   }, [chosen]);
 
+  // What was opened is shown whole, as far as it fits.
+  useLayoutEffect(() => {
+    const el = box.current;
+    if (!el || openAt < 0 || !extra) return;
+    const bottom = y(openAt) + ROW_PX + extra;
+    if (bottom > el.scrollTop + el.clientHeight) el.scrollTop = Math.min(y(openAt), bottom - el.clientHeight);
+  }, [open, extra > 0]);
+
   const onScroll = (): void => {
     const el = box.current;
     if (!el) return;
@@ -95,7 +103,7 @@ export function Timeline({ room, rows, chosen, open, live, filtered, pick, comme
 
   return (
     <div class="tl-wrap">
-      <div class="tl" ref={box} onScroll={onScroll} tabIndex={0} role="region" aria-label="Timeline" data-testid="timeline">
+      <div class="tl" ref={box} onScroll={onScroll} tabIndex={0} role="region" aria-label="Rows of the timeline" data-testid="timeline">
         {!rows.length && (room.loaded ? <Empty title={filtered ? "Nothing fits." : "Nothing has happened yet."}><p class="dim">{filtered ? "Clear the search, or show all records." : "Events appear here as they are recorded."}</p></Empty> : <Loading what="the timeline" />)}
         <ul style={{ paddingTop: `${y(first)}px`, paddingBottom: `${below}px` }}>
           {slice.map((r, i) => (
@@ -143,7 +151,7 @@ function Item({ row, at, of, chosen, open, pick, people, children }: { row: Row;
           <span class="tl-seq">#{row.seq}</span>
           {row.verdict ? <span class={`v-${row.verdict}`}>{VERDICT[row.verdict]}</span> : <span>{row.who?.name ?? row.kind}</span>}
           {row.rule && <span class="tl-rule">{row.rule}</span>}
-          {row.outcome && row.outcome !== row.title && <span class="tl-out">{row.outcome.split("\n")[0]}</span>}
+          {row.outcome && row.outcome !== row.title && <span class="tl-out">{row.outcome.startsWith("diff ") ? "the changes" : row.outcome.split("\n")[0]}</span>}
         </span>
         <span class="tl-took">
           {people.length > 0 && <span class="tl-here" title={`looking at this: ${people.join(", ")}`}>{people.map((n) => n.slice(0, 1).toUpperCase()).join(" ")}</span>}

@@ -6,7 +6,7 @@ export type Verdict = "allow" | "ask" | "deny";
 export interface Who {
   id: string;
   name: string;
-  kind?: string; // person, agent, model, bot
+  kind?: string; // human, agent, veilig
 }
 
 // One event as this role may see it. `ref` joins the events of one action.
@@ -23,6 +23,8 @@ export interface Ev {
   reason?: string;
   action?: { kind: string; digest?: string; summary?: string; args?: Record<string, unknown> };
   outcome?: { ok?: boolean; summary?: string; text?: string; truncated?: boolean };
+  text?: string; // of a comment, or of what was said to the session
+  facts?: Record<string, unknown>;
   anchor?: number;
   refs?: number[];
 }
