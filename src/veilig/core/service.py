@@ -66,9 +66,11 @@ class Service:
     """One service. Paths are absolute; what the file does not say is empty.
 
     provider: who keeps it: process, supervisord, container, systemd, postgres, kubernetes.
-    unit: the provider's own name for it. cmd: argv that starts it (process only). folder: where its files
-    are, a hold file too. health: a URL. health_cmd: argv that exits with 0 while all is well. port: what it
-    listens on, 0 when unknown. tracked: files whose change is a deploy (besides config and what cmd names).
+    unit: the provider's own name for it; of a database, the connection string of a role that only looks.
+    writer: that of one that may act. cmd: argv that starts it (a process), or restarts it (a database).
+    folder: where its files are, a hold file too. health: a URL. health_cmd: argv that exits with 0 while
+    all is well. port: what it listens on, 0 when unknown. tracked: files whose change is a deploy
+    (besides config and what cmd names).
     memory_max_bytes: above it the service counts as failing; 0: judged by its growth. warmup_s: from a start
     until silence counts. group: services that carry the same load; empty: it alone. database: changes of it
     are database actions. hold: files each of which says that a person wants it down. promql: what Prometheus
@@ -78,6 +80,7 @@ class Service:
     name: str
     provider: str = "process"
     unit: str = ""
+    writer: str = ""
     cmd: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     folder: str = ""

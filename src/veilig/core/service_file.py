@@ -37,8 +37,9 @@ _PORTS = {"http": 80, "https": 443, "redis": 6379, "postgresql": 5432, "postgres
 _SHELL = re.compile(r"[$`;|&<>*?~(){}\[\]\n]|^\w+=")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgKMG]?)(?:i?[bB])?")
+_PASSWORD = re.compile(r"(?i)(?:^|[\s?&])password\s*=|://[^/@\s]*:[^/@\s]*@")
 _KEYS = {
-    **dict.fromkeys(("provider", "unit", "pidfile", "group"), "text"),
+    **dict.fromkeys(("provider", "unit", "writer", "pidfile", "group"), "text"),
     **dict.fromkeys(("log", "logs", "config", "configs", "data", "tracked"), "paths"),
     **dict.fromkeys(("cmd", "command", "argv", "health_cmd"), "argv"),
     **dict.fromkeys(("dir", "folder", "cwd", "base"), "folder"),
@@ -182,12 +183,15 @@ class _Reader:
         cmd = self._argv("cmd", "command", "argv")
         if provider == "process" and not cmd:
             raise self._wrong("cmd", "the command that starts it")
+        if provider == "postgres":
+            self._connections()
         port = self._port()
         health, health_cmd = self._health(port)
         return Service(
             name=self.name,
             provider=provider,
             unit=self._text("unit"),
+            writer=self._text("writer"),
             cmd=cmd,
             env=self._env(),
             folder=folder,
@@ -207,6 +211,18 @@ class _Reader:
             warmup_s=self._seconds("warmup_s", WARMUP_S),
             promql=self._promql(),
         )
+
+    def _connections(self) -> None:
+        """A database's connection strings: one to look, and none with a password in it."""
+        if not self._text("unit"):
+            raise self._wrong("unit", "a connection string: host=... dbname=... user=...")
+        for key in ("unit", "writer"):
+            if _PASSWORD.search(self._text(key)):
+                raise UsageError(
+                    f"{self.path}: {self.name}.{key} has a password in it",
+                    why="whoever reads this file could write to the database",
+                    fix="put it into a passfile that only the broker's user can read: passfile=PATH",
+                )
 
     def _wrong(self, key: str, expected: str) -> UsageError:
         given = self.body.get(key)

@@ -108,6 +108,46 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class Gauge:
+    """Something a keeper counts, in `unit`. limit: from there on it is trouble; 0: no bound is known.
+
+    subject: what it is about, where that is not the service itself: a table, a security group.
+    """
+
+    name: str
+    value: float
+    limit: float = 0.0
+    unit: str = ""
+    subject: str = ""
+
+    @property
+    def over(self) -> bool:
+        """At its bound or beyond."""
+        return self.limit > 0 and self.value >= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A session of a database that holds its transaction open.
+
+    id: "PID@START", never the same for two sessions. open_s: its transaction; state_s: since it is in `state`
+    ("idle in transaction", "active"). blocks: sessions that wait for what it holds; waits_s: the longest of
+    them. wrote: its end takes something back. query: its last statement, cut, secrets are handles.
+    """
+
+    id: str
+    state: str
+    user: str = ""
+    program: str = ""
+    query: str = ""
+    open_s: float = 0.0
+    state_s: float = 0.0
+    blocks: int = 0
+    waits_s: float = 0.0
+    wrote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One service at `t_s` of the boot clock.
 
@@ -156,6 +196,8 @@ class Sample:
     replicas: int = -1
     replicas_own: int = 0
     alerts: tuple[str, ...] = ()  # firing alerts that name it, by fingerprint
+    gauges: tuple[Gauge, ...] = ()
+    backends: tuple[Backend, ...] = ()  # of a database: those that others wait for, or that idle amid one
 
     @property
     def alive(self) -> bool:
@@ -168,7 +210,10 @@ class Sample:
         return not self.alive or self.answer not in (Answer.OK, Answer.NONE)
 
 
-_PARTS: Mapping[str, type] = {"log": LogHit, "changes": Change, "needs": DependencySeen, "disks": Disk}
+_PARTS: Mapping[str, type] = {
+    "log": LogHit, "changes": Change, "needs": DependencySeen, "disks": Disk,
+    "gauges": Gauge, "backends": Backend,
+}  # fmt: skip
 _FIELDS = tuple((field.name, field.default) for field in fields(Sample))
 _PART_FIELDS = {part: tuple(field.name for field in fields(part)) for part in _PARTS.values()}
 

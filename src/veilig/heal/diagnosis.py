@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from veilig.core.service import Service
 from veilig.core.signal import Answer, Run, Sample
-from veilig.heal import files, outside, process
+from veilig.heal import files, keeper_counts, outside, process
 from veilig.heal.case import Case, Diagnosis
 from veilig.heal.fleet import Cause, Fleet
 from veilig.heal.history import History
@@ -52,6 +52,7 @@ def _while_well(case: Case) -> Diagnosis | None:
 _JUDGES: tuple[Callable[[Case], Diagnosis | None], ...] = (
     outside.unseen,
     outside.stopped,
+    keeper_counts.counted,
     _while_well,
     outside.port,
     outside.dependency,

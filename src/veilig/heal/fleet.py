@@ -29,9 +29,16 @@ class Cause(StrEnum):
     DEPENDENCY_DOWN = "dependency_down"
     DISK_FULL = "disk_full"
     OVERLOAD = "overload"
+    BLOCKED = "blocked"  # sessions of a database wait for one that holds what they need
+    CONNECTIONS_EXHAUSTED = "connections_exhausted"
+    NEEDS_MAINTENANCE = "needs_maintenance"  # a table or index: vacuum, analyze, reindex
+    OUT_OF_BOUNDS = "out_of_bounds"  # a number of its keeper's, with no cure here: people are told
 
 
-USABLE = frozenset({Cause.HEALTHY, Cause.DEGRADED, Cause.LEAK, Cause.OVERLOAD})  # others may still lean on it
+USABLE = frozenset({
+    Cause.HEALTHY, Cause.DEGRADED, Cause.LEAK, Cause.OVERLOAD,
+    Cause.BLOCKED, Cause.NEEDS_MAINTENANCE, Cause.OUT_OF_BOUNDS,
+})  # others may still lean on it  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

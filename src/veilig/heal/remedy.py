@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from veilig.core.action import Action, FreeSpace, RestartService, RollBack, ScaleUp
+from veilig.core.action import Action, ChangeDatabase, FreeSpace, RestartService, RollBack, ScaleUp
 from veilig.core.errors import InvalidAction
 from veilig.core.service import Service
 from veilig.core.signal import Disk, LogKind, Sample
+from veilig.heal import keeper_counts
 from veilig.heal.case import Diagnosis
 from veilig.heal.fleet import Cause
 from veilig.heal.history import Act, History, exhausted, lacking
@@ -152,7 +153,10 @@ def _too_often(patient: Patient) -> Remedy | None:
 
 
 def _restart(patient: Patient, why: str) -> Remedy:
-    action = RestartService(patient.service.name, patient.sample.incarnation)
+    name, incarnation = patient.service.name, patient.sample.incarnation
+    action: Action = RestartService(name, incarnation)
+    if patient.service.provider == "postgres":
+        action = ChangeDatabase(name, "restart", incarnation)  # every session is cut: people decide
     return Remedy(Step.ACT, why, action)
 
 
@@ -290,6 +294,16 @@ def _scale(patient: Patient) -> Remedy:
     return Remedy(Step.ACT, f"overload: {sample.replicas} replicas become {replicas}", action)
 
 
+def _counted(patient: Patient) -> Remedy:
+    """What a database's own statistics ask for; each is a question to people."""
+    if held := _too_often(patient) or _look(patient):
+        return held
+    action, why = keeper_counts.act(patient.diagnosis, patient.service, patient.sample)
+    if action is None:
+        return Remedy(Step.HOLD, why, until_s=_tell_s(patient), escalate=True)
+    return Remedy(Step.ACT, why, action)
+
+
 _REMEDIES: Mapping[Cause, Callable[[Patient], Remedy]] = {
     Cause.HEALTHY: _nothing,
     Cause.STARTING: _nothing,
@@ -307,6 +321,10 @@ _REMEDIES: Mapping[Cause, Callable[[Patient], Remedy]] = {
     Cause.DEPENDENCY_DOWN: _hold,
     Cause.DISK_FULL: _space,
     Cause.OVERLOAD: _scale,
+    Cause.BLOCKED: _counted,
+    Cause.CONNECTIONS_EXHAUSTED: _counted,
+    Cause.NEEDS_MAINTENANCE: _counted,
+    Cause.OUT_OF_BOUNDS: _hold,
 }
 
 

@@ -44,7 +44,8 @@ def _restless(sample: Sample, history: History) -> bool:
     slow = bool(history.slow) and sample.t_s - history.slow[-1][0] < 10
     full = any(exhausted(disk) for disk in sample.disks) and bool(sample.log)
     held = sample.run in (Run.FROZEN, Run.STOPPED, Run.UNKNOWN) or bool(sample.held_by)
-    return sample.failing or held or slow or full or suspect(sample)
+    counts = any(one.over for one in sample.gauges) or any(one.blocks for one in sample.backends)
+    return sample.failing or held or slow or full or counts or suspect(sample)
 
 
 @dataclass(slots=True)

@@ -6,15 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from veilig.core.action import Action, FreeSpace, RestartService, RollBack, ScaleDown, ScaleUp, StopService
+from veilig.core.action import (
+    Action,
+    ChangeDatabase,
+    FreeSpace,
+    RestartService,
+    RollBack,
+    ScaleDown,
+    ScaleUp,
+    StopService,
+)
 from veilig.core.errors import ProviderError
 from veilig.core.service import Inventory, Service
-from veilig.providers.heal.substrate import Done, Substrate
+from veilig.providers.heal.substrate import ChangesDatabases, Done, Substrate
 
 KINDS = frozenset(
     {
         "service.restart", "service.stop", "service.rollback", "space.free",
-        "container.scale_up", "container.scale_down",
+        "container.scale_up", "container.scale_down", "database.change",
     }
 )  # fmt: skip
 
@@ -40,6 +49,8 @@ def service_of(action: Action, inventory: Inventory) -> Service:
     found: Service | None = None
     if isinstance(action, RestartService | StopService | RollBack | FreeSpace):
         found = inventory.get(action.service)
+    elif isinstance(action, ChangeDatabase):
+        found = inventory.get(action.database)
     elif isinstance(action, ScaleUp | ScaleDown):
         named = inventory.get(action.group)
         found = named or next((s for s in inventory.services if s.group == action.group), None)
@@ -48,6 +59,12 @@ def service_of(action: Action, inventory: Inventory) -> Service:
             f"{action.kind} {action.target}: no such service", why="the services file has none"
         )
     return found
+
+
+def starts(action: Action) -> bool:
+    """Does it start a service, so that it is counted as a start of ours?"""
+    restart = isinstance(action, ChangeDatabase) and action.verb == "restart"
+    return restart or isinstance(action, RestartService | RollBack)
 
 
 async def perform(action: Action, service: Service, substrate: Substrate, files: Files) -> Done:
@@ -64,6 +81,10 @@ async def perform(action: Action, service: Service, substrate: Substrate, files:
             restored = files.restore(service, action.files, action.to)
             done = await substrate.restart(service, action.incarnation)
             return Done(done.ok, f"{restored}; {done.detail}", done.incarnation)
+        case ChangeDatabase():
+            if not isinstance(substrate, ChangesDatabases):
+                raise ProviderError(f"{service.name} is no database", why=f"its keeper is {substrate.name}")
+            return await substrate.change(service, action.verb, action.argument)
         case FreeSpace():
             return free(action, files.regenerable(service))
         case _:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from veilig.core.action import Action, RestartService, RollBack
+from veilig.core.action import Action
 from veilig.core.action_json import JSON, digest, from_json
 from veilig.core.clock import Clock
 from veilig.core.errors import ProviderError, VeiligError
@@ -202,7 +202,7 @@ class Broker:
         try:
             keys = await self._must_be_allowed(action, service, message)
             self._must_not_be_stopped(message)
-            starts = service.name if isinstance(action, RestartService | RollBack) else ""
+            starts = service.name if acts.starts(action) else ""
             self._starts.journal.append(
                 "act", ref=ref, digest=digest(action), kind=action.kind, starts=starts, keys=[*keys]
             )

@@ -25,7 +25,9 @@ from veilig.providers.heal.places import Places
 from veilig.providers.heal.substrate import Substrate
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "XDG_CONFIG_HOME",
-                "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "DOCKER_HOST", "KUBECONFIG")  # fmt: skip
+                "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "DOCKER_HOST", "KUBECONFIG", "PGPASSFILE",
+                "PGSERVICEFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE",
+                "AWS_REGION", "AWS_ENDPOINT_URL")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,10 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in _ENVIRONMENT if name in environment}
 
 
-def substrates(inventory: Inventory, places: Places, starts: Starts) -> dict[str, Substrate]:
-    """The keepers that this inventory needs and this machine has."""
+def substrates(
+    inventory: Inventory, places: Places, starts: Starts, *, readonly: bool = False
+) -> dict[str, Substrate]:
+    """The keepers that this inventory needs and this machine has; readonly: without a writer's credential."""
     wanted = {service.provider for service in inventory.services}
     found: dict[str, Substrate] = {}
     if "supervisord" in wanted:
@@ -81,6 +85,12 @@ def substrates(inventory: Inventory, places: Places, starts: Starts) -> dict[str
         from veilig.providers.heal.containers import ContainerSubstrate
 
         found["container"] = ContainerSubstrate(inventory.services, places.state.name, os.environ)
+    if "postgres" in wanted:
+        from veilig.providers.heal.postgres import PostgresSubstrate
+
+        found["postgres"] = PostgresSubstrate(
+            inventory.services, SystemClock(), os.environ, readonly=readonly
+        )
     return found
 
 
@@ -184,7 +194,7 @@ def _made(charge: Charge, own_of: Callable[[Charge], Own]) -> tuple[Broker, dict
     lease = Lease(Path(inventory.path))
     lease.hold()
     starts = Starts(lambda: Journal(places.journal, clock), clock)
-    found = substrates(inventory, places, starts)
+    found = substrates(inventory, places, starts, readonly=charge.readonly)
     means = Means(
         inventory=inventory,
         substrates=found,

@@ -15,7 +15,7 @@ from typing import Any, cast
 from veilig.core.canonical import JSON, canonical
 from veilig.core.errors import LedgerError, ProviderError
 from veilig.core.policy import Capability
-from veilig.core.signal import Run
+from veilig.core.signal import Backend, Gauge, Run
 from veilig.providers.heal.substrate import Seen
 
 LINE_BYTES_MAX = 4 << 20  # two thousand services in one look
@@ -69,7 +69,11 @@ def line(message: Mapping[str, JSON]) -> bytes:
 
 def seen_to_json(seen: Seen) -> dict[str, JSON]:
     """Plain values."""
-    return {**asdict(seen), "pids": list(seen.pids), "run": seen.run.value}
+    plain: dict[str, JSON] = {**asdict(seen), "pids": list(seen.pids), "run": seen.run.value}
+    for name in ("gauges", "backends"):
+        if not plain[name]:
+            del plain[name]  # most keepers count nothing
+    return plain
 
 
 def seen_from_json(value: dict[str, Any]) -> Seen:
@@ -77,6 +81,8 @@ def seen_from_json(value: dict[str, Any]) -> Seen:
     try:
         whole: dict[str, Any] = {**value, "run": Run(value["run"])}
         whole["pids"] = tuple(int(p) for p in value["pids"])
+        whole["gauges"] = tuple(Gauge(**one) for one in value.get("gauges", ()))
+        whole["backends"] = tuple(Backend(**one) for one in value.get("backends", ()))
         return Seen(**whole)
     except (TypeError, ValueError, KeyError) as error:
         raise ProviderError("the broker's look cannot be read", why=str(error)) from error

@@ -7,7 +7,16 @@ say in either.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from veilig.core.action import Action, FreeSpace, RestartService, RollBack, ScaleDown, ScaleUp, StopService
+from veilig.core.action import (
+    Action,
+    ChangeDatabase,
+    FreeSpace,
+    RestartService,
+    RollBack,
+    ScaleDown,
+    ScaleUp,
+    StopService,
+)
 from veilig.core.effect import Effect
 from veilig.core.policy import Capability, Facts
 from veilig.core.service import Inventory, Service
@@ -118,6 +127,8 @@ def facts(action: Action, fleet: Fleet) -> Facts:
 def _name(action: Action) -> str:
     if isinstance(action, _ON_SERVICE):
         return action.service
+    if isinstance(action, ChangeDatabase):
+        return action.database
     return action.group if isinstance(action, ScaleUp | ScaleDown) else ""
 
 

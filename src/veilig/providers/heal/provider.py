@@ -14,9 +14,9 @@ from pathlib import Path
 
 from veilig.core.action import (
     Action,
+    ChangeDatabase,
     FreeSpace,
     Notify,
-    RestartService,
     RollBack,
     ScaleDown,
     ScaleUp,
@@ -29,7 +29,7 @@ from veilig.core.errors import ProviderError, UsageError
 from veilig.core.policy import Capability, Facts
 from veilig.core.policy_model import Channel
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
-from veilig.core.service import Inventory
+from veilig.core.service import Inventory, Service
 from veilig.core.service_file import parse_services
 from veilig.core.signal import Answer, Run
 from veilig.providers.heal import acts, notify
@@ -49,8 +49,6 @@ ALIVE_S = 1.0  # a service that nobody can ask has started when it lives for so 
 POLL_S = 0.1
 REREAD_S = 2.0  # an edited services file counts soon
 RETRY_S = 30.0  # capabilities are tried again: rights change
-
-_STARTS = RestartService | RollBack
 
 
 class HealProvider:
@@ -205,8 +203,9 @@ class HealProvider:
             self.sampler.look_again()
         status = Status.DONE if reply["ok"] else Status.FAILED
         data: dict[str, JSON] = {"incarnation": str(reply["incarnation"]), "begun_s": before}
-        if isinstance(action, _STARTS) and reply["incarnation"]:
-            self.sampler.note_own(action.service, str(reply["incarnation"]))
+        if acts.starts(action) and reply["incarnation"]:
+            name = acts.service_of(action, self._inventory).name
+            self.sampler.note_own(name, str(reply["incarnation"]))
         return Outcome(bool(reply["ok"]), str(reply["detail"]), status, data)
 
     async def _watch(self, action: WatchSignals) -> Outcome:
@@ -247,13 +246,15 @@ class HealProvider:
             return replace(
                 outcome, ok=False, detail=f"{wrong} is not what it should be", status=Status.FAILED
             )
-        if isinstance(action, _STARTS):
-            return await self._verify_start(action, outcome)
+        if acts.starts(action):
+            return await self._verify_start(acts.service_of(action, self._inventory), outcome)
         if isinstance(action, FreeSpace):
             left = _there(action)
             return replace(outcome, data={**outcome.data, "left": [*left[:20]]})
         seen = {one.service: one for one in (await self._broker.look()).seen}
         target = seen[acts.service_of(action, self._inventory).name]
+        if isinstance(action, ChangeDatabase) and action.argument in {one.id for one in target.backends}:
+            return replace(outcome, ok=False, detail="the session is still there", status=Status.FAILED)
         if isinstance(action, StopService) and target.incarnation:
             return replace(outcome, ok=False, detail="it still runs", status=Status.FAILED)
         if isinstance(action, ScaleUp | ScaleDown) and target.replicas != action.replicas:
@@ -261,11 +262,8 @@ class HealProvider:
             return replace(outcome, ok=False, detail=why, status=Status.FAILED)
         return outcome
 
-    async def _verify_start(self, action: RestartService | RollBack, outcome: Outcome) -> Outcome:
+    async def _verify_start(self, service: Service, outcome: Outcome) -> Outcome:
         """Alive under the new incarnation and, if it can be asked, well within VERIFY_S."""
-        service = self._inventory.get(action.service)
-        if service is None:
-            return outcome
         begun = time.monotonic()
         wrong_since, said, healthy = 0.0, "it does not answer yet", False
         while True:

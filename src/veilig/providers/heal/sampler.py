@@ -37,6 +37,7 @@ NEEDS_S = 0.25  # between two looks at the needs of one in trouble
 LONG_TROUBLE = ((60.0, 1.0), (10.0, 0.5))  # trouble that lasts is looked at less often
 SLOW_LOOK_S = 5.0  # files, sockets, disks and needs of a service that is well
 QUICK_LOOK_S = 1.0  # the same of one in trouble
+QUERY_CHARS = 200  # of a statement, for people
 LOOK_TIMEOUT_S = 5.0  # for the keepers; one that takes longer cannot be seen
 
 log = logging.getLogger(__name__)
@@ -270,7 +271,8 @@ class Sampler:
         if changed or now_s - life.looked_at_s >= due_s:
             life.looked_at_s = now_s - random.uniform(0, 0.2) * due_s
             self._slow_look(life, now_s)
-        if self._good is not None and seen.run is not Run.UNKNOWN:
+        # Before its first answer nobody knows how it is.
+        if self._good is not None and seen.run is not Run.UNKNOWN and (life.asked or not life.asks):
             self._good.note(
                 life.service,
                 incarnation=seen.incarnation,
@@ -380,4 +382,6 @@ class Sampler:
             replicas=seen.replicas,
             replicas_own=seen.replicas_own,
             alerts=self._alerts(service.name),
+            gauges=seen.gauges,
+            backends=tuple(replace(one, query=self._seal(one.query)[:QUERY_CHARS]) for one in seen.backends),
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from veilig.core.service import Service
+from veilig.core.signal import Run
 from veilig.providers.heal import proc, proc_net
 from veilig.providers.heal.sampler_life import Life
 
@@ -23,15 +24,17 @@ class Ports:
     def look(self, life: Life, now_s: float) -> None:
         """Count what the service has open, see which logs it writes, and who has its port."""
         inodes: set[int] = set()
-        count, limit = 0, 0
+        fullest = (0, 0)
         for pid in life.seen.pids[:_PIDS_MAX]:
             held = proc.open_files(pid)
             if held is not None:
                 inodes |= held.sockets
-                count, limit = count + held.count, held.limit
+                # Each process has a limit of its own: the one nearest to it counts.
+                if not fullest[1] or held.count * fullest[1] > fullest[0] * held.limit > 0:
+                    fullest = held.count, held.limit
                 if pid == life.seen.pids[0]:
                     life.log.follow(proc.outputs(pid, held))
-        life.fds = (count, limit)
+        life.fds = fullest
         if now_s - self._at_s >= (WELL_S if life.well else ILL_S):
             self._read(now_s)
         there, own = self._listeners(life.service, inodes)
@@ -40,7 +43,9 @@ class Ports:
             there, own = self._listeners(life.service, inodes)
         life.backlog = max((one.waiting for one in own), default=-1)
         life.port_holder = ""
-        if there and not own and not life.well:
+        seen = life.seen
+        elsewhere = not seen.pids and seen.run in (Run.RUNNING, Run.STARTING)  # its keeper names no process
+        if there and not own and not life.well and not elsewhere:
             life.port_holder = self._holder([one.inode for one in there], life)
         life.connections = self._table.outgoing(inodes) if inodes else ()
 

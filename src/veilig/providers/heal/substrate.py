@@ -6,11 +6,11 @@ live in the broker's process, which alone holds their sockets and credentials; t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from veilig.core.policy import Capability
 from veilig.core.service import Service
-from veilig.core.signal import Run
+from veilig.core.signal import Backend, Gauge, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Seen:
     pids: every process of it, the main one first. held_by: by which a person keeps it down ("" nobody).
     managed: it carries the veilig.managed label (or is named in the services file, for plain processes).
     restarts: the keeper's own count of restarts, -1 where it keeps none. replicas: of its group, -1: none.
-    text: what the keeper says of the last end, for people.
+    text: what the keeper says of the last end, for people. gauges, backends: what it counts (core/signal.py).
     """
 
     service: str
@@ -37,6 +37,8 @@ class Seen:
     replicas: int = -1
     replicas_own: int = 0
     text: str = ""
+    gauges: tuple[Gauge, ...] = ()
+    backends: tuple[Backend, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +84,22 @@ class Substrate(Protocol):
 
     async def close(self) -> None:
         """Let go of sockets; services go on."""
+        ...
+
+
+@runtime_checkable
+class ChangesDatabases(Protocol):
+    """A keeper of databases: the typed changes of core's ChangeDatabase, each fenced by its argument."""
+
+    async def change(self, service: Service, verb: str, argument: str) -> Done:
+        """Do it once, and say what an independent look showed."""
+        ...
+
+
+@runtime_checkable
+class Previews(Protocol):
+    """A keeper that can tell people beforehand what a change would touch."""
+
+    async def preview(self, service: Service, verb: str, argument: str) -> str:
+        """Some lines: whom it concerns, what is lost, who waits."""
         ...

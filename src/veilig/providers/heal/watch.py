@@ -45,6 +45,8 @@ def shape(sample: Sample, before: Answer = Answer.OK) -> tuple[object, ...]:
         tuple((one.path, fullness(one)) for one in sample.disks),
         growth(sample),
         sample.alerts,
+        tuple((one.name, one.subject, one.over) for one in sample.gauges),
+        tuple((one.id, one.blocks > 0) for one in sample.backends),
     )
 
 
@@ -64,6 +66,8 @@ def restless(sample: Sample) -> bool:
         or growth(sample) > 0
         or any(not need.up for need in sample.needs)
         or any(fullness(disk) == 2 for disk in sample.disks)
+        or any(gauge.over for gauge in sample.gauges)
+        or any(backend.blocks for backend in sample.backends)
     )
 
 
