@@ -54,8 +54,16 @@ def apply(old: Object, changed: Object) -> Object:
 
 
 def _same(a: JSON, b: JSON) -> bool:
-    # What a planner did not touch is the same object; True is not 1, at any depth.
-    return a is b or (a == b and repr(a) == repr(b))
+    """The same JSON text: True is not 1, 1 is not 1.0, at any depth. Most of a state is one object."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict) and isinstance(b, dict):
+        return len(a) == len(b) and all(key in b and _same(value, b[key]) for key, value in a.items())
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b and (a != 0 or repr(a) == repr(b))  # -0.0 is not 0.0
 
 
 def _deeper(old: JSON, new: JSON) -> Object | None:
