@@ -7,6 +7,7 @@ from dataclasses import replace
 from veilig.app.wiring import Setting, operator_policy
 from veilig.core.actor import Actor
 from veilig.core.approval import Approval
+from veilig.core.canonical import JSON
 from veilig.core.gate import cast_vote, give_grant, revoke_grant
 from veilig.core.grant import Grant
 from veilig.core.ledger import Ledger
@@ -46,6 +47,16 @@ async def revoke(prefix: str, reason: str, setting: Setting) -> Grant:
     """Take a standing permission back. Raises ApprovalError when there is none."""
     with _desk(setting) as (ledger, person, seal):
         return await revoke_grant(ledger, prefix, person, seal(reason))
+
+
+async def account_told(body: dict[str, JSON], setting: Setting, *, new: bool) -> None:
+    """The ledger hears that the person at this machine added or changed an account of the page."""
+    home = find_home(setting.environment)
+    policy = operator_policy(home, setting)
+    told = {**body, "actor": local_person(policy).id}
+    name = "person.added" if new else "person.changed"
+    with home.open_ledger(policy) as ledger:
+        await ledger.submit(lambda tx: tx.append(name, "people", told))
 
 
 def ledger_now(ledger: Ledger) -> tuple[int, str]:

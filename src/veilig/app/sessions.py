@@ -247,5 +247,5 @@ def need_root(view: View) -> None:
 
 
 async def _start(job: Job, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
-    session = f"{job.kind}-{os.urandom(4).hex()}"
+    session = setting.session or f"{job.kind}-{os.urandom(4).hex()}"
     return await Wired(session, job, setting, watcher, approver).go(resume=False)

@@ -57,6 +57,7 @@ class Setting:
     """What the command line and the environment say. `hide`: walls to pretend absent.
 
     model_url, model_api: where models are asked when it is not their vendor; "auto", "chat" or "responses".
+    session: the id of a new session, where somebody has promised one; empty: a new one.
     """
 
     policy: str | None = None
@@ -66,6 +67,7 @@ class Setting:
     hide: frozenset[str] = frozenset()
     model_url: str = ""
     model_api: Literal["auto", "responses", "chat"] = "auto"
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "key.revoked": ("key", "reason", "actor"),
     "access.granted": ("grant", "subject", "class", "surface", "expires_s", "micro_usd", "reason", "actor"),
     "access.withdrawn": ("grant", "reason", "actor"),
+    "seat.given": ("seat", "person", "duty", "hash", "expires_s", "actor"),  # at the admin page
+    "seat.taken": ("seat", "reason", "actor"),
     "budget.set": ("account", "period", "tokens", "micro_usd", "actor"),
     "budget.leased": ("account", "period", "tokens", "micro_usd", "lease"),  # counts as spent from here on
     "budget.returned": ("account", "period", "tokens", "micro_usd", "lease"),  # what a lease did not need

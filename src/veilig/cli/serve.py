@@ -1,0 +1,73 @@
+"""`veilig serve`: a page and an API on which a team watches, steers, approves and replays sessions."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from veilig.core.errors import EXIT_OK, UsageError
+
+EXTRA = ("argon2", "httptools", "orjson", "uvicorn", "uvloop", "websockets")
+LISTEN = "127.0.0.1:8790"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What `serve` takes."""
+    parser.description = (
+        "Serves a page on which several people watch, steer, approve and replay the sessions of this "
+        "machine, each seeing what their role may; the same as an API (/api/v1/openapi.json). Sessions that are "
+        "started there run as processes of their own and outlive the server."
+    )
+    parser.add_argument(
+        "roots", nargs="*", default=["."], metavar="FOLDER",
+        help="projects, or folders of projects, that may be worked on (default: here)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--listen", default=LISTEN, metavar="HOST:PORT", help=f"default {LISTEN}; port 0: any"
+    )
+    parser.add_argument(
+        "--url", default="", metavar="URL", help="how people call it, behind a proxy with TLS"
+    )
+    parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
+    parser.add_argument("--model-url", default="", metavar="URL", help="where models are asked")
+    parser.add_argument("--no-link", action="store_true", help="print no link that signs you in")
+
+
+def run(given: argparse.Namespace) -> int:
+    """0 when it was asked to stop."""
+    need_extra()
+    from veilig.app import Setting
+    from veilig.app.serving import Serving
+    from veilig.server.people_serve import address_of, serve
+    from veilig.server.serve import place_of
+
+    roots = [Path(root).expanduser() for root in given.roots]
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"{str(root)!r} is not a folder", fix="give folders of projects")
+    address = address_of(place_of(given.listen), given.url)
+    serving = Serving(Setting(given.policy, model_url=given.model_url), roots)
+
+    def ready(url: str) -> None:
+        print(f"page    {url}   API {url}/api/v1/openapi.json", flush=True)
+        print(f"record  {serving.ledger.path}   people {len(serving.accounts.people())}", flush=True)
+        if not given.no_link:
+            print(f"you     {url}/#/join/{serving.once()}   (once, within 15 minutes)", flush=True)
+
+    try:
+        serve(serving, address, ready)
+    finally:
+        serving.close()
+    print("stopped; sessions that are at work go on", file=sys.stderr)
+    return EXIT_OK
+
+
+def need_extra() -> None:
+    """Raises UsageError when what the server stands on is not installed."""
+    from importlib.util import find_spec
+
+    if lacking := [name for name in EXTRA if find_spec(name) is None]:
+        raise UsageError(
+            f"the page needs {', '.join(lacking)}",
+            why="they are an optional part",
+            fix="pip install 'veilig[server]'",
+        )

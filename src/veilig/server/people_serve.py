@@ -1,0 +1,144 @@
+"""How does the server of the page start and stop? uvicorn around the application.
+
+SIGTERM: everybody who watches is told, streams end, and the process is gone within five seconds, whoever
+still holds a connection. Sessions are processes of their own: they go on.
+"""
+
+import contextlib
+import gc
+import signal
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from veilig.app.serving import Serving
+from veilig.core.errors import UsageError
+from veilig.server.doorway import Doorway
+from veilig.server.live import Hub
+from veilig.server.page import Page
+from veilig.server.serve import Place
+from veilig.server.streams import Receive, Scope, Send
+
+STOP_S: Final = 3  # of the five seconds; the rest is for the ledger's last commit
+LOCAL: Final = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where it listens, and how people call it."""
+
+    place: Place
+    url: str = ""
+
+    def hosts(self, port: int) -> list[str]:
+        """What `Host` may say."""
+        host = self.place.host
+        names = [f"[{host}]" if ":" in host else host]
+        if host in LOCAL:
+            names += ["localhost", "127.0.0.1", "[::1]"]
+        found = [f"{name}:{port}" for name in names] + (names if port in (80, 443) else [])
+        return [*found, *([urlsplit(self.url).netloc] if self.url else [])]
+
+
+def address_of(place: Place, url: str) -> Address:
+    """Raises UsageError for a place that others can reach without a name that they may use."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/")):
+        raise UsageError(
+            f"--url {url!r} is no address of a site", fix="write for example https://veilig.example.org"
+        )
+    if place.host not in LOCAL and not url:
+        raise UsageError(
+            f"--listen {place.host} is reached from other machines",
+            why="passwords and cookies need https, and requests for other names are refused",
+            fix="put a proxy with TLS before it, and say how people call it: --url https://NAME",
+        )
+    return Address(place, url.rstrip("/"))
+
+
+def serve(serving: Serving, address: Address, ready: Callable[[str], None]) -> None:
+    """Listen until SIGTERM or SIGINT. ready: told the address when requests can come."""
+    import uvicorn
+
+    secure = address.url.startswith("https://")
+    doorway = Doorway(serving.accounts, address.hosts(address.place.port), secure=secure)
+    hub = Hub(serving, doorway)
+    page = Page(hub)
+
+    class Server(uvicorn.Server):
+        """Says where it listens, and says good-bye."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                host, port = self.servers[0].sockets[0].getsockname()[:2]
+                doorway.hosts = frozenset(h.lower() for h in address.hosts(port))
+                shown = f"[{host}]" if ":" in host else host
+                ready(address.url or f"http://{shown}:{port}")
+
+        def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002  # as uvicorn calls it
+            # uvicorn would raise the signal again at the end: the ledger could not be closed any more.
+            self.force_exit = self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            hub.stop()
+            await super().shutdown(sockets)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(serving, hub, receive, send)
+        else:
+            await page(scope, receive, send)
+
+    config = uvicorn.Config(
+        app,
+        host=address.place.host,
+        port=address.place.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=4096,
+        ws_per_message_deflate=False,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=60.0,
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_S,
+        backlog=2048,
+    )
+    gc.collect()
+    gc.freeze()
+    Server(config).run()
+
+
+async def _lifespan(serving: Serving, hub: Hub, receive: Receive, send: Send) -> None:
+    await receive()
+    async with _open(serving, hub):
+        await send({"type": "lifespan.startup.complete"})
+        while (await receive())["type"] != "lifespan.shutdown":
+            pass
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+@contextlib.asynccontextmanager
+async def _open(serving: Serving, hub: Hub) -> AsyncGenerator[None]:
+    async with serving.following():
+        hub.open()
+        try:
+            yield
+        finally:
+            await hub.close()
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Which of these modules are not installed."""
+    from importlib.util import find_spec
+
+    return [name for name in names if find_spec(name) is None]
