@@ -25,6 +25,7 @@ OPTIONAL = {
     "prometheus-alertmanager": ("prometheus-alertmanager",),
     "tmux": ("tmux",),
 }
+CODEX = "@openai/codex@0.169.0"
 CODE = ("src", "tests", "bench", ".ci", "docs/generate.py")
 
 
@@ -88,6 +89,21 @@ def prepare() -> bool:
     return not needed
 
 
+def prepare_codex() -> None:
+    """The Codex CLI, which the gateway is tried with as its users have it; without it those tests skip."""
+    place = ROOT / ".venv" / "codex"
+    if (place / "node_modules" / ".bin" / "codex").exists() or shutil.which("codex"):
+        return
+    if not shutil.which("npm"):
+        say("packages", "no npm: the tests with the Codex CLI will skip")
+        return
+    words = ("npm", "install", "--prefix", str(place), "--ignore-scripts", "--no-audit", "--no-fund", CODEX)
+    say("packages", " ".join(words).replace(f"{ROOT}/", ""))
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if subprocess.run(words, check=False, **quiet).returncode:
+        say("packages", f"npm could not install {CODEX}; the tests with it will skip")
+
+
 def say(name: str, text: str) -> None:
     """One line per event, in order with what the steps print."""
     print(f"check  {name:<14}{text}", flush=True)
@@ -122,6 +138,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if not prepare():
         return 1
+    if "fast" not in arguments:
+        prepare_codex()
     started = time.monotonic()
     failed: list[str] = []
     for step in todo:

@@ -108,17 +108,20 @@ class FakeModels:
         model, kind = body["model"], request.path.rsplit("/", 1)[1]
         given = body.get("input") if isinstance(body.get("input"), list) else []
         done = any(str(i.get("type", "")).endswith("_output") for i in given if isinstance(i, dict))
+        done = done or any(m.get("role") == "tool" for m in body.get("messages", []))
         item = message_item() if done or not self.command else call_item(self.command)
         if kind == "embeddings":
             data = [{"object": "embedding", "index": 0, "embedding": [0.1] * 8}]
             return web.json_response({"object": "list", "model": model, "data": data, "usage": CHAT_USAGE})
         if body.get("stream"):
-            parts = events(model, item) if kind == "responses" else chunks(model, self.command)
+            parts = (
+                events(model, item) if kind == "responses" else chunks(model, "" if done else self.command)
+            )
             return await self.stream(request, [self.raw] if self.raw is not None else parts)
         if kind == "responses":
             return web.json_response(response(model, [item]))
         message: dict[str, Any] = {"role": "assistant", "content": TEXT}
-        if self.command:
+        if self.command and not done:
             made = {"name": "exec_command", "arguments": json.dumps({"cmd": self.command})}
             message["tool_calls"] = [{"id": "call_1", "type": "function", "function": made}]
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
