@@ -66,13 +66,13 @@ export function who(v: unknown): Who {
 }
 
 export function people(v: unknown): Person[] {
-  return list(v).map((p) => ({ ...who(p), role: p.role ?? "viewer", here: p.here ?? p.online ?? true, at: p.at ?? p.seq }));
+  return list(v).map((p) => ({ ...who(p), role: p.role ?? "viewer", here: p.here ?? false, at: p.at || undefined }));
 }
 
 export function control(v: unknown): Control {
   const o = (v ?? {}) as Any;
   const id = (x: any): string => (typeof x === "string" ? x : (x?.id ?? ""));
-  return { holder: o.holder ? id(o.holder) : null, asks: list(o.asks).map(id), offer: o.offer ? id(o.offer.to ?? o.offer) : null };
+  return { holder: o.holder ? id(o.holder) : null, asks: list(o.asks).map(id), offer: o.offered ? id(o.offered) : null };
 }
 
 function plan(v: unknown): PlanStep[] {
@@ -111,23 +111,33 @@ function finding(o: Any): Finding {
   };
 }
 
+function touched(blast: Any): string[] {
+  const found = list(blast.touches).flatMap((t) => (Array.isArray(t) ? [t.every((x: unknown) => typeof x === "string") && blast.kind === "command.run" ? t.join(" ") : t].flat() : [t])).map(text);
+  const target = text(blast.target);
+  const all = found.filter(Boolean);
+  if (target && !all.includes(target)) all.unshift(target);
+  if (blast.scope) all.push(`scope: ${text(blast.scope)}`);
+  return all;
+}
+
 function approval(o: Any): Approval {
   const votes = list(o.votes ?? o.ballots).map((v) => ({
-    who: who(v.who ?? v.person ?? v.actor),
-    verdict: v.verdict === "deny" || v.vote === "deny" || v.approve === false ? ("deny" as const) : ("approve" as const),
+    who: who(v.who ?? v.actor),
+    verdict: v.verdict === "deny" || v.vote === "deny" ? ("deny" as const) : ("approve" as const),
     reason: text(v.reason), at: ms(v.at),
   }));
   const needs = list(o.needs ?? (o.quorum ? [{ gateway: "", roles: o.roles ?? [], quorum: o.quorum }] : [])).map((n) => ({
     gateway: text(n.gateway), roles: list(n.roles).map(text), quorum: n.quorum ?? 1, have: n.have,
   }));
+  const blast = (o.blast_radius ?? {}) as Any;
   const lines = (v: unknown): string[] => (typeof v === "string" ? (v ? [v] : []) : list(v).map((x) => (typeof x === "string" ? x : JSON.stringify(x))));
   return {
     id: text(o.id), session: text(o.session), state: text(o.state || "open"), title: text(o.title || o.summary || o.preview || o.id),
-    proposer: who(o.proposer), why: lines(o.why), preview: text(o.preview), touches: lines(o.touches ?? o.blast_radius),
-    classes: lines(o.classes).length ? lines(o.classes) : needs.map((n) => n.gateway).filter(Boolean), needs, votes,
-    expires_at: o.expires_at !== undefined && o.expires_at !== null ? ms(o.expires_at) : o.expires_s !== undefined ? Date.now() + o.expires_s * 1000 : o.left_s !== undefined ? Date.now() + o.left_s * 1000 : null,
+    proposer: who(o.proposer), why: lines(o.why), preview: text(o.preview), touches: touched(blast), effects: lines(blast.effects), missing: text(o.missing_text), voted: !!o.voted,
+    classes: needs.map((n) => n.gateway).filter(Boolean), needs, votes,
+    expires_at: typeof o.expires_at === "number" ? o.expires_at : typeof o.expires_s === "number" ? Date.now() + o.expires_s * 1000 : null,
     evidence: list(o.evidence).map((e) => (typeof e === "number" ? e : e.seq)).filter((n) => typeof n === "number"),
-    digest: text(o.digest), may_vote: o.may_vote ?? true, may_not_why: text(o.may_not_why ?? o.why_not),
+    digest: text(o.digest), may_vote: !!o.may_vote && !o.voted, may_not_why: o.voted ? "you have voted" : text(o.may_not_why),
   };
 }
 
@@ -183,7 +193,7 @@ export const api = {
     list((await get(`${s(id)}/invites`)).invites).map((i) => ({ ...i, id: text(i.id), role: i.role, expires_at: ms(i.expires_at) })),
   revoke: (id: string, invite: string) => ask("DELETE", `${s(id)}/invites/${enc(invite)}`),
   role: (id: string, person: string, role: string) => post(`${s(id)}/people/${enc(person)}`, { role }),
-  approvals: async (): Promise<Approval[]> => list((await get("approvals")).approvals).map(approval),
+  approvals: async (every = false): Promise<Approval[]> => list((await get(`approvals${every ? "?all=1" : ""}`)).approvals).map(approval),
   approval: async (id: string): Promise<Approval> => {
     const d = await get(`approvals/${enc(id)}`);
     return approval(d.approval ?? d);

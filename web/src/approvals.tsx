@@ -19,7 +19,7 @@ function Expiry({ at }: { at: number | null }) {
 
 export function Approvals({ id, changed }: { id: string; me: Me; changed: () => void }) {
   const [every, setEvery] = useState(false);
-  const found = useLoad(api.approvals, [id], 4000);
+  const found = useLoad(() => api.approvals(every), [id, every], 4000);
   const list = (found.data ?? []).filter((a) => every || a.state === "open" || a.id === id);
   const at = list.findIndex((a) => a.id === id);
   const to = (n: number): void => {
@@ -68,7 +68,7 @@ function One({ id, changed }: { id: string; changed: () => void }) {
   const [busy, setBusy] = useState(false);
   const field = useRef<HTMLInputElement>(null);
   const a = found.data;
-  const open = a?.state === "open" && a.may_vote;
+  const open = (a?.state === "open" || a?.state === "approved") && a.may_vote;
   const send = async (verdict: "approve" | "deny"): Promise<void> => {
     setBusy(true);
     setError(null);
@@ -82,7 +82,7 @@ function One({ id, changed }: { id: string; changed: () => void }) {
     }
     setBusy(false);
   };
-  const grave = !!a && (a.classes.some((c) => GRAVE.test(c)) || !a.classes.length);
+  const grave = !!a && ([...a.classes, ...a.effects].some((c) => GRAVE.test(c)) || !a.classes.length);
   const vote = (verdict: "approve" | "deny"): void => {
     if (!open || busy) return;
     if (verdict === "approve" && grave && armed !== "approve") return setArmed("approve");
@@ -101,14 +101,14 @@ function One({ id, changed }: { id: string; changed: () => void }) {
       <h2><Rich text={a.title} /></h2>
       <p class="row small">
         <span class={`state st-${a.state === "open" ? "asks" : a.state === "denied" ? "bad" : "dim"}`}>{a.state === "open" ? "waits for people" : a.state}</span>
-        {a.classes.map((c) => <span key={c} class="chip">{c}</span>)}
+        {[...new Set([...a.classes, ...a.effects])].map((c) => <span key={c} class="chip">{c}</span>)}
         <Expiry at={a.state === "open" ? a.expires_at : null} />
       </p>
       <dl class="facts">
         <div><dt>proposed by</dt><dd>{a.proposer.name} <span class="dim">{a.proposer.kind}</span> in <a href={`#/s/${a.session}${a.evidence[0] ? `/${a.evidence[0]}` : ""}`}>{a.session}</a></dd></div>
         {a.why.length > 0 && <div><dt>why it asks</dt><dd>{a.why.map((w, i) => <p key={i}><Rich text={w} /></p>)}</dd></div>}
         {a.touches.length > 0 && <div><dt>touches</dt><dd><ul class="touches">{a.touches.map((t, i) => <li key={i} class="mono"><Rich text={t} /></li>)}</ul></dd></div>}
-        <div><dt>needs</dt><dd>{a.needs.map((n, i) => <p key={i}>{n.quorum} {n.quorum === 1 ? "person" : "people"}{n.roles.length ? ` of ${n.roles.join(" or ")}` : ""}{n.gateway ? <span class="dim"> for {n.gateway}</span> : null}, never the proposer</p>)}</dd></div>
+        <div><dt>needs</dt><dd>{a.needs.map((n, i) => <p key={i}>{n.quorum} {n.quorum === 1 ? "person" : "people"}{n.roles.length ? ` of ${n.roles.join(" or ")}` : ""}{n.gateway ? <span class="dim"> for {n.gateway}</span> : null}, never the proposer</p>)}{a.state === "open" && a.missing && <p class="dim">still missing: {a.missing}</p>}</dd></div>
         {a.evidence.length > 0 && <div><dt>evidence</dt><dd class="row">{a.evidence.map((s) => <a key={s} href={`#/s/${a.session}/${s}`}>#{s}</a>)}</dd></div>}
         {a.digest && <div><dt>digest</dt><dd class="mono dim clip">{a.digest}</dd></div>}
       </dl>

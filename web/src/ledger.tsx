@@ -14,7 +14,8 @@ interface Tally {
   bad: { seq: number; why: string }[];
   root: string;
   size: number;
-  signed: boolean;
+  signed: number;
+  whole: number;
   key: string;
   roots: number;
   running: boolean;
@@ -31,7 +32,7 @@ export function LedgerView({ room, go }: { room: Room; go: (seq: number) => void
   const verify = async (): Promise<void> => {
     setError(null);
     const todo = events.map((e) => e.seq);
-    const t: Tally = { good: 0, of: todo.length, bad: [], root: "", size: 0, signed: false, key: "", roots: 0, running: true };
+    const t: Tally = { good: 0, of: todo.length, bad: [], root: "", size: 0, signed: 0, whole: 0, key: "", roots: 0, running: true };
     const marks = new Map(checked);
     const roots = new Set<string>();
     setTally({ ...t });
@@ -40,10 +41,14 @@ export function LedgerView({ room, go }: { room: Room; go: (seq: number) => void
       for (let seq = queue.shift(); seq !== undefined; seq = queue.shift()) {
         const c = await check(await api.proof(room.id, seq), seq);
         marks.set(seq, c.ok);
-        if (c.ok) t.good++;
+        if (c.ok) {
+          t.good++;
+          if (c.signed) t.signed++;
+          if (c.whole) t.whole++;
+        }
         else t.bad.push({ seq, why: c.why });
         roots.add(`${c.size}:${c.root}`);
-        if (c.size >= t.size) Object.assign(t, { root: c.root, size: c.size, signed: c.signed, key: c.key });
+        if (c.size >= t.size) Object.assign(t, { root: c.root, size: c.size, key: c.key || t.key });
         if ((t.good + t.bad.length) % 20 === 0) setTally({ ...t });
       }
     };
@@ -63,13 +68,17 @@ export function LedgerView({ room, go }: { room: Room; go: (seq: number) => void
         <button class="primary" disabled={tally?.running} onClick={verify}>
           {tally?.running ? `Checking ${tally.good + tally.bad.length} of ${tally.of}` : pages > 1 ? "Verify this page" : "Verify"}
         </button>
-        <p class="small dim grow">Each event's inclusion proof (RFC 9162) is computed here with SHA-256. It shows that the event is in the ledger with this root; compare the root with one anchored outside the host.</p>
+        <p class="small dim grow">Proofs of RFC 9162, computed here with SHA-256: each event is in the ledger with this root, and the ledger begins with what its last signed checkpoint vouches for. Compare the root with one kept outside this host.</p>
       </div>
       {tally && !tally.running && (
         <p role="status" class={tally.bad.length || tally.good < tally.of ? "verdict bad" : "verdict good"} data-testid="ledger-verdict">
           {tally.good} of {plural(tally.of, "event")} proved{tally.bad.length ? `; not proved: ${tally.bad.slice(0, 5).map((b) => `#${b.seq} (${b.why})`).join(", ")}` : ""}.
           <br />
-          <span class="mono small">root {tally.root} of {tally.size} events{tally.signed ? `, signed by ${tally.key}` : ", not signed yet"}{tally.roots > 1 ? `; ${tally.roots} roots as the ledger grew` : ""}</span>
+          <span class="small">
+            root <span class="mono">{tally.root}</span> of {tally.size} events{tally.roots > 1 ? ` (${tally.roots} roots while it grew)` : ""};{" "}
+            {tally.signed ? `${tally.signed} covered by a checkpoint signed by key ${tally.key}` : "no signed checkpoint covers them yet"};{" "}
+            {tally.whole ? `the text of ${tally.whole} hashed here` : "only leaves: the full text is the owner's"}
+          </span>
         </p>
       )}
       <Notice of={error} />

@@ -1,6 +1,6 @@
 // How does the page stay beside a running session? Events by REST up to now, then live; lost nothing, doubled nothing.
 import { api, control, event, people, Refused } from "./api";
-import type { Live } from "./types";
+import type { Ev, Live } from "./types";
 import type { Room } from "./room";
 
 const WAITS_MS = [300, 1000, 2000, 5000, 10000];
@@ -18,6 +18,7 @@ export class Connection {
   private closed = false;
   private heard = 0;
   private filling: Promise<void> | null = null;
+  private held: Ev[] = []; // came live while older ones were being fetched
 
   constructor(private room: Room) {
     addEventListener("online", this.wake);
@@ -48,6 +49,11 @@ export class Connection {
     if (this.source) this.lost();
   }
 
+  // Fetch everything once more, beside the live line.
+  refill(): void {
+    void this.fill().catch(() => this.cut());
+  }
+
   private drop(): void {
     const socket = this.socket;
     this.socket = null;
@@ -75,14 +81,26 @@ export class Connection {
   };
 
   private fill(): Promise<void> {
-    this.filling ??= this.catchUp().finally(() => (this.filling = null));
+    this.filling ??= this.catchUp().then(
+      () => {
+        this.filling = null;
+        this.room.take(this.held.splice(0));
+      },
+      (error) => {
+        this.filling = null;
+        this.held = []; // after a gap nothing may be taken: the next connection begins before it
+        throw error;
+      },
+    );
     return this.filling;
   }
 
   private async catchUp(): Promise<void> {
     for (;;) {
-      const got = await api.events(this.room.id, this.room.last);
+      const asked = this.room.last;
+      const got = await api.events(this.room.id, asked);
       const before = this.room.last;
+      if (asked !== before) continue; // forgotten meanwhile: begin again
       this.room.take(got.events);
       this.room.reached(got.events.length, got.last);
       if (!got.more || this.room.last === before || this.closed) return;
@@ -165,7 +183,8 @@ export class Connection {
         this.room.hello(m.role, people(m.people), control(m.control));
         break;
       case "event":
-        this.room.take([event(m.e)]);
+        if (this.filling) this.held.push(event(m.e));
+        else this.room.take([event(m.e)]);
         break;
       case "people":
         this.room.setPeople(people(m.people));

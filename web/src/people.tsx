@@ -56,6 +56,9 @@ export function PeoplePane({ room, me, anchor, setAnchor, go }: Props) {
                 <span class="prole">{p.role}</span>
               )}
               {room.control.holder === p.id && <span class="holds">in control</span>}
+              {room.control.holder === mine && p.id !== mine && p.here && (p.role === "driver" || p.role === "owner") && !room.control.asks.includes(p.id) && room.control.offer !== p.id && (
+                <button class="plain small" onClick={() => act(async () => { const now = await api.control(room.id, "offer", p.id); if (now) room.setControl(now); })}>offer control</button>
+              )}
               {p.at !== undefined && p.id !== mine && p.here !== false && (
                 <button class="plain small" onClick={() => go(p.at!)}>at #{p.at}</button>
               )}
@@ -91,7 +94,7 @@ function Control({ room, mine, act }: { room: Room; mine: string; act: (f: () =>
       <div class="row">
         {c.holder === mine && c.asks.map((id) => (
           <span key={id} class="row">
-            <button class="primary" onClick={() => send("offer", id)}>Hand over to {name(id)}</button>
+            <button class="primary" onClick={() => send("accept", id)}>Hand over to {name(id)}</button>
             <button onClick={() => send("decline", id)}>Decline</button>
           </span>
         ))}

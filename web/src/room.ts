@@ -103,7 +103,10 @@ export class Room {
   private sideTimer = 0;
   connection: Connection;
 
-  constructor(public id: string) {
+  constructor(
+    public id: string,
+    public mine: string,
+  ) {
     this.connection = new Connection(this);
   }
 
@@ -176,7 +179,7 @@ export class Room {
   async refresh(): Promise<void> {
     const d = await api.session(this.id);
     this.detail = d;
-    this.role = d.role;
+    this.become(d.role);
     this.people = d.people;
     this.control = d.control;
     this.changed();
@@ -205,15 +208,33 @@ export class Room {
   }
 
   hello(role: Role, people: Person[], control: Control): void {
-    this.role = role;
+    this.become(role);
     this.people = people;
     this.control = control;
     this.loaded = true;
     this.changed();
   }
 
+  // Another role sees other text: what was seen under the old one is forgotten and fetched anew.
+  private become(role: Role): void {
+    if (role === this.role) return;
+    this.role = role;
+    if (!this.events.length) return;
+    this.events = [];
+    this.rows = [];
+    this.last = 0;
+    this.loaded = false;
+    this.byRef.clear();
+    this.bySeq.clear();
+    this.diff = this.findings = null;
+    this.refreshSide();
+    this.connection.refill();
+  }
+
   setPeople(people: Person[]): void {
     this.people = people;
+    const me = people.find((p) => p.id === this.mine);
+    if (me) this.become(me.role);
     this.changed();
   }
 

@@ -25,7 +25,7 @@ export function SessionPage({ id, me, view }: { id: string; me: Me; view: string
   const [room, setRoom] = useState<Room | null>(null);
   const [, redraw] = useState(0);
   useEffect(() => {
-    const r = new Room(id);
+    const r = new Room(id, me.person?.id ?? "");
     const stop = r.watch(() => redraw((n) => n + 1));
     setRoom(r);
     (window as unknown as { veilig?: Room }).veilig = r; // for the page's own tests, and for whoever debugs it

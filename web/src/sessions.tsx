@@ -74,7 +74,7 @@ function Table({ rows, at }: { rows: SessionRow[]; at: number }) {
           <tr>
             <th scope="col">Session</th>
             <th scope="col">State</th>
-            <th scope="col">Task</th>
+            <th scope="col" class="wide-only">Task</th>
             <th scope="col" class="wide-only">Repository</th>
             <th scope="col" class="wide-only num">Began</th>
             <th scope="col" class="wide-only num">Events</th>
@@ -89,11 +89,12 @@ function Table({ rows, at }: { rows: SessionRow[]; at: number }) {
                 <a class="mono" href={`#/s/${r.id}`} onClick={(e) => e.stopPropagation()}>
                   {r.id}
                 </a>
+                <span class="phone-only clip">{r.task || r.repository}</span>
               </td>
               <td>
                 <State of={r.state} />
               </td>
-              <td class="clip">{r.task || r.kind}</td>
+              <td class="wide-only clip">{r.task || r.kind}</td>
               <td class="wide-only clip mono">{r.repository}</td>
               <td class="wide-only num">{day(r.started_at)}</td>
               <td class="wide-only num">{r.last_seq || ""}</td>

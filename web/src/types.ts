@@ -117,6 +117,9 @@ export interface Approval {
   why: string[];
   preview: string;
   touches: string[];
+  effects: string[];
+  missing: string;
+  voted: boolean;
   classes: string[];
   needs: Need[];
   votes: Vote[];
@@ -140,8 +143,10 @@ export interface Proof {
   index: number; // 0-based
   size: number;
   path: string[];
-  checkpoint?: { ledger?: string; size?: number; root: string; key?: string; signature?: string; wall_ms?: number } | null;
-  root?: string;
+  root: string; // of the ledger with `size` events
+  entry?: string; // what the leaf is the hash of: for the owner alone
+  // The newest signed statement, and the proof that the ledger of today begins with what it vouches for.
+  checkpoint?: { size: number; root: string; key: string; signature: string; wall_ms?: number; consistency: { size: number; root: string; path: string[] } } | null;
 }
 
 export interface Me {
@@ -154,7 +159,7 @@ export type Live =
   | { t: "hello"; seq: number; role: Role; people: Person[]; control: Control }
   | { t: "event"; e: Ev }
   | { t: "people"; people: Person[] }
-  | { t: "control"; holder: string | null; asks: string[]; offer?: string | null }
+  | { t: "control"; holder: string | null; asks: string[]; offered?: string }
   | { t: "resync"; after: number }
   | { t: "bye"; why: string; fix?: string }
   | { t: "pong" };
