@@ -207,8 +207,10 @@ class _Healing:
         return sum(1 for _ in self.ledger.events(session=self.session))
 
     def _engine(self) -> tuple[Session, HealPlanner]:
-        channels = tuple(one.name for one in self.laws.operator.healing.channels)
-        planner = HealPlanner(self.inventory, HealOptions(self.wanted.once, channels))
+        healing = self.laws.operator.healing
+        channels = tuple(one.name for one in healing.channels)
+        options = HealOptions(self.wanted.once, channels, healing.scale_down_own)
+        planner = HealPlanner(self.inventory, options)
         engine = Session(
             self.session,
             gate=self.gate,

@@ -17,7 +17,9 @@ AFTER_CLEAR_S = 2.0  # what lacked is back: time to come back by itself
 OVERLOAD_MEMORY_S = 45.0  # slow answers so long before silence speak of load
 IDLE_CPU = 0.02  # less is no work
 OVERLOAD_FOR_S = 90.0  # idle and silent for so long is no load any more
-LATENCY_S = 5.0  # slow answers for so long are a state
+LATENCY_S = 5.0  # slow answers for so long are a state ...
+LATENCY_SCALED_S = 1.5  # ... and where replicas carry the load, since one more of them costs little
+QUEUE_MS, QUEUE_TIMES = 400.0, 1.5  # answers that grow so slow, so fast, wait in a queue
 RELOAD_S = 60.0  # a running service may read a changed file so long after
 BUSY_STATUS = frozenset({429, 503})
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from veilig.core.action import Action, FreeSpace, Notify, ScaleUp, WatchSignals
+from veilig.core.action import Action, FreeSpace, Notify, ScaleDown, ScaleUp, WatchSignals
 from veilig.core.action_json import digest, from_json, to_json
 from veilig.core.canonical import JSON
 from veilig.core.errors import InvalidAction
@@ -22,13 +22,15 @@ from veilig.heal.fleet import Cause, Fleet, ordered, ports_of
 from veilig.heal.history import ACTS, Act, History, remember
 from veilig.heal.incident import REFUSALS, Asked, Done, Incident, Refusal
 from veilig.heal.report import notice, report
+from veilig.heal.spare import spare
 from veilig.heal.wake import ONCE_LOOK_S, SETTLE_S, wake_s
 from veilig.heal.ward import Kept, Ward
 
 IDLE_AFTER_S = 1800.0  # what waits for so long is thought over with news ...
 IDLE_S = 3600.0  # ... or once in so long
 CLOSE_S = 5.0  # well for so long: over
-ASK_AGAIN_S = 60.0  # the same question, should an answer have been missed
+ASK_AGAIN_S = 60.0  # the same question, should an answer have been missed: news of one come at once
+ASK_AGAIN_MAX_S = 300.0  # a question lives for half an hour: people are never long without one
 NEW_QUESTION_S = 30.0  # another question about the same service
 REFUSED_S = (30.0, 60.0, 120.0, 300.0, 600.0)
 REFUSED_CHANGED_S = 5.0  # something changed since, but only just
@@ -41,10 +43,14 @@ OUTSIDE = frozenset({Cause.PORT_CONFLICT, Cause.DEPENDENCY_DOWN, Cause.DISK_FULL
 
 @dataclass(frozen=True, slots=True)
 class HealOptions:
-    """once: one full look, proposals, and a report. channels: where people are told of what needs them."""
+    """once: one full look, proposals, and a report. channels: where people are told of what needs them.
+
+    give_back: replicas of ours that are needed no more are proposed to go (the policy's `scale_down_own`).
+    """
 
     once: bool = False
     channels: tuple[str, ...] = ()
+    give_back: bool = False
 
 
 class HealPlanner:
@@ -142,6 +148,10 @@ class HealPlanner:
         ward.acting = ""
         incident = ward.incidents.get(name)
         kept = ward.kept.get(name)
+        if kept is not None and isinstance(action, ScaleDown):  # refused or done: the next try comes later
+            ward.acted(name, Act(ward.now_s, action.kind, "calm", kept.picture, helped=True), ACTS)
+            ward.fresh = False
+            return
         if incident is None or kept is None:
             return
         mark = digest(action)
@@ -158,7 +168,8 @@ class HealPlanner:
         if outcome.status is Status.HELD:
             approval = str(outcome.data.get("approval", ""))
             since_s = incident.asked.since_s if incident.asked else ward.now_s
-            asked = Asked(approval, to_json(action), since_s, ward.now_s + ASK_AGAIN_S)
+            again_s = min(max(ASK_AGAIN_S, (ward.now_s - since_s) / 4), ASK_AGAIN_MAX_S)
+            asked = Asked(approval, to_json(action), since_s, ward.now_s + again_s)
             incident = replace(incident, asked=asked, stage="asked")
         elif outcome.status is Status.REFUSED:
             incident = self._refused(ward, incident, mark, outcome)
@@ -198,6 +209,9 @@ class HealPlanner:
                     return self._step(ward, action)
             if (told := self._notice(ward)) is not None:
                 return self._step(ward, told)
+            if self._options.give_back and (found := spare(ward, self._services)) is not None:
+                ward.acting = found[0]
+                return self._step(ward, found[1])
         if self._options.once and self._seen_enough(ward, diagnoses):
             return self._step(ward, self._finish(ward))
         return self._step(ward, self._watch(ward.mark, wake_s(ward, once=self._options.once)))

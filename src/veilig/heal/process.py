@@ -9,8 +9,11 @@ from veilig.heal.case import (
     FROZEN_S,
     IDLE_CPU,
     LATENCY_S,
+    LATENCY_SCALED_S,
     OVERLOAD_FOR_S,
     OVERLOAD_MEMORY_S,
+    QUEUE_MS,
+    QUEUE_TIMES,
     SLOW_START_S,
     TIMEOUT_FAILS,
     Case,
@@ -97,10 +100,23 @@ def overload(case: Case) -> Diagnosis | None:
             return None
         sure = sample.fails >= TIMEOUT_FAILS
         return Diagnosis(Cause.OVERLOAD, "", 0.0, 0.8, (load + queue,), clears, sure)
-    late = sample.answer is Answer.OK and is_slow(sample.latency_ms, history.latency_ms or sample.latency_ms)
-    if late and len(slow) >= 3 and slow[-1] - slow[0] >= LATENCY_S and case.now_s - slow[-1] < LATENCY_S:
+    if sample.answer is Answer.OK and _lasting_slow(case):
         return Diagnosis(Cause.OVERLOAD, "", slow[0], 0.7, (load + queue,), clears)
     return None
+
+
+def _lasting_slow(case: Case) -> bool:
+    """Are slow answers a state by now? Sooner where a replica may help: queues drown a service in seconds."""
+    sample, slow = case.sample, case.history.slow
+    usual = case.history.latency_ms or sample.latency_ms
+    if not is_slow(sample.latency_ms, usual) or len(slow) < 2 or case.now_s - slow[-1][0] >= LATENCY_S:
+        return False
+    scaled = sample.replicas >= 1
+    (before_s, before_ms), (last_s, last_ms) = slow[-2:]
+    if scaled and last_ms >= max(QUEUE_MS, QUEUE_TIMES * before_ms) and last_s - before_s < LATENCY_S:
+        return True
+    recent = [t for t, _ in slow if case.now_s - t < OVERLOAD_MEMORY_S + case.ill_for_s]
+    return len(recent) >= 3 and recent[-1] - recent[0] >= (LATENCY_SCALED_S if scaled else LATENCY_S)
 
 
 def silent(case: Case) -> Diagnosis | None:

@@ -39,4 +39,6 @@ def _restless_s(kept: Kept, now_s: float) -> float:
         return OLD_WAKE_S
     if history.ill_s:
         return min(max((now_s - history.ill_s) / 8, SETTLE_S), OLD_WAKE_S)
+    if history.slow and now_s - history.slow[-1][0] < FRESH_S and sample.replicas >= 1:
+        return SETTLE_S
     return 2 * SETTLE_S if now_s - sample.t_s < FRESH_S else OLD_WAKE_S

@@ -180,7 +180,7 @@ class Sampler:
                     if len(flying) >= PROBES_MAX:
                         await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                pause_s = max(TROUBLE_S if life.fails else CALM_S, self._trouble_s(life))
+                pause_s = max(TROUBLE_S if life.fails or life.slow else CALM_S, self._trouble_s(life))
                 await _either(life.again, pause_s * random.uniform(0.9, 1.1))
         finally:
             for task in flying:
@@ -196,7 +196,7 @@ class Sampler:
         result = await probe(life.service, self._seal)
         if life.seen.incarnation != alive and result.answer != Answer.OK:
             life.again.set()  # a former life was asked
-        elif life.answered(result, begun_s) or life.fails == 2:
+        elif life.answered(result, begun_s) or life.fails == 2 or life.slow:
             self.look_again()
 
     async def _asking(self, life: Life) -> None:

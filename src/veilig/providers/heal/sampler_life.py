@@ -48,6 +48,7 @@ class Life:
     stopped: bool = False
     fds: tuple[int, int] = (0, 0)
     port_holder: str = ""
+    fronted: bool = False  # while it was well, somebody else listened on its port
     connections: tuple[tuple[str, int], ...] = ()  # to others, at the last look at its sockets
     backlog: int = -1
     disks: tuple[Disk, ...] = ()

@@ -38,14 +38,16 @@ class Ports:
         if now_s - self._at_s >= (WELL_S if life.well else ILL_S):
             self._read(now_s)
         there, own = self._listeners(life.service, inodes)
-        if there and not own and not life.well and self._at_s < now_s:
+        if there and not own and self._at_s < now_s:
             self._read(now_s)  # what an older look saw may be gone, or be the service itself
             there, own = self._listeners(life.service, inodes)
         life.backlog = max((one.waiting for one in own), default=-1)
         life.port_holder = ""
         seen = life.seen
         elsewhere = not seen.pids and seen.run in (Run.RUNNING, Run.STARTING)  # its keeper names no process
-        if there and not own and not life.well and not elsewhere:
+        if life.well and there:
+            life.fronted = not own  # a proxy, or the engine of a container, listens for it
+        if there and not own and not life.well and not elsewhere and not life.fronted:
             life.port_holder = self._holder([one.inode for one in there], life)
         life.connections = self._table.outgoing(inodes) if inodes else ()
 
