@@ -45,7 +45,7 @@ def stamp(feeds: tuple[Feed, ...]) -> str:
 
 
 def load_indicators(rules: MonitorRules, cache: Path | None = None) -> Loaded:
-    """Every indicator of every feed, as one automaton. Raises UsageError for a feed that cannot be read.
+    """Every indicator of every feed, as one set. Raises UsageError for a feed that cannot be read.
 
     cache: a folder for the compiled form: reading that takes a tenth of the time and of the memory.
     """

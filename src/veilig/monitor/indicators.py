@@ -1,4 +1,4 @@
-"""Is something in this text known to be bad? A set of indicators as one automaton, swapped as a whole.
+"""Is something in this text known to be bad? A set of indicators in columns, swapped as a whole.
 
 Both sides are folded: case, defanging (hxxp, [.]), international names. A hit inside a longer name is none
 (bad.example in notbad.example). What is expired, not yet valid, revoked or allow-listed says nothing.
@@ -8,15 +8,18 @@ import hashlib
 import ipaddress
 import json
 import re
+import secrets
 import time
 import uuid
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Self
+from itertools import chain
+from typing import Final, Self
 
 from veilig.core.policy_match import host_matches
+from veilig.monitor.known_values import KEY_BYTES, KnownValues
 
 
 class Sort(StrEnum):
@@ -53,7 +56,7 @@ LIFE_S: Final = {
     Sort.ACCOUNT: 90 * 86400,
     Sort.KEY: 90 * 86400,
 }
-CANARY: Final = "veilig-self-test.invalid"  # in every set: finding it proves that the automaton works
+CANARY: Final = "veilig-self-test.invalid"  # in every set: finding it proves that the set works
 SORTS: Final = tuple(Sort)
 TLPS: Final = tuple(Tlp)
 _EDGES: Final = {  # what may not stand beside a hit
@@ -195,41 +198,37 @@ class IndicatorSet:
         self._confidence = bytearray()
         self._from: array[float] = array("d")
         self._until: array[float] = array("d")
+        self._accounts: dict[str, int] = {}
         feeds: dict[str, int] = {}
-        values: list[str] = []
-        for one in (*indicators, _canary()):
-            self._names.add(one.id)
-            self._feed.append(feeds.setdefault(one.feed, len(feeds)))
-            self._sort.append(SORTS.index(one.sort))
-            self._tlp.append(TLPS.index(one.tlp))
-            self._confidence.append(one.confidence)
-            self._from.append(one.valid_from_s)
-            self._until.append(one.valid_until_s)
-            values.append(one.value.replace("\n", " "))
+
+        def texts() -> Iterator[tuple[int, str]]:
+            for at, one in enumerate(chain(indicators, (_canary(),))):
+                self._names.add(one.id)
+                self._feed.append(feeds.setdefault(one.feed, len(feeds)))
+                self._sort.append(SORTS.index(one.sort))
+                self._tlp.append(TLPS.index(one.tlp))
+                self._confidence.append(one.confidence)
+                self._from.append(one.valid_from_s)
+                self._until.append(one.valid_until_s)
+                value = one.value.replace("\n", " ")
+                if one.sort in (Sort.ACCOUNT, Sort.KEY):
+                    self._accounts[value] = at
+                else:
+                    yield at, value
+
+        self._key = secrets.token_bytes(KEY_BYTES)
+        self._known = KnownValues(texts(), self._key)
         self._feeds = list(feeds)
-        self._build(values)
-        self._values = values
-
-    def _build(self, values: list[str]) -> None:
-        import ahocorasick_rs
-
-        account = {SORTS.index(Sort.ACCOUNT), SORTS.index(Sort.KEY)}
-        self._accounts = {v: at for at, v in enumerate(values) if self._sort[at] in account}
-        self._of_pattern: array[int] = array(
-            "L", (at for at in range(len(values)) if self._sort[at] not in account)
-        )
-        self._automaton: Any = ahocorasick_rs.AhoCorasick(
-            (values[at] for at in self._of_pattern),
-            implementation=ahocorasick_rs.Implementation.ContiguousNFA,
-            store_patterns=False,
-        )
-        self.size = len(values) - 1
+        self.size = len(self._sort) - 1
 
     def dump(self) -> bytes:
-        """Everything, for `load`; only once, right after it was made: the values are let go then."""
-        values, self._values = self._values, list[str]()
+        """Everything, for `load`."""
         packed, odd = self._names.columns()
-        head = json.dumps({"n": len(values), "feeds": self._feeds, "odd": odd}).encode()
+        known, table = self._known.columns()
+        head = {
+            "n": len(self._sort), "feeds": self._feeds, "odd": odd, "key": self._key.hex(),
+            "accounts": self._accounts, "known": known,
+        }  # fmt: skip
         columns = (
             self._feed.tobytes(),
             self._sort,
@@ -238,41 +237,40 @@ class IndicatorSet:
             self._from.tobytes(),
             self._until.tobytes(),
         )
-        body = b"".join([head, b"\n", packed, *columns, "\n".join(values).encode()])
+        body = b"".join([json.dumps(head).encode(), b"\n", packed, *columns, table])
         return hashlib.sha256(body).digest() + body
 
     @classmethod
     def load(cls, data: bytes) -> Self:
         """What `dump` made. Raises ValueError when it is not whole."""
-        digest, body = data[:32], data[32:]
-        if hashlib.sha256(body).digest() != digest:
+        body = memoryview(data)[32:]
+        if hashlib.sha256(body).digest() != data[:32]:
             raise ValueError("the compiled indicators are not whole")
-        end = body.index(b"\n")
-        head = json.loads(body[:end])
+        end = data.index(b"\n", 32) - 32
+        head = json.loads(bytes(body[:end]))
         made, n, at = cls.__new__(cls), int(head["n"]), end + 1
 
-        def take(size: int) -> bytes:
+        def take(size: int) -> memoryview:
             nonlocal at
             at += size
             return body[at - size : at]
 
-        made._names = _Names(take(n * _NAME_BYTES), {int(k): v for k, v in head["odd"].items()})
-        made._feeds, made._feed = list(head["feeds"]), array("H", take(2 * n))
+        made._names = _Names(bytes(take(n * _NAME_BYTES)), {int(k): v for k, v in head["odd"].items()})
+        made._feeds, made._feed = list(head["feeds"]), array("H", bytes(take(2 * n)))
         made._sort, made._tlp, made._confidence = (bytearray(take(n)) for _ in range(3))
-        made._from, made._until = array("d", take(8 * n)), array("d", take(8 * n))
-        made._values = []
-        made._build(body[at:].decode().split("\n"))
+        made._from, made._until = array("d", bytes(take(8 * n))), array("d", bytes(take(8 * n)))
+        made._accounts = head["accounts"]
+        made._key = bytes.fromhex(head["key"])
+        made._known = KnownValues.load(head["known"], bytes(body[at:]), made._key)
+        made.size = n - 1
         return made
 
     def find(self, text: str, now_s: float) -> list[Hit]:
         """Every indicator in force in the text, each once; the text may be as it came."""
         folded = fold(text)
         found: dict[str, Hit] = {}
-        matches: list[tuple[int, int, int]] = self._automaton.find_matches_as_indexes(
-            folded, overlapping=True
-        )
-        for at, start, end in matches:
-            hit = self._hit(self._of_pattern[at], now_s, folded[start:end])
+        for at, start, end in self._known.spots(folded):
+            hit = self._hit(at, now_s, folded[start:end])
             if hit is not None and _stands_alone(hit.sort, folded, start, end):
                 found.setdefault(hit.id, hit)
         return list(found.values())
