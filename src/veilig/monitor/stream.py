@@ -7,7 +7,7 @@ which nothing is stopped are exactly those that arrived, wherever the network cu
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from veilig.monitor.reading import Unreadable, mapping, mappings
 
 EVENT_BYTES_MAX: Final = 32 << 20  # one server-sent event; an image in base64 fits
 _END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_TEXT_EVENT: Final = b"event: response.output_text.delta\ndata: "
 _DATA: Final = re.compile(rb"(?:^|[\r\n])data: ?([^\r\n]*)")
 # Calls that the vendor runs itself: a client never acts on them, and they have run when they are shown.
 HOSTED: Final = frozenset({
@@ -94,14 +95,25 @@ class StreamWatch:
             return b""
         data = self._rest + chunk if self._rest else chunk
         out: list[bytes] = []
-        at = 0
+        at = passed = 0
+        plain = b"\r" not in data and not self.tail_chars
         try:
-            for end in _END.finditer(data):
-                self._event(data[at : end.end()], out)
-                at = end.end()
+            for end in _ends(data, plain):
+                if plain and not self._open and not self._calls and not self._held:
+                    if self._is_text(data, at, end - 2):
+                        at = end  # goes on together with what comes before and after it
+                        continue
+                    if passed < at:
+                        out.append(data[passed:at])
+                passed = end
+                self._event(data[at:end], out)
+                at = end
                 if self.stopped is not None:
                     self._rest = b""
                     return b"".join(out)
+            if passed < at:
+                out.append(data[passed:at])
+                passed = at
             if len(data) - at > EVENT_BYTES_MAX:
                 raise Unreadable(f"an event is longer than {EVENT_BYTES_MAX} bytes")
             self._hear()
@@ -167,6 +179,36 @@ class StreamWatch:
 
     # --- one event ------------------------------------------------------------------------------------
 
+    def _is_text(self, data: bytes, at: int, end: int) -> bool:
+        """Is it a piece of text and nothing else? Most events are: this is the shorter way through them."""
+        if data.startswith(b"data: {", at) and data.find(b"\n", at, end) < 0:
+            start = at + 6
+        elif data.startswith(_TEXT_EVENT, at) and data.find(b"\n", at + len(_TEXT_EVENT), end) < 0:
+            start = at + len(_TEXT_EVENT)
+        else:
+            return False
+        try:
+            value = orjson.loads(data[start:end])
+            if start != at + 6:
+                text, number = value["delta"], value["sequence_number"]
+                if value["type"] != "response.output_text.delta" or type(number) is not int:
+                    return False
+                self._number = number
+            else:
+                (choice,) = value["choices"]
+                text = choice["delta"]["content"]
+                if len(choice["delta"]) != 1 or choice.get("finish_reason") or value.get("usage"):
+                    return False
+                if not self.model:
+                    self.model = str(value.get("model") or "")
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+            return False  # some other shape: read with care
+        if type(text) is not str:
+            return False
+        self._text.append(text)
+        self._chars += len(text)
+        return True
+
     def _event(self, event: bytes, out: list[bytes]) -> None:
         data = _data_of(event)
         if data and data != b"[DONE]":
@@ -226,17 +268,6 @@ class StreamWatch:
             self._open.clear()  # every call of the answer is in `output`, and was judged
 
     def _chat(self, value: dict[str, Any]) -> None:
-        try:  # most chunks carry a piece of text and nothing else
-            (choice,) = value["choices"]
-            delta = choice["delta"]
-            if len(delta) == 1 and not choice.get("finish_reason") and not value.get("usage"):
-                text = delta["content"]
-                if isinstance(text, str):
-                    self.model = self.model or str(value.get("model") or "")
-                    self._say(text)
-                    return
-        except (KeyError, TypeError, ValueError, AttributeError):
-            pass  # some other shape: read with care below
         self.model = str(value.get("model") or self.model)
         self.usage = value.get("usage") or self.usage
         for choice in mappings(value.get("choices")):
@@ -276,6 +307,17 @@ class StreamWatch:
             self._text.clear()
             self.stopped = self.heard(self._tail + text)
             self._tail = (self._tail + text)[-WINDOW_CHARS:]
+
+
+def _ends(data: bytes, plain: bool) -> Iterator[int]:
+    """Where events end. plain: no carriage return is in it."""
+    if not plain:
+        yield from (found.end() for found in _END.finditer(data))
+        return
+    end = data.find(b"\n\n")
+    while end >= 0:
+        yield end + 2
+        end = data.find(b"\n\n", end + 2)
 
 
 def _data_of(event: bytes) -> bytes:

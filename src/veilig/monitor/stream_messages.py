@@ -12,6 +12,7 @@ import orjson
 from veilig.monitor.reading import mapping
 from veilig.monitor.stream import StreamWatch, ToolCall
 
+_TEXT_EVENT = b"event: content_block_delta\ndata: "
 CALLS = ("tool_use",)
 
 
@@ -23,6 +24,20 @@ class MessagesWatch(StreamWatch):
     _blocks: dict[object, dict[str, Any]] = field(default_factory=dict[object, dict[str, Any]])
     _pieces: dict[object, list[str]] = field(default_factory=dict[object, list[str]])
     _shown: int = 0  # blocks whose end the client has seen
+
+    def _is_text(self, data: bytes, at: int, end: int) -> bool:
+        if not data.startswith(_TEXT_EVENT, at) or data.find(b"\n", at + len(_TEXT_EVENT), end) >= 0:
+            return False
+        try:
+            value = orjson.loads(data[at + len(_TEXT_EVENT) : end])
+            if value["type"] != "content_block_delta" or value["delta"]["type"] != "text_delta":
+                return False
+            text = value["delta"]["text"]
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return False  # some other shape: read with care
+        if isinstance(text, str):
+            self._say(text)
+        return isinstance(text, str)
 
     def _value(self, value: dict[str, Any]) -> None:
         index = value.get("index")
