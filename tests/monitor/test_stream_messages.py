@@ -35,7 +35,7 @@ def stream(*commands: str, text: str = "hello wörld") -> bytes:
     content = [{"type": "text", "text": text}]
     for at, command in enumerate(commands):
         content.append({"type": "tool_use", "id": f"t{at}", "name": "sh", "input": {"cmd": command}})  # type: ignore[dict-item]
-    return b"".join(fake_claude.events("m", content, "tool_use" if commands else "end_turn"))  # type: ignore[arg-type]
+    return b"".join(fake_claude.events("m", content, "tool_use" if commands else "end_turn"))
 
 
 def cut(data: bytes, borders: list[int]) -> list[bytes]:
