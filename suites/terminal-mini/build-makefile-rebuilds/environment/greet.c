@@ -1,0 +1,3 @@
+#include "config.h"
+#include "greet.h"
+const char *greeting(void) { return "hello " NAME; }

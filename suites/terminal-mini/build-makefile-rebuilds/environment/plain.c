@@ -1,0 +1,1 @@
+int plain(int x) { return 2 * x + 2; }

@@ -1,0 +1,4 @@
+#!/bin/bash
+cd "$(dirname "$0")"
+export APP_CONFIG=confg.json
+exec python3 service.py

@@ -1,0 +1,1 @@
+cd /app && git log --format=%H --grep="Speed up net" > culprit.txt
