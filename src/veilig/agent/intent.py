@@ -40,20 +40,39 @@ _NEW_WORK = re.compile(
 
 _COMMAND = re.compile(r"`([^`\n]+)`|\"([^\"\n]+)\"|(?<!\w)'([^'\n]+)'(?!\w)")
 _EXPLAIN = re.compile(r"\b(explain|why|reason|what is wrong|what's wrong|diagnose|understand)\b")
-_SINCE = re.compile(r"\b(which|what|find)\b.*\b(change|commit)\b|\bbisect\b|\bsince when\b")
+_SINCE = re.compile(
+    r"\b(which|what) (\w+ )?(change|commit)s?\b|\bfind (out )?(the |a )?(\w+ )?(change|commit)s?\b"
+    r"|\bbisect\b|\bsince when\b"
+)
+_SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n\s*\n")
+# One quoted word is a command only if it could be one: a name, no path to a place and no `name(...)`.
+_NAME = re.compile(r"(?:\./)?[\w.-]*[A-Za-z][\w-]*(?:/[\w.-]+)*\.?(?:sh|py)?")
+_FILE = re.compile(r"^/|/$|\.(txt|md|json|ya?ml|toml|ini|cfg|csv|log|html?|c|h|py|js|ts|db)$")
 
 
 def _about_command(task: str) -> Intent | None:
-    """A question about one command that stands in quotes."""
-    quoted = _COMMAND.search(task)
-    words = task.lower()
-    if quoted is None or not (_EXPLAIN.search(words) or _SINCE.search(words)):
-        return None
-    command = next(part for part in quoted.groups() if part)
-    since = bool(_SINCE.search(words))
-    says = f"runs {command!r} in a copy and reads how it fails"
-    says += ", then on the last commits, to say which change broke it" if since else ""
-    return Intent("explain", f"{says}; it mends nothing", command, since)
+    """A question about one command that stands in quotes, in the sentence that asks it."""
+    sentences = _SENTENCE.split(task)
+    for number, sentence in enumerate(sentences):
+        command = next((c for c in map(_quoted, _COMMAND.finditer(sentence)) if _runs(c)), "")
+        # The question may stand in the next sentence: "`make` fails. Which change broke it?"
+        words = " ".join(sentences[number : number + 2]).lower()
+        since = bool(_SINCE.search(words))
+        if not command or not (since or _EXPLAIN.search(words)):
+            continue
+        says = f"runs {command!r} in a copy and reads how it fails"
+        says += ", then on the last commits, to say which change broke it" if since else ""
+        return Intent("explain", f"{says}; it mends nothing", command, since)
+    return None
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return next(part for part in found.groups() if part).strip()
+
+
+def _runs(quoted: str) -> bool:
+    """Whether quoted text reads as a command: several words, or the name of a program."""
+    return " " in quoted or (bool(_NAME.fullmatch(quoted)) and not _FILE.search(quoted))
 
 
 def intent(task: str) -> Intent | None:
