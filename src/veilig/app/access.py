@@ -65,6 +65,14 @@ def office(setting: Setting) -> Generator[Office]:
         yield Office(Desk(ledger, rules, SystemClock()), rules, local_person(policy), seal)
 
 
+def not_oneself(at: Office, subject: str, what: str) -> None:
+    """Raises ApprovalError where the person at the desk is who the act is about."""
+    if at.person.person == subject:
+        raise ApprovalError(
+            f"{subject} may not {what} themselves", why="it takes somebody else", fix="ask another person"
+        )
+
+
 def add_subject(at: Office, name: str, org: str, kind: str) -> Subject:
     """A person or service in an organisation. Raises UsageError."""
     for text in (name, org):
@@ -112,8 +120,7 @@ def vouch(at: Office, subject: str, tier: Tier, lasts_s: float, reason: str) -> 
     Raises ApprovalError for vouching for oneself or without a reason.
     """
     at.subject(subject)
-    if at.person.person == subject:
-        raise ApprovalError(f"{subject} may not vouch for themselves", fix="ask somebody else")
+    not_oneself(at, subject, "vouch for")
     if not reason.strip():
         raise ApprovalError("a voucher says why", why="it is evidence", fix="give --reason")
     until = int(at.desk.now_s() + min(lasts_s, VETTING_S_MAX))
@@ -179,6 +186,7 @@ def grant(
             why="a grant does not replace vetting",
             fix=f"tier {known.least_tier} takes {REQUIRES[known.least_tier]}",
         )
+    not_oneself(at, subject, "give a grant to")
     name = f"grant-{secrets.token_hex(4)}"
     at.write(
         "access.granted",
@@ -216,6 +224,9 @@ def set_budget(at: Office, account: str, period: str, tokens: int, usd: float) -
         raise UsageError(f"there is no account {account!r}", fix="write key:ID, subject:NAME or org:NAME")
     if period not in PERIODS:
         raise UsageError(f"{period!r} is no period", fix=f"one of {', '.join(PERIODS)}")
+    owner = at.registry.keys[name].subject if kind == "key" else name
+    if kind != "org":
+        not_oneself(at, owner, "set a budget for")
     most = Amount(tokens, -1 if usd < 0 else round(usd * 1e6))
     at.write(
         "budget.set",
@@ -235,6 +246,7 @@ def set_scope(
 ) -> None:
     """What the subject may test; the file itself is kept as a hash. Raises UsageError."""
     at.subject(subject)
+    not_oneself(at, subject, "authorise")
     for host in hosts:
         if why := wrong_host(host):
             raise UsageError(f"{host!r} is no host", why=why, fix="write shop.example or *.shop.example")

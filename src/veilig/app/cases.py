@@ -1,6 +1,6 @@
 """How does the person at this machine look at cases, appeal, decide, and set a level by hand?"""
 
-from veilig.app.access import Office
+from veilig.app.access import Office, not_oneself
 from veilig.app.safeguards import new_case
 from veilig.core.errors import UsageError
 from veilig.core.ledger_event import Draft
@@ -22,6 +22,8 @@ async def appeal(at: Office, case: str, text: str) -> Case:
 async def decide(at: Office, case: str, granted: bool, reason: str) -> Case:
     """End an appeal; by somebody else than who opened the case or appealed. Raises ApprovalError."""
     said = at.redact(reason)
+    if (about := at.desk.ladder.cases.get(case)) is not None:
+        not_oneself(at, owner_of(at, about.subject), "decide about")
 
     def fn(known: Ladder, t_ms: int) -> tuple[list[Draft], None]:
         found = known.cases.get(case)
@@ -40,6 +42,7 @@ async def set_level(at: Office, subject: str, level: Level, lasts_s: float, reas
     if subject.partition(":")[0] not in ("user", "key", "subject", "org") or ":" not in subject:
         raise UsageError(f"{subject!r} is no subject", fix="write user:ID, key:ID, subject:NAME or org:NAME")
     said = at.redact(reason)
+    not_oneself(at, owner_of(at, subject), "set the level of")
 
     def fn(known: Ladder, t_ms: int) -> tuple[list[Draft], None]:
         now = known.standing(subject)
@@ -48,3 +51,12 @@ async def set_level(at: Office, subject: str, level: Level, lasts_s: float, reas
 
     await at.desk.change(fn)
     return at.desk.ladder.standing(subject)
+
+
+def owner_of(at: Office, subject: str) -> str:
+    """Whose a subject of the ladder is: of a key its holder; "" for end users and organisations."""
+    kind, _, name = subject.partition(":")
+    if kind == "key":
+        key = at.registry.keys.get(name)
+        return key.subject if key is not None else ""
+    return name if kind == "subject" else ""

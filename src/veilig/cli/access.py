@@ -41,6 +41,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     key.add_argument("--for", dest="lasts", default="90d", metavar="DURATION", help="default 90d")
     key.add_argument("--from-stdin", action="store_true", help="take over a key that was made elsewhere")
     key.add_argument("--reason", default="", metavar="TEXT")
+    seat = verb("seat", "new, list or revoke seats at the admin page (`veilig gateway admin`)", _seat)
+    seat.add_argument("what", choices=("new", "list", "revoke"))
+    seat.add_argument("name", nargs="?", metavar="PERSON|SEAT")
+    seat.add_argument("--duty", default="admin", choices=("admin", "reviewer"), help="default admin")
+    seat.add_argument("--for", dest="lasts", default="30d", metavar="DURATION", help="default 30d")
+    seat.add_argument("--reason", default="", metavar="TEXT")
     vouch = verb("vouch", "vouch for a subject's tier; above standard several people must", _vouch)
     vouch.add_argument("subject", metavar="SUBJECT")
     vouch.add_argument("tier", choices=tuple(map(str, Tier)))
@@ -141,6 +147,35 @@ def _key(given: argparse.Namespace) -> int:
         facts,
         f"key     {made.id} until {day(made.expires_s)}\nvalue   {shown}\n        shown this once",
     )
+
+
+def _seat(given: argparse.Namespace) -> int:
+    from veilig.access.seats import Duty
+    from veilig.app import seats
+
+    with _office(given) as at:
+        if given.what == "list":
+            known, now = list(seats.seats_of(at).known.values()), at.desk.now_s()
+            if given.json:
+                print_json([{"seat": s.id, "person": s.person, "live": s.live(now)} for s in known])
+                return EXIT_OK
+            rows = [("seat", "person", "duty", "given by", "state", "until")]
+            for s in known:
+                state = "live" if s.live(now) else "revoked" if s.taken else "expired"
+                rows.append((s.id, s.person, s.duty, s.giver, state, day(s.expires_s)))
+            print(table(rows) if known else "nobody has a seat: veilig access seat new PERSON")
+            return EXIT_OK
+        if not given.name:
+            raise UsageError(
+                f"`seat {given.what}` needs a name", fix="give the person, or the seat to revoke"
+            )
+        if given.what == "revoke":
+            gone = seats.take(at, given.name, given.reason)
+            return _say(given, {"seat": gone.id, "live": False}, f"revoked {gone.id} of {gone.person}")
+        made, text = seats.give(at, given.name, Duty(given.duty), parse_duration(given.lasts))
+    facts = {"seat": made.id, "person": made.person, "text": text}
+    line = f"seat    {made.id} for {made.person}, {made.duty}, until {day(made.expires_s)}"
+    return _say(given, facts, f"{line}\nkey     {text}\n        shown this once: hand it over yourself")
 
 
 def _vouch(given: argparse.Namespace) -> int:

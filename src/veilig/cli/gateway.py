@@ -31,6 +31,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--policy", metavar="FILE", default=argparse.SUPPRESS, help="the operator's policy")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(do=_check)
+    admin = verbs.add_parser("admin", help="a page for subjects, grants, cases, appeals, feeds and budgets")
+    admin.description = (
+        "Serves a page and an HTTP API for the people who run a gateway, over the same record; both "
+        "processes may run at once. Who may sign in: `veilig access seat new PERSON`."
+    )
+    admin.add_argument("--policy", metavar="FILE", default=argparse.SUPPRESS, help="the operator's policy")
+    admin.add_argument("--at", metavar="HOST:PORT", help="instead of gateway.admin_listen")
+    admin.add_argument(
+        "--url", default="", metavar="URL", help="how people reach it, where a proxy adds https"
+    )
+    admin.set_defaults(do=_admin)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -87,6 +98,34 @@ def _serve(given: argparse.Namespace) -> int:
             print(f"watch   {', '.join(n for n, w in service.working.items() if w)}{off}", flush=True)
 
         serve(service, place, ready)
+    print("stopped", file=sys.stderr)
+    return EXIT_OK
+
+
+def _admin(given: argparse.Namespace) -> int:
+    need_extra()
+    from dataclasses import replace
+
+    from veilig.app.safeguards import Desk
+    from veilig.app.watching import placed
+    from veilig.cli.record import find_places
+    from veilig.core.clock import SystemClock
+    from veilig.server.admin.site import Admin, serve
+    from veilig.server.serve import place_of
+
+    places = find_places(given)
+    rules = places.policy.elsewhere.safeguards
+    rules = replace(rules, monitor=placed(rules.monitor, places.home))
+    listen = given.at or rules.gateway.admin_listen
+    place = place_of(listen)
+    with places.home.open_ledger(places.policy) as ledger:
+        desk = Desk(ledger, rules, SystemClock())
+        seal = places.home.redactor(os.environ).seal
+
+        def ready(address: str) -> None:
+            print(f"admin   {given.url or address}\nrecord  {places.ledger}", flush=True)
+
+        serve(Admin(desk, rules, seal, listen, given.url), place.host, place.port, ready)
     print("stopped", file=sys.stderr)
     return EXIT_OK
 
