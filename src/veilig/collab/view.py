@@ -5,6 +5,7 @@ preview, a finding). Known secrets are handles in the ledger already. What is on
 watches, marked for who works, and left alone for the owner. Both are pure: called per role, never per viewer.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -13,9 +14,11 @@ from veilig.collab.room import Recorded
 from veilig.collab.rows import rendered
 from veilig.core.redact import find
 from veilig.core.redact_guess import guesses
+from veilig.core.redact_patterns import Span
 
 TEXT_CHARS_MAX: Final = 64_000  # of one text in one event; the rest is counted, and stands in the ledger
 TITLE_CHARS_MAX: Final = 160
+_HANDLE: Final = re.compile(r"‹secret:[A-Za-z0-9_.\-]{1,64}#[0-9a-f]{6,64}(?:~[a-z0-9]{1,16})?›")
 MASK: Final = "‹masked›"
 ITEMS_MAX: Final = 2000  # of one list in one event
 DEPTH_MAX: Final = 12
@@ -28,12 +31,12 @@ def view(event: Recorded, role: Role) -> Json:
     """The event for one role: {seq, at, kind, who, title, ...}; new dicts throughout."""
     body = event.body
     made: Json = {"seq": event.seq, "at": event.wall_ms, "kind": event.name}
-    made["who"] = _who(body)
+    made["who"] = {key: shown(value, role) for key, value in _who(body).items()}
     title, more = _told(event.name, body)
     made["title"] = shown(_line(title), role)
     made["refs"] = []
     if ref := body.get("ref"):
-        made["ref"] = str(ref)
+        made["ref"] = shown(str(ref), role)
     if isinstance(anchor := body.get("anchor"), int) and anchor > 0:
         made["anchor"] = anchor
         made["refs"] = [anchor]
@@ -47,7 +50,7 @@ def shown(text: str, role: Role) -> str:
     if role is Role.OWNER:
         return _handled(text)
     text = _handled(text)
-    spans = guesses(text)
+    spans = _outside_handles(guesses(text), text)
     if not spans:
         return text
     hide = role in (Role.VIEWER, Role.COMMENTER)
@@ -87,6 +90,9 @@ def shown_value(value: Any, role: Role, depth: int = 0) -> Any:
 def _handled(text: str) -> str:
     """Secrets that the text gives away by its shape; the gate has taken them out of all that passed it."""
     spans = find(text)
+    if any(span.kind == "assignment" for span in spans):  # `secret:` in a handle is no assignment
+        kept = _outside_handles(spans, text)
+        spans = [span for span in spans if span.kind != "assignment" or span in kept]
     if not spans:
         return text
     pieces: list[str] = []
@@ -97,10 +103,16 @@ def _handled(text: str) -> str:
     return "".join([*pieces, text[at:]])
 
 
+def _outside_handles(spans: list[Span], text: str) -> list[Span]:
+    """The spans that are not parts of a handle."""
+    handles = [m.span() for m in _HANDLE.finditer(text)] if spans else []
+    return [s for s in spans if not any(begin <= s.start and s.end <= end for begin, end in handles)]
+
+
 # --- what an event says ---------------------------------------------------------------------------------
 
 
-def _who(body: Mapping[str, Any]) -> Json:
+def _who(body: Mapping[str, Any]) -> dict[str, str]:
     actor = body.get("actor") or body.get("person") or ""
     name = str(actor)
     kind = "agent" if name.startswith("agent:") else "human" if name else "veilig"
