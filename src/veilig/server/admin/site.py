@@ -38,7 +38,7 @@ class Admin:
         self._desk = desk
         self._rules = rules
         self._redact = redact
-        self._state = State(desk.ledger)
+        self._state = State(desk)
         self._door = Door(desk, listen, url)
         self._style = files("veilig.server.admin").joinpath("style.css").read_bytes()
 

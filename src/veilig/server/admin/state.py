@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from veilig.app.safeguards import Desk
 from veilig.core.canonical import JSON
-from veilig.core.ledger import Ledger
 from veilig.core.ledger_event import Event
 from veilig.core.policy_safeguards import Feed
 
@@ -35,7 +35,7 @@ class Tested:
 class State:
     """A fold; it is asked at each page and reads what is new."""
 
-    ledger: Ledger
+    desk: Desk
     seen: int = 0
     started_ms: int = 0
     running: bool = False
@@ -48,7 +48,7 @@ class State:
 
     def catch_up(self) -> None:
         """Take in what was appended."""
-        for event in self.ledger.events(after=self.seen, names=EVENTS):
+        for event in self.desk.ledger.events(after=self.seen, names=EVENTS):
             self.seen = event.seq
             self._apply(event)
 
