@@ -48,7 +48,7 @@ class Life:
     stopped: bool = False
     fds: tuple[int, int] = (0, 0)
     port_holder: str = ""
-    fronted: bool = False  # while it was well, somebody else listened on its port
+    fronted: bool = False  # somebody else listens for it on its port; so it is with most containers
     connections: tuple[tuple[str, int], ...] = ()  # to others, at the last look at its sockets
     backlog: int = -1
     disks: tuple[Disk, ...] = ()
@@ -59,6 +59,9 @@ class Life:
     again: asyncio.Event = field(default_factory=asyncio.Event)  # ask it now
     bad: asyncio.Event = field(default_factory=asyncio.Event)  # set while it is not well
     trouble_since_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self.fronted = self.service.provider == "container"
 
     @property
     def asks(self) -> bool:

@@ -45,7 +45,7 @@ class Ports:
         life.port_holder = ""
         seen = life.seen
         elsewhere = not seen.pids and seen.run in (Run.RUNNING, Run.STARTING)  # its keeper names no process
-        if life.well and there:
+        if there and (own or life.well):
             life.fronted = not own  # a proxy, or the engine of a container, listens for it
         if there and not own and not life.well and not elsewhere and not life.fronted:
             life.port_holder = self._holder([one.inode for one in there], life)
