@@ -2,6 +2,7 @@
 import type { Approval, Control, Ev, Finding, FlowStep, Invite, Me, Person, PlanStep, Proof, SessionDetail, SessionRow, Who } from "./types";
 
 const BASE = "/api/v1/";
+const PATIENCE = 8; // times that a question is asked again when the server says that it is too many
 let csrf = "";
 
 export class Refused extends Error {
@@ -26,10 +27,16 @@ export async function ask<T = Any>(method: string, path: string, body?: unknown)
   const init: RequestInit = { method, headers, credentials: "same-origin" };
   if (body !== undefined) init.body = raw ? (body as Blob) : JSON.stringify(body);
   let answer: Response;
-  try {
-    answer = await fetch(BASE + path, init);
-  } catch {
-    throw new Refused(0, "The server does not answer", "the connection failed", "nothing was lost; try again in a moment");
+  for (let turn = 0; ; turn++) {
+    try {
+      answer = await fetch(BASE + path, init);
+    } catch {
+      throw new Refused(0, "The server does not answer", "the connection failed", "nothing was lost; try again in a moment");
+    }
+    // Only questions are asked again by themselves; what changes something is for the person to repeat.
+    if (answer.status !== 429 || method !== "GET" || turn >= PATIENCE) break;
+    const wait_s = Number(answer.headers.get("retry-after")) || 1;
+    await new Promise((go) => setTimeout(go, Math.min(wait_s, 10) * 1000 + Math.random() * 500));
   }
   const text = await answer.text();
   const json = (answer.headers.get("content-type") ?? "").includes("json");
@@ -181,6 +188,7 @@ export const api = {
     const c = d.control ?? d;
     return "holder" in c ? control(c) : null;
   },
+  resume: (id: string) => post(`${s(id)}/resume`),
   stop: (id: string) => post(`${s(id)}/stop`),
   reveal: async (id: string, handle: string, reason: string): Promise<string> => text((await post(`${s(id)}/reveal`, { handle, reason })).value),
   invite: async (id: string, role: string, expires_s: number): Promise<Invite> => {

@@ -45,3 +45,50 @@ const SAY: Record<string, (a: Args) => string> = {
 export function phrase(kind: string, args: Args | undefined): string {
   return SAY[kind]?.(args ?? {}).split("\n")[0] ?? "";
 }
+
+interface Told {
+  kind: string;
+  title: string;
+  who?: { name: string };
+  facts?: Record<string, unknown>;
+  reason?: string;
+  vote?: string;
+}
+
+// What people did, said the same way; anything unknown keeps the server's title.
+export function deed(e: Told): string {
+  const f = e.facts ?? {};
+  const who = e.who?.name ?? "somebody";
+  switch (e.kind) {
+    case "session.started":
+      return `Session started: ${text(f.kind)} ${text(f.source)}`;
+    case "session.resumed":
+      return "Session resumed";
+    case "room.opened":
+      return `${text(f.name) || who} opened this session`;
+    case "room.invited":
+      return `${who} made a link for a ${text(f.role)}`;
+    case "room.uninvited":
+      return `${who} revoked a link`;
+    case "room.joined":
+      return `${text(f.name)} joined as ${text(f.role)}`;
+    case "room.assigned":
+      return f.role ? `${text(f.name) || text(f.person)} is ${text(f.role)} now` : `${text(f.name) || text(f.person)} was put out`;
+    case "control.asked":
+      return `${who} asks for control`;
+    case "control.passed":
+      return f.holder ? `Control went to ${text(f.holder)} (${text(f.how)})` : `${who} released control`;
+    case "approval.voted":
+      return `${who} ${e.vote === "approve" ? "approved" : "denied"}${e.reason ? `: ${e.reason}` : ""}`;
+    case "secret.revealed":
+      return `${who} ${e.title}`;
+    case "record.exported":
+      return `${who} exported the record as ${text(f.form)}`;
+    case "session.interrupted":
+      return `${who} asked to stop`;
+    case "session.ended":
+      return `Session ended, ${e.title}`;
+    default:
+      return "";
+  }
+}

@@ -1,7 +1,7 @@
 // What does the page know about one session? Events in order, folded into rows; everything else beside them.
 import { api, type Refused } from "./api";
 import { Connection } from "./live";
-import { phrase } from "./phrase";
+import { deed, phrase } from "./phrase";
 import type { Control, Ev, Finding, Person, Role, SessionDetail } from "./types";
 
 export type Link = "connecting" | "live" | "reconnecting" | "offline" | "ended" | "refused";
@@ -158,7 +158,7 @@ export class Room {
     }
     const row: Row = {
       key: key || `#${e.seq}`, seq: e.seq, lastSeq: e.seq, at: e.at, end: e.at, events: [e], act: e.kind.startsWith("action."),
-      quiet: QUIET.test(e.kind), title: (e.action && phrase(e.action.kind, e.action.args)) || e.action?.summary || e.title, kind: e.action?.kind ?? e.kind, mark: "note", said: "", search: "", who: e.who,
+      quiet: QUIET.test(e.kind), title: (e.action && phrase(e.action.kind, e.action.args)) || e.action?.summary || deed(e) || e.title, kind: e.action?.kind ?? e.kind, mark: "note", said: "", search: "", who: e.who,
     };
     refold(row);
     if (key) this.byRef.set(key, row);

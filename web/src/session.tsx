@@ -43,7 +43,8 @@ function Shown({ room, me, view }: { room: Room; me: Me; view: string }) {
   const [replay, setReplay] = useState<number | null>(null);
   const [chosen, setChosen] = useState("");
   const [open, setOpen] = useState("");
-  const [tab, setTab] = useState<Tab>((TABS as string[]).includes(view) ? (view as Tab) : "terminal");
+  const first: Tab = /^(fix|audit)/.test(room.id) ? "findings" : /^heal/.test(room.id) ? "incident" : "terminal";
+  const [tab, setTab] = useState<Tab>((TABS as string[]).includes(view) ? (view as Tab) : first);
   const [pane, setPane] = useState<"timeline" | "work" | "people">("timeline");
   const [anchor, setAnchor] = useState<number | null>(null);
   const [reveal, setReveal] = useState("");
@@ -127,6 +128,9 @@ function Shown({ room, me, view }: { room: Room; me: Me; view: string }) {
           <span class="grow" />
           <span class="dim small">you: {room.role}</span>
           <ExportMenu id={room.id} />
+          {(room.role === "owner" || room.role === "driver") && /^(stopped|held)$/.test(sum?.state ?? "") && (
+            <button onClick={() => api.resume(room.id).then(() => room.refresh(), (e) => setError(trouble(e)))}>Go on</button>
+          )}
           {(room.role === "owner" || room.role === "driver") && /run|wait|live|start/.test(sum?.state ?? "") && (
             <button class="deny" onClick={() => confirm("Stop this session? It can be resumed later.") && api.stop(room.id).then(() => room.refresh(), (e) => setError(trouble(e)))}>Stop</button>
           )}

@@ -5,7 +5,7 @@ import { useKeysOf } from "./keys";
 import type { Me, SessionRow } from "./types";
 import { day, Empty, Loading, Notice, plural, trouble, useLoad, type Trouble } from "./ui";
 
-const STATES = ["", "running", "waiting", "done", "failed", "stopped"];
+const STATES = ["", "running", "waiting", "held", "done", "failed", "stopped"];
 
 export function State({ of }: { of: string }) {
   const kind = /run|live|start/.test(of) ? "runs" : /wait|held|asks/.test(of) ? "asks" : /fail|error|refus/.test(of) ? "bad" : /done|ended|ok|finish/.test(of) ? "good" : "dim";
@@ -119,6 +119,7 @@ function Start({ close }: { close: () => void }) {
   const [task, setTask] = useState("");
   const [model, setModel] = useState("");
   const [path, setPath] = useState("");
+  const [deliver, setDeliver] = useState("");
   const [file, setFile] = useState<File | null>(null);
   const [stage, setStage] = useState("");
   const [error, setError] = useState<Trouble | null>(null);
@@ -136,7 +137,7 @@ function Start({ close }: { close: () => void }) {
         throw new Error("choose a repository or an archive");
       }
       setStage("Starting …");
-      const begun = await api.start({ kind, source, ...(kind === "run" ? { task, ...(model ? { model } : {}) } : {}) });
+      const begun = await api.start({ kind, source, ...(kind === "run" ? { task, ...(model ? { model } : {}) } : {}), ...(kind !== "audit" && deliver && !file ? { deliver } : {}) });
       location.hash = `#/s/${begun.id}`;
     } catch (e) {
       setError(trouble(e));
@@ -166,6 +167,18 @@ function Start({ close }: { close: () => void }) {
           <input type="file" accept=".zip,.tar.gz,.tgz,application/zip,application/gzip" onChange={(e) => setFile(e.currentTarget.files?.[0] ?? null)} />
         </label>
       </fieldset>
+      {kind !== "audit" && !file && (
+        <fieldset>
+          <label>
+            Afterwards
+            <select value={deliver} onChange={(e) => setDeliver(e.currentTarget.value)}>
+              <option value="">leave the changes in the copy, as a diff</option>
+              <option value="apply">apply them to the repository, as the policy allows</option>
+              <option value={`branch:veilig/${kind}`}>put them on the branch veilig/{kind}, as the policy allows</option>
+            </select>
+          </label>
+        </fieldset>
+      )}
       {kind === "run" && (
         <fieldset>
           <legend>Task</legend>

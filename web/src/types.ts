@@ -23,6 +23,8 @@ export interface Ev {
   reason?: string;
   action?: { kind: string; digest?: string; summary?: string; args?: Record<string, unknown> };
   outcome?: { ok?: boolean; summary?: string; text?: string; truncated?: boolean };
+  vote?: string;
+  handle?: string;
   text?: string; // of a comment, or of what was said to the session
   facts?: Record<string, unknown>;
   anchor?: number;
