@@ -1,0 +1,3 @@
+lines = [row.strip() for row in open("/app/flag.txt", encoding="utf-8").read().splitlines() if row.strip()]
+assert len(lines) <= 3, "at most three attempts"
+assert 'h07 kworkerd2' in lines, lines
