@@ -4,12 +4,14 @@ Regular files and folders only: links, devices, absolute paths, `..`, encrypted 
 or a file named twice refuse the whole archive, before or while it is unpacked; nothing is left then.
 """
 
+import contextlib
 import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
@@ -35,7 +37,7 @@ class Unpacked:
 class _Member:
     path: str
     folder: bool
-    content: IO[bytes] | None
+    content: Callable[[], IO[bytes]] | None
 
 
 def unpack(archive: Path, into: Path) -> Unpacked:
@@ -65,9 +67,14 @@ def unpack(archive: Path, into: Path) -> Unpacked:
 
 
 def _unpack(archive: Path, into: Path) -> Unpacked:
+    with contextlib.closing(_members(archive)) as members:
+        return _all(members, into)
+
+
+def _all(members: Iterator[_Member], into: Path) -> Unpacked:
     files = size = 0
     seen: set[str] = set()
-    for member in _members(archive):
+    for member in members:
         parts = _parts(member.path)
         if not parts:
             continue
@@ -94,7 +101,7 @@ def _copy(member: _Member, place: Path, left: int) -> int:
     if member.content is None:
         raise _bad(f"{member.path[:200]!r} is neither a file nor a folder", "links and devices are refused")
     written = 0
-    with member.content as source, place.open("xb") as out:
+    with member.content() as source, place.open("xb") as out:
         place.chmod(0o600)
         while chunk := source.read(CHUNK):
             written += len(chunk)
@@ -107,7 +114,7 @@ def _copy(member: _Member, place: Path, left: int) -> int:
     return written
 
 
-def _members(archive: Path) -> Iterator[_Member]:
+def _members(archive: Path) -> Generator[_Member]:
     with archive.open("rb") as file:
         magic = file.read(4)
     if magic[:2] == b"PK":
@@ -117,7 +124,7 @@ def _members(archive: Path) -> Iterator[_Member]:
             for info in packed.infolist():
                 mode = info.external_attr >> 16
                 plain = (mode & 0o170000) in (0, 0o100000, 0o040000)
-                content = None if info.is_dir() or not plain else packed.open(info)
+                content = None if info.is_dir() or not plain else partial(packed.open, info)
                 yield _Member(info.filename, info.is_dir(), content)
         return
     if magic[:2] != b"\x1f\x8b":
@@ -126,7 +133,14 @@ def _members(archive: Path) -> Iterator[_Member]:
         for count, entry in enumerate(tar):
             if count > 2 * FILES_MAX:
                 raise _bad(f"more than {FILES_MAX} files")
-            yield _Member(entry.name, entry.isdir(), tar.extractfile(entry) if entry.isreg() else None)
+            yield _Member(entry.name, entry.isdir(), partial(_file, tar, entry) if entry.isreg() else None)
+
+
+def _file(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(entry)
+    if content is None:
+        raise _bad(f"{entry.name[:200]!r} has no content")
+    return content
 
 
 def _parts(path: str) -> tuple[str, ...]:

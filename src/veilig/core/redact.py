@@ -62,7 +62,16 @@ def find(text: str) -> list[Span]:
 
 
 def _shapes(text: str) -> list[Span]:
-    return [*provider_spans(text), *assignment_spans(text)]
+    found = [*provider_spans(text), *assignment_spans(text)]
+    if not found or "‹secret:" not in text:
+        return found
+    # `secret:` before a name looks like an assignment, in a handle that another process made, too.
+    handles = [m.span() for m in _HANDLE.finditer(text)]
+    return [s for s in found if s.kind != "assignment" or not _inside(s, handles)]
+
+
+def _inside(span: Span, places: list[tuple[int, int]]) -> bool:
+    return any(start <= span.start and span.end <= end for start, end in places)
 
 
 _FOLDERS = frozenset({"PWD", "OLDPWD"})  # where a shell stands: names that look like a password's

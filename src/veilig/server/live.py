@@ -109,6 +109,13 @@ class Hub:
         for one in self.everybody():
             one.end("the server stops", "wait a moment; the page comes back by itself")
 
+    async def ended(self, within_s: float) -> None:
+        """Stop, and wait until everybody has heard it, but not for those who do not listen."""
+        self.stop()
+        until = time.monotonic() + within_s
+        while self.watchers and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+
     def everybody(self) -> Iterable[Watching]:
         """All watchers of all sessions."""
         return [one for some in self.watchers.values() for one in some]

@@ -21,6 +21,7 @@ from veilig.server.serve import Place
 from veilig.server.streams import Receive, Scope, Send
 
 STOP_S: Final = 3  # of the five seconds; the rest is for the ledger's last commit
+BYE_S: Final = 1.0
 LOCAL: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -83,7 +84,7 @@ def serve(serving: Serving, address: Address, ready: Callable[[str], None]) -> N
             self.should_exit = True
 
         async def shutdown(self, sockets: Any = None) -> None:
-            hub.stop()
+            await hub.ended(BYE_S)  # uvicorn closes sockets without a word
             await super().shutdown(sockets)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
