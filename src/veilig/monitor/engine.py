@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from veilig.monitor.actions import Seen as Step
 from veilig.monitor.actions import in_scope, look
 from veilig.monitor.indicators import Hit, IndicatorSet, Sort
 from veilig.monitor.items import Item, Source
@@ -30,10 +31,15 @@ class Scorer(Protocol):
 
 @dataclass(slots=True)
 class Found:
-    """What was found. denied: why the call may not run; "" where it may."""
+    """What was found. denied: why the call may not run; "" where it may.
+
+    scores: of each user text; steps: rules that fit tool calls. What they add up to, `trails` knows.
+    """
 
     signals: list[Signal] = field(default_factory=list[Signal])
     score: float = 0.0
+    scores: list[float] = field(default_factory=list[float])
+    steps: list[Step] = field(default_factory=list[Step])
     denied: str = ""
     shown: list[str] = field(default_factory=list[str])  # evidence as it may be shown
 
@@ -79,6 +85,7 @@ class Engine:
     def _actions(self, arguments: str, hosts: tuple[str, ...], found: Found, now_s: float) -> None:
         for seen in look(arguments, hosts):
             rule = seen.rule
+            found.steps.append(seen)
             evidence = (f"rule:{rule.id}", f"attack:{rule.technique}")
             found.signals.append(Signal(Kind.RULE, rule.severity, rule.confidence, evidence))
             found.shown.append(f"{rule.what} ({rule.technique})")
@@ -100,6 +107,7 @@ class Engine:
     def _scored(self, scorer: Scorer, text: str, found: Found) -> None:
         score = scorer.score(text)
         found.score = max(found.score, score)
+        found.scores.append(score)
         if score >= self.threshold:
             part = (score - self.threshold) / max(1e-6, 1 - self.threshold)
             severity = MONITOR_SEVERITY * (1 + part)

@@ -8,11 +8,13 @@ import time
 from dataclasses import dataclass, field
 
 from veilig.app.safeguards import Desk
+from veilig.monitor.actions import Seen as Step
 from veilig.monitor.engine import Engine
 from veilig.monitor.items import Item, Seen, Source, items_of
 from veilig.monitor.ladder import HARD_CONFIDENCE, RANK, Level, Signal
 from veilig.monitor.stream import Stop, StreamWatch, ToolCall
 from veilig.monitor.stream_messages import MessagesWatch
+from veilig.monitor.trails import Trails
 from veilig.server import wire
 from veilig.server.metrics import Metrics
 from veilig.server.ticket import Ticket
@@ -28,6 +30,7 @@ class Judged:
     seen: Seen
     conversation: str
     signals: list[Signal] = field(default_factory=list[Signal])
+    steps: list[Step] = field(default_factory=list[Step])
     heard_ids: set[str] = field(default_factory=set[str])
     tail_chars: int = 0
 
@@ -35,6 +38,7 @@ class Judged:
         """May the client see this call?"""
         found = self.engine.judge(call, self.hosts, time.time())
         self.signals += found.signals
+        self.steps += found.steps
         self.seen.note(self.conversation, Item(Source.CALL, call.arguments))
         return Stop(found.denied) if found.denied else None
 
@@ -62,6 +66,7 @@ class Reader:
         self.metrics = metrics
         self._appeals = appeals
         self._seen = Seen()
+        self.trails = Trails()
 
     async def read(self, ticket: Ticket) -> Answer | None:
         """Look at what is new in a request. An answer where it may not go on."""
@@ -70,11 +75,12 @@ class Reader:
             items = self._seen.fresh(self._conversation(ticket), items_of(ticket.body))
             found = self.engine.read(items, self._hosts(ticket), time.time())
             itself = self.engine.account(caller.user, caller.key.hash.hex(), time.time())
+            trail = self.trails.add(caller.user, found.scores, found.steps, time.time())
         except Exception as error:  # noqa: BLE001  # a monitor that breaks is not one that found nothing
             stop = await self.broken(ticket, "request", error)
             return None if stop is None else wire.error(503, stop.code, stop.message)
         ticket.score = found.score
-        signals = found.signals + itself.signals
+        signals = found.signals + itself.signals + trail
         if not signals:
             return None
         self._count(signals)
@@ -97,6 +103,7 @@ class Reader:
         """Record what the answer showed. The stop with its case, where there is one."""
         if judged.heard_ids:
             self.metrics.count("answers_with_indicators_total")
+        judged.signals += self.trails.add(ticket.caller.user, (), judged.steps, time.time())
         if not judged.signals and (stop is None or stop.code != "cyber_policy"):
             return stop
         self._count(judged.signals)
