@@ -263,12 +263,28 @@ class ContainerSubstrate:
             if unlike:
                 raise ProviderError(f"{name} is not what it was copied from", why=f"its {unlike} differs")
             await engine.call("POST", f"/containers/{identity}/start")
-            await asyncio.sleep(SETTLE_S)
-            if not reading.incarnation(await engine.inspect(identity)):
-                raise ProviderError(f"{name} ended at once")
+            await self._settled(engine, identity, name)
         except ProviderError:
             await self._remove(engine, identity)
             raise
+
+    async def _settled(self, engine: Engine, identity: str, name: str) -> None:
+        """Runs, and still does a moment later. Raises ProviderError with how it ended."""
+        there, container = False, dict[str, Any]()
+        for _ in range(round(START_S / POLL_S)):
+            container = await engine.inspect(identity)
+            if reading.ended(container):
+                break
+            if reading.incarnation(container):
+                if there:
+                    return
+                there = True
+                await asyncio.sleep(SETTLE_S)
+            else:
+                await asyncio.sleep(POLL_S)
+        state = part(container, "State")
+        why = str(state.get("Error") or f"{reading.status(container)}, exit {state.get('ExitCode')}")
+        raise ProviderError(f"{name} ended at once", why=why)
 
     async def _shrink(self, engine: Engine, group: str, members: list[dict[str, Any]], replicas: int) -> Done:
         own = self._own(members)
