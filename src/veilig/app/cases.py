@@ -37,10 +37,12 @@ async def decide(at: Office, case: str, granted: bool, reason: str) -> Case:
 async def set_level(at: Office, subject: str, level: Level, lasts_s: float, reason: str) -> Standing:
     """A person's decision about a subject; it holds until its time is over. Raises UsageError.
 
-    subject: user:..., key:..., subject:... or org:..., as `veilig cases` shows them.
+    subject: user:..., key:..., subject:..., org:... or agent:..., as `veilig cases` shows them.
     """
-    if subject.partition(":")[0] not in ("user", "key", "subject", "org") or ":" not in subject:
-        raise UsageError(f"{subject!r} is no subject", fix="write user:ID, key:ID, subject:NAME or org:NAME")
+    if subject.partition(":")[0] not in ("user", "key", "subject", "org", "agent") or ":" not in subject:
+        raise UsageError(
+            f"{subject!r} is no subject", fix="write user:ID, key:ID, subject:NAME, org:NAME or agent:WHO"
+        )
     said = at.redact(reason)
     not_oneself(at, owner_of(at, subject), "set the level of")
 
@@ -54,9 +56,9 @@ async def set_level(at: Office, subject: str, level: Level, lasts_s: float, reas
 
 
 def owner_of(at: Office, subject: str) -> str:
-    """Whose a subject of the ladder is: of a key its holder; "" for end users and organisations."""
+    """Whose a subject of the ladder is: of a key its holder, of an agent its person; "" for others."""
     kind, _, name = subject.partition(":")
     if kind == "key":
         key = at.registry.keys.get(name)
         return key.subject if key is not None else ""
-    return name if kind == "subject" else ""
+    return name if kind == "subject" else name.partition("/")[0] if kind == "agent" else ""

@@ -19,10 +19,10 @@ from veilig.core.gate import Gate
 from veilig.core.ledger import Event, Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.policy import Facts, Policy
-from veilig.core.provider import Approver, Finish, Outcome, Provider, Step
+from veilig.core.provider import Approver, Finish, Guard, Outcome, Provider, Step
 from veilig.core.redact import Redactor
 from veilig.core.session import Budget, Session, View
-from veilig.home import Home, find_home
+from veilig.home import Home, find_home, local_person
 from veilig.law import find_laws
 from veilig.providers.box import Box, Terms, find_python
 from veilig.providers.deliver import DeliverProvider
@@ -38,6 +38,7 @@ from veilig.providers.work import WorkProvider
 from veilig.providers.workspace import Workspace
 
 if TYPE_CHECKING:
+    from veilig.app.agent_ladder import AgentLadder
     from veilig.app.telemetry import Telemetry
 
 COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -121,6 +122,7 @@ class Wired:
         self.mcp = McpProvider(
             self.box, self.clock, servers, watched, setting.environment, self.redactor.mark
         )
+        self.ladder = self._on_ladder()
         self._approver = approver
         self._patience_s = setting.patience_s
         self._shared: list[Provider] = [
@@ -140,7 +142,16 @@ class Wired:
 
     def _gate(self, session: str, children: Children | None, *own: Provider) -> Gate:
         """The gate of this session, or of one that it started: the same law, wall, ledger and people."""
-        return Gate(
+        made: type[Gate] = Gate
+        guards: list[Guard] = []
+        if not self.job.free and self.job.guarded:
+            guards.append(RepairGuard(self.workspace, self.redactor.seal))
+        if self.ladder is not None:
+            from veilig.app.agent_ladder import LadderGate
+
+            made = LadderGate
+            guards.append(self.ladder)
+        gate = made(
             session=session,
             ledger=self.ledger,
             law=self.laws.law(self.clock, lambda _: self._facts(children)),
@@ -152,11 +163,25 @@ class Wired:
             ],
             redactor=self.redactor,
             clock=self.clock,
-            guards=[]
-            if self.job.free or not self.job.guarded
-            else [RepairGuard(self.workspace, self.redactor.seal)],
+            guards=guards,
             approver=self._approver,
             patience_s=self._patience_s,
+        )
+        if self.ladder is not None:
+            self.ladder.watch(gate)
+        return gate
+
+    def _on_ladder(self) -> "AgentLadder | None":
+        """Where this person and model stand, if the operator has acts watched."""
+        rules = self.policy.elsewhere.safeguards
+        if not rules.monitor.enabled:
+            return None
+        from veilig.app.agent_ladder import AgentLadder
+
+        tell = getattr(self.watcher, "noticed", None)  # only some watchers show what the ladder says
+        model, person = str(self.job.options.get("model", "")), local_person(self.policy).person
+        return AgentLadder(
+            self.ledger, rules, self.clock, person=person, model=model, home=self.home, tell=tell
         )
 
     def _facts(self, children: Children | None) -> Facts:

@@ -72,6 +72,11 @@ class Progress:
         self.stream.write(f"\r\x1b[K{self.style('dim', line)}")
         self.stream.flush()
 
+    def noticed(self, text: str) -> None:
+        """What the enforcement ladder says of this person and model."""
+        self._clear()
+        print(f"ladder  {printable(text)}", file=self.stream)
+
     def observed(self, action: Action, outcome: Outcome) -> None:
         """An action came to an end."""
         if action.kind == "tests.run" and outcome.ok and not self.quiet and not self._wall_shown:

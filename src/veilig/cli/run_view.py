@@ -115,6 +115,11 @@ class RunView:
         self._emit("told", {"actor": actor, "text": text})
         self._line(f"{self._turn:4}  hears     {printable(actor)}: {cut(printable(text), 4 * WIDTH)}")
 
+    def noticed(self, text: str) -> None:
+        """What the enforcement ladder says of this person and model."""
+        self._emit("ladder", {"text": text})
+        self._line(f"{self._turn:4}  ladder    {printable(text)}")
+
     def child(self, session: str, task: str) -> "RunView":
         """The view of a session that this one started: the same lines, set in, or events that name it."""
         view = RunView(self.stream, quiet=self._quiet, events=self._events)
