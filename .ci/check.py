@@ -24,6 +24,7 @@ OPTIONAL = {
     "prometheus": ("prometheus",),
     "prometheus-alertmanager": ("prometheus-alertmanager",),
     "tmux": ("tmux",),
+    "chromium": ("chromium",),
 }
 CODEX = "@openai/codex@0.169.0"
 CODE = ("src", "tests", "bench", ".ci", "docs/generate.py")
@@ -45,6 +46,9 @@ def steps(*, fast: bool) -> Iterator[Step]:
     yield Step("format", (ruff, "format", "--check", "--quiet", *CODE), "run `.venv/bin/ruff format`")
     yield Step("lint", (ruff, "check", "--quiet", *CODE), "see each line; `ruff check --fix` helps with some")
     yield Step("types", (str(BIN / "pyright"), "--warnings"), "correct the types; ignore only with a reason")
+    if (ROOT / "web" / "node_modules" / "typescript").is_dir():
+        tsc = str(ROOT / "web" / "node_modules" / ".bin" / "tsc")
+        yield Step("page types", (tsc, "--project", "web"), "correct the types of web/src")
     yield Step("imports", (str(BIN / "lint-imports"),), "see .importlinter: imports only go down")
     yield Step(
         "docs in sync", (python, "docs/generate.py", "--check"), "run `.venv/bin/python docs/generate.py`"
@@ -104,6 +108,21 @@ def prepare_codex() -> None:
         say("packages", f"npm could not install {CODEX}; the tests with it will skip")
 
 
+def prepare_page() -> None:
+    """What builds and checks the page (esbuild, axe-core), by the hashes of its lock; else tests skip."""
+    web = ROOT / "web"
+    if (web / "node_modules" / "axe-core").is_dir():
+        return
+    if not shutil.which("npm"):
+        say("packages", "no npm: whether the built page is that of web/src will not be checked")
+        return
+    words = ("npm", "ci", "--prefix", str(web), "--ignore-scripts", "--no-audit", "--no-fund")
+    say("packages", " ".join(words).replace(f"{ROOT}/", ""))
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if subprocess.run(words, check=False, **quiet).returncode:
+        say("packages", "npm could not install what builds the page; its tests will skip")
+
+
 def say(name: str, text: str) -> None:
     """One line per event, in order with what the steps print."""
     print(f"check  {name:<14}{text}", flush=True)
@@ -140,6 +159,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     if "fast" not in arguments:
         prepare_codex()
+    prepare_page()
+    todo = list(steps(fast="fast" in arguments))  # what was just installed may bring a step
     started = time.monotonic()
     failed: list[str] = []
     for step in todo:
