@@ -25,7 +25,7 @@ from veilig.home import find_home, local_person
 
 SESSION = "access"  # the ledger's session id of these events
 KINDS = ("person", "service")
-SURFACES = ("*", "responses", "chat", "embeddings")
+SURFACES = ("*", "responses", "chat", "embeddings", "messages")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     check = verbs.add_parser("check", help="try every safeguard and say which classes may be served")
     check.add_argument("--policy", metavar="FILE", default=argparse.SUPPRESS, help="the operator's policy")
     check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument(
+        "--clients",
+        action="store_true",
+        help="try it with the OpenAI SDK and Codex, against a loopback model",
+    )
     check.set_defaults(do=_check)
     admin = verbs.add_parser("admin", help="a page for subjects, grants, cases, appeals, feeds and budgets")
     admin.description = (
@@ -132,6 +137,8 @@ def _admin(given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     need_extra()
+    from dataclasses import replace
+
     from veilig.access.rules import find_class
     from veilig.app.selftest import try_all
     from veilig.app.watching import load_indicators, make_engine, placed
@@ -141,6 +148,11 @@ def _check(given: argparse.Namespace) -> int:
     home = find_home(os.environ)
     policy = find_laws(home.path, given.policy, os.environ).operator
     rules = policy.elsewhere.safeguards
+    if given.clients:
+        from veilig.cli.gateway_clients import check_clients
+
+        clients = replace(rules, monitor=placed(rules.monitor, home))
+        return check_clients(policy, clients, as_json=given.json)
     loaded = load_indicators(placed(rules.monitor, home)) if rules.monitor.enabled else None
     engine = make_engine(rules.monitor, loaded) if loaded is not None else None
     results = try_all(engine)
