@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import daily
 import unseen
 from claims import Claim, Scenario, claim, healed, main, on, quiet
 from stage import NODE, SERVICE, Hurt, Stage, until
@@ -298,6 +299,7 @@ SCENARIOS: dict[str, Scenario] = {
     "budget": budget,
     "kill_switch": kill_switch,
     **unseen.SCENARIOS,
+    **daily.SCENARIOS,
 }
 
 

@@ -305,3 +305,17 @@ async def test_a_stop_leaves_it_down_and_the_other_up(stand: Stand) -> None:
 async def test_what_cannot_be_scaled_says_so(stand: Stand) -> None:
     with pytest.raises(ProviderError, match="cannot be scaled"):
         await stand.substrate.scale("one", 1, 2)
+
+
+@pytest.mark.parametrize("stand", [Containers, Rootless], ids=["container", "rootless"], indirect=True)
+async def test_a_memory_limit_that_is_not_held_is_said(stand: Containers) -> None:
+    stand.engine.podman(
+        "run", "-d", "--network", "none", "-m", "60m", "--name", "small", IMAGE, "sleep", "99"
+    )
+    said = (await stand.substrate.capability(stand.service("small")))[1]
+    try:
+        stand.engine.podman("exec", "small", "dd", "if=/dev/zero", "of=/dev/null", "bs=90M", "count=1")
+        held = False
+    except NoEngine:
+        held = True
+    assert ("not enforced" in said) is not held

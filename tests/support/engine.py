@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 IMAGE = "localhost/veilig/busybox:1"
-_APPLETS = ("sh", "sleep", "cat", "echo", "true", "httpd", "kill")
+_APPLETS = ("sh", "sleep", "cat", "echo", "true", "httpd", "kill", "dd")
 _CONFIG = """[engine]
 runtime = "{runtime}"
 cgroup_manager = "cgroupfs"

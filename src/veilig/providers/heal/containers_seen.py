@@ -191,9 +191,13 @@ def memory_unbounded(container: Mapping[str, Any]) -> str:
     """Is its memory limit one that the kernel knows? What is not held is said; "" when all is well."""
     limit = int(part(container, "HostConfig").get("Memory") or 0)
     pid = int(part(container, "State").get("Pid") or 0)
-    if not limit or not pid:
+    groups = cgroups(pid) if pid else ""
+    if groups and _main(container) is not None and str(container["Id"]) not in groups:
+        # Rootless on cgroup v1: limits are taken, dropped, and in its description there were none.
+        return "it has no cgroup of its own, so that limits of memory and CPU are not enforced"
+    if not limit or not groups:
         return ""
-    for line in cgroups(pid).splitlines():
+    for line in groups.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         places = {
