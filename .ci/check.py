@@ -24,6 +24,7 @@ OPTIONAL = {
     "prometheus": ("prometheus",),
     "prometheus-alertmanager": ("prometheus-alertmanager",),
     "tmux": ("tmux",),
+    "pg_ctlcluster": ("postgresql",),
     "chromium": ("chromium",),
 }
 CODEX = "@openai/codex@0.169.0"

@@ -33,6 +33,7 @@ from veilig.core.provider import (
     Permit,
     Provider,
     Request,
+    Shows,
     Status,
     Verdict,
     Vote,
@@ -44,6 +45,7 @@ ACTING: ContextVar[bool] = ContextVar("veilig_acting", default=False)  # true on
 # Without `action.started`, of which every act leaves one: the claim says whether an approval is spent.
 ASKED = tuple(name for name in approvals.APPROVAL_EVENTS if name != "action.started")
 
+SHOW_S = 5.0  # what an act would touch is asked of its provider no longer than this
 GRACE_S = 30.0  # a provider enforces the action's own timeout; this catches one that hangs
 
 
@@ -103,6 +105,8 @@ class Gate:
             case = self._propose(action, actor)
         except InvalidAction as error:
             return await self._unspeakable(error)
+        if isinstance(case.provider, Shows) and self._decide(case).verdict is Verdict.ASK:
+            case = replace(case, shown=await self._shown(case.provider, case.action))
         begun = await self._ledger.submit(lambda tx: self._begin(tx, case, note))
         if isinstance(begun, _Asked):
             begun = await self._await_people(case, begun.approval)
@@ -224,6 +228,19 @@ class Gate:
         return Outcome(False, why, Status.REFUSED, {"rule": rule})
 
     # --- people ------------------------------------------------------------------------------------
+
+    async def _shown(self, provider: Shows, action: Action) -> str:
+        """What the provider can add for people, sealed; that it cannot is shown, too."""
+        token = ACTING.set(True)
+        try:
+            async with asyncio.timeout(SHOW_S):
+                return self._redactor.seal(await provider.show(action))
+        except VeiligError as error:
+            return self._redactor.seal(f"(what it would touch cannot be shown: {error.what})")
+        except TimeoutError:
+            return f"(what it would touch was not told within {SHOW_S:.0f} s)"
+        finally:
+            ACTING.reset(token)
 
     async def _await_people(self, case: Case, approval: Approval) -> "_Begun | Outcome":
         """Ask here and listen to the ledger until the act may start, is refused, or patience ends."""

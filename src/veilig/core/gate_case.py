@@ -63,6 +63,7 @@ class Case:
     digest: str
     actor: Actor
     provider: Provider | None
+    shown: str = ""  # what the provider says that the act would touch
 
     @property
     def timeout_s(self) -> float:
@@ -112,7 +113,7 @@ class Case:
             digest=self.digest,
             proposer=self.actor.person,
             needs=decided.needs,
-            preview=preview(self.action),
+            preview=preview(self.action, self.shown),
             asked_ms=now_ms,
             boot=boot,
         )
@@ -158,8 +159,8 @@ def refusal(rule: str, why: str) -> Decided:
     return Decided(Verdict.DENY, rule, (why,), "")
 
 
-def preview(action: Action) -> str:
-    """What a person sees before voting: the diff or the typed fields, cut to a screen."""
+def preview(action: Action, shown: str = "") -> str:
+    """What a person sees before voting: the diff or the fields, and what it touches; cut to a screen."""
     if hasattr(action, "diff"):
         text = str(getattr(action, "diff", ""))
     elif isinstance(action, WriteFile):
@@ -170,6 +171,8 @@ def preview(action: Action) -> str:
         lines = [f"{k}: {v}" for k, v in fields if k != "kind" and v not in ("", [], None)]
         what = " ".join(action.argv) if isinstance(action, RunCommand) else action.target
         text = "\n".join([f"{action.kind} {what}", *lines])
+    if shown:
+        text = f"{text}\n{shown}"
     if len(text) <= PREVIEW_CHARS:
         return text
     return f"{text[:PREVIEW_CHARS]}\n... {len(text) - PREVIEW_CHARS} more characters in the ledger"

@@ -190,6 +190,15 @@ class Listener(Planner, Protocol):
         ...
 
 
+@runtime_checkable
+class Shows(Protocol):
+    """A provider that can tell people, before they vote, what an act would touch; it only looks."""
+
+    async def show(self, action: Action) -> str:
+        """Some lines, "" for nothing to add. Raises ProviderError when it cannot be told."""
+        ...
+
+
 def must_fit(permit: Permit, digest: str, boottime_s: float) -> None:
     """The provider's own check of its permit. Raises ProviderError; the world is unchanged then."""
     if permit.digest != digest:

@@ -42,7 +42,7 @@ def _blocked(case: Case) -> Diagnosis | None:
     worst = max(idle or long_, key=lambda one: (one.blocks, one.waits_s))
     return Diagnosis(
         Cause.BLOCKED,
-        worst.id,
+        _session(worst),
         since_s=case.sample.t_s - worst.waits_s,
         confidence=0.95 if idle else 0.6,
         evidence=_lines(worst),
@@ -50,8 +50,12 @@ def _blocked(case: Case) -> Diagnosis | None:
     )
 
 
+def _session(backend: Backend) -> str:
+    return f"session {backend.id.partition('@')[0]}"
+
+
 def _lines(backend: Backend) -> tuple[str, ...]:
-    who = f"session {backend.id.partition('@')[0]} of {backend.program or '?'} as {backend.user}"
+    who = f"{_session(backend)} of {backend.program or '?'} as {backend.user}"
     lost = "it has written, which its end takes back" if backend.wrote else "it has written nothing"
     return (
         f"{who} is {backend.state} for {backend.state_s:.0f} s, in a transaction of {backend.open_s:.0f} s",
@@ -70,7 +74,7 @@ def _full(case: Case) -> Diagnosis | None:
     more = (f"{len(waits)} of them idle amid a transaction for more than {IDLE_S:.0f} s",) if waits else ()
     return Diagnosis(
         Cause.CONNECTIONS_EXHAUSTED,
-        waits[0].id if waits else "",
+        _session(waits[0]) if waits else "",
         confidence=0.95,
         evidence=(line, *more, *(_lines(waits[0]) if waits else ())),
         clears="connections are free again",
@@ -124,10 +128,11 @@ def _line(gauge: Gauge) -> str:
 def act(diagnosis: Diagnosis, service: Service, sample: Sample) -> tuple[Action | None, str]:
     """(the change to propose, why); None where only people can help."""
     if diagnosis.cause in (Cause.BLOCKED, Cause.CONNECTIONS_EXHAUSTED):
-        if not diagnosis.subject:
-            return None, "no session can be told to be forgotten: people choose"
-        action = ChangeDatabase(service.name, "terminate_backend", diagnosis.subject)
-        return action, "one session is in the way of others"
+        for backend in sample.backends:
+            if _session(backend) == diagnosis.subject:
+                action = ChangeDatabase(service.name, "terminate_backend", backend.id)
+                return action, "one session is in the way of others"
+        return None, "no session can be told to be forgotten: people choose"
     if diagnosis.cause is Cause.NEEDS_MAINTENANCE:
         for gauge in sample.gauges:
             if gauge.over and f"{gauge.name}: {gauge.subject}" == diagnosis.subject:

@@ -18,7 +18,7 @@ from veilig.core.action import (
 )
 from veilig.core.errors import ProviderError
 from veilig.core.service import Inventory, Service
-from veilig.providers.heal.substrate import ChangesDatabases, Done, Substrate
+from veilig.providers.heal.substrate import ChangesDatabases, Done, Previews, Substrate
 
 KINDS = frozenset(
     {
@@ -89,6 +89,13 @@ async def perform(action: Action, service: Service, substrate: Substrate, files:
             return free(action, files.regenerable(service))
         case _:
             raise ProviderError(f"no broker performs {action.kind}", why="the gate was wired wrongly")
+
+
+async def show(action: Action, service: Service, substrate: Substrate) -> str:
+    """What an act would touch, for people; "" where the keeper has nothing to add."""
+    if isinstance(action, ChangeDatabase) and isinstance(substrate, Previews):
+        return await substrate.preview(service, action.verb, action.argument)
+    return ""
 
 
 async def _must_be(service: Service, substrate: Substrate, incarnation: str) -> None:

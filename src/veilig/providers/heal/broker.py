@@ -71,7 +71,7 @@ class _Busy:
 
 
 class Broker:
-    """Answers look, capabilities, act and inspect. One act per service at a time."""
+    """Answers look, capabilities, show, act and inspect. One act per service at a time."""
 
     def __init__(self, means: Means) -> None:
         self._m = means
@@ -124,6 +124,8 @@ class Broker:
                 return {"capabilities": await self._capabilities()}
             case "act":
                 return await self._act(message)
+            case "show":
+                return {"shown": await self._show(from_json(message["action"]))}
             case "inspect":
                 return {"found": self._inspect(str(message["digest"])).value}
             case _:
@@ -187,6 +189,12 @@ class Broker:
             return await substrate.capability(service)
         except VeiligError as error:
             return Capability.UNKNOWN, f"{error.what}: {error.why}"
+
+    async def _show(self, action: Action) -> str:
+        """What people should see of an act's target before they vote; nothing is changed."""
+        service = acts.service_of(action, self._m.inventory)
+        substrate = self._m.substrates.get(service.provider)
+        return await acts.show(action, service, substrate) if substrate is not None else ""
 
     # --- acting -------------------------------------------------------------------------------------
 

@@ -111,6 +111,11 @@ class BrokerClient:
         }
         return await self._ask(wire.sign(message, self._key), ANSWER_S)
 
+    async def show(self, action: Action) -> str:
+        """What the act would touch, for people. Raises ProviderError."""
+        reply = await self._ask({"op": "show", "action": to_json(action)}, ANSWER_S)
+        return str(reply["shown"])
+
     async def inspect(self, action: Action) -> Found:
         """After a crash of the healer: did this act happen?"""
         reply = await self._ask({"op": "inspect", "digest": digest(action)}, ANSWER_S)

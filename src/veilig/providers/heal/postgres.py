@@ -24,9 +24,10 @@ from veilig.providers.heal.postgres_link import Denied, Link, Unreached, paramet
 from veilig.providers.heal.substrate import Done, Seen
 
 LOOK_S = 0.8  # a server that is slow must not hide the others: its last word is told meanwhile
+ANEW_S = 5.0  # after an act
 STALE_S = 10.0  # after that its last word is no news any more
 TABLES_S = 30.0
-RIGHTS_S = 30.0
+RIGHTS_S = 120.0  # rights seldom change, and trying them takes a question per table
 START_S = 40.0
 POLL_S = 0.2
 MAINTENANCE = frozenset({"vacuum", "analyze", "reindex"})
@@ -46,6 +47,7 @@ class _Kept:
     tables_at_s: float = -1e9
     rights: tuple[Capability, str] | None = None
     rights_at_s: float = -1e9
+    trying: asyncio.Task[tuple[Capability, str]] | None = None
     acting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -84,17 +86,22 @@ class PostgresSubstrate:
         kept = self._kept.get(service.name)
         if kept is None:
             return Seen(service.name, Run.UNKNOWN, "this broker was not told of it")
-        if kept.looking is None:
-            kept.looking = asyncio.create_task(self._ask(service, kept))
-        await asyncio.wait({kept.looking}, timeout=LOOK_S)
+        await self._looked(service, kept, LOOK_S)
         now_s = time.monotonic()
-        if kept.looking.done():
-            kept.seen, kept.seen_at_s, kept.looking = kept.looking.result(), now_s, None
         if kept.seen is None or now_s - kept.seen_at_s > STALE_S:
             for_s = now_s - max(kept.seen_at_s, 0.0)
             why = f"it has not answered for {for_s:.0f} s" if kept.seen else "it does not answer"
             return Seen(service.name, Run.UNKNOWN, why, managed=True)
         return kept.seen
+
+    async def _looked(self, service: Service, kept: _Kept, limit_s: float) -> None:
+        """One question at a time, whoever waits for its answer: looks and acts do so side by side."""
+        task = kept.looking
+        if task is None:
+            task = kept.looking = asyncio.create_task(self._ask(service, kept))
+        await asyncio.wait({task}, timeout=limit_s)
+        if task.done() and kept.looking is task:
+            kept.seen, kept.seen_at_s, kept.looking = task.result(), time.monotonic(), None
 
     async def _ask(self, service: Service, kept: _Kept) -> Seen:
         """Never raises what is expected of a server: that is part of the picture."""
@@ -143,20 +150,33 @@ class PostgresSubstrate:
     # --- what may be done -----------------------------------------------------------------------------
 
     async def capability(self, service: Service) -> tuple[Capability, str]:
-        """Both roles tried; what was found is believed for RIGHTS_S."""
+        """Both roles tried. What was found is told at once while it is tried again, after RIGHTS_S."""
         kept = self._kept.get(service.name)
         if kept is None:
             return Capability.UNKNOWN, "this broker was not told of it"
-        if kept.rights is None or time.monotonic() - kept.rights_at_s > RIGHTS_S:
-            try:
-                kept.rights = await self._tried(service, kept)
-            except Unreached as error:
-                if error.full and kept.rights is not None:
-                    return kept.rights  # nobody's rights change because a server is full
-                return self._without_answer(service, error)
-            except ProviderError as error:
-                return Capability.UNKNOWN, f"{error.what}: {error.why}"
-            kept.rights_at_s = time.monotonic()
+        task = kept.trying
+        if task is None and time.monotonic() - kept.rights_at_s > RIGHTS_S:
+            task = kept.trying = asyncio.create_task(self._try(service, kept))
+        if task is not None and (kept.rights is None or task.done()):
+            found = await task
+            if kept.trying is task:
+                kept.trying = None
+            return found
+        return kept.rights or (Capability.UNKNOWN, "it was not tried yet")
+
+    async def _try(self, service: Service, kept: _Kept) -> tuple[Capability, str]:
+        """What was found; only an answer of the server is remembered."""
+        try:
+            kept.rights = await self._tried(service, kept)
+        except Unreached as error:
+            if error.full and kept.rights is not None:
+                return kept.rights  # nobody's rights change because a server is full
+            kept.rights = None
+            return self._without_answer(service, error)
+        except ProviderError as error:
+            kept.rights = None
+            return Capability.UNKNOWN, f"{error.what}: {error.why}"
+        kept.rights_at_s = time.monotonic()
         return kept.rights
 
     def _without_answer(self, service: Service, error: Unreached) -> tuple[Capability, str]:
@@ -211,10 +231,17 @@ class PostgresSubstrate:
             except Denied as error:
                 raise ProviderError(f"{verb} {argument} was refused", why=error.why) from error
             finally:
-                kept.tables_at_s = -1e9
+                await self._look_anew(service, kept)
             if verb == "restart":
                 return await self._restart(service, kept, argument)
         raise ProviderError(f"{verb} is nothing that is done to PostgreSQL here", why="nothing was done")
+
+    async def _look_anew(self, service: Service, kept: _Kept) -> None:
+        """What was seen before the act is no picture of it."""
+        kept.tables_at_s = -1e9
+        if kept.looking is not None:
+            await self._looked(service, kept, ANEW_S)
+        await self._looked(service, kept, ANEW_S)
 
     async def _maintain(self, watcher: Link, writer: Link, verb: str, argument: str) -> Done:
         work = asyncio.create_task(acts.maintain(watcher, writer, verb, argument))
@@ -278,9 +305,10 @@ class PostgresSubstrate:
     async def close(self) -> None:
         """Hang up; servers go on."""
         for kept in self._kept.values():
-            if kept.looking is not None:
-                kept.looking.cancel()
-                await asyncio.gather(kept.looking, return_exceptions=True)
+            for task in (kept.looking, kept.trying):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.wait({task})
             await kept.watcher.close()
             if kept.writer is not None:
                 await kept.writer.close()

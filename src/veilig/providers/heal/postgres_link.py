@@ -87,16 +87,6 @@ class Link:
         async with self._lock:
             return await self._rows(query, values)
 
-    async def trial(self, query: Query) -> None:
-        """Run it in a transaction that is taken back, whatever it says. Raises Unreached, Denied."""
-        async with self._lock:
-            await self._rows("BEGIN")
-            try:
-                await self._rows(query)
-            finally:
-                if self._connection is not None:
-                    await self._rows("ROLLBACK")
-
     async def _rows(self, query: Query, values: Sequence[object] = ()) -> list[Row]:
         import psycopg
         from psycopg import sql

@@ -181,6 +181,10 @@ class HealProvider:
         sample, service = self.sampler.samples.get(name), self._inventory.get(name)
         return sample is not None and service is not None and reading.leaks(sample, service)
 
+    async def show(self, action: Action) -> str:
+        """What a change would touch, as its keeper sees it now; "" where it says no more than the action."""
+        return await self._broker.show(action) if isinstance(action, ChangeDatabase) else ""
+
     # --- the gate's provider ----------------------------------------------------------------------------
 
     async def perform(self, action: Action, permit: Permit) -> Outcome:
@@ -253,8 +257,10 @@ class HealProvider:
             return replace(outcome, data={**outcome.data, "left": [*left[:20]]})
         seen = {one.service: one for one in (await self._broker.look()).seen}
         target = seen[acts.service_of(action, self._inventory).name]
-        if isinstance(action, ChangeDatabase) and action.argument in {one.id for one in target.backends}:
-            return replace(outcome, ok=False, detail="the session is still there", status=Status.FAILED)
+        if isinstance(action, ChangeDatabase):
+            await self._looked(target.service)  # what comes next must not be decided by an older picture
+            if action.argument in {one.id for one in target.backends}:
+                return replace(outcome, ok=False, detail="the session is still there", status=Status.FAILED)
         if isinstance(action, StopService) and target.incarnation:
             return replace(outcome, ok=False, detail="it still runs", status=Status.FAILED)
         if isinstance(action, ScaleUp | ScaleDown) and target.replicas != action.replicas:
@@ -287,6 +293,16 @@ class HealProvider:
                 break
             await asyncio.sleep(POLL_S)
         return self._started(outcome, healthy, time.monotonic() - begun, said, ok=True)
+
+    async def _looked(self, name: str) -> None:
+        """Until the sampler has a picture of this service that is newer than now, or VERIFY_S."""
+        now_s = self._clock.boottime_s()
+        self.sampler.look_again()
+        while self._clock.boottime_s() < now_s + VERIFY_S:
+            sample = self.sampler.samples.get(name)
+            if sample is not None and sample.t_s > now_s:
+                return
+            await asyncio.sleep(POLL_S)
 
     def _started(self, outcome: Outcome, healthy: bool, after_s: float, said: str, *, ok: bool) -> Outcome:
         self.sampler.look_again()
