@@ -214,3 +214,53 @@ def test_a_key_that_can_be_guessed_is_not_taken_over(key: str) -> None:
 def test_a_new_key_is_long_and_never_the_same() -> None:
     assert len({new_key() for _ in range(100)}) == 100
     assert check_brought(new_key())
+
+
+# --- tokens as another library signs them -------------------------------------------------------------------
+
+
+def signed_elsewhere(folder: Path, algorithm: str, bits: int = 2048) -> tuple[str, tuple[Issuer, ...]]:
+    """A local issuer: its keys as JWKS, and a token of it, both made by PyJWT."""
+    jwt = pytest.importorskip("jwt")
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    key: Any
+    if algorithm == "RS256":
+        key = rsa.generate_private_key(65537, bits)
+    elif algorithm == "ES256":
+        key = ec.generate_private_key(ec.SECP256R1())
+    else:
+        key = Ed25519PrivateKey.generate()
+    kinds: dict[str, Any] = jwt.algorithms.get_default_algorithms()
+    shown = kinds[algorithm].to_jwk(key.public_key(), as_dict=True) | {"kid": "k1", "use": "sig"}
+    place = folder / "jwks.json"
+    place.write_text(json.dumps({"keys": [{"kty": "oct", "kid": "k0"}, shown]}))
+    claims = {"iss": "https://id.test", "aud": ["x", "veilig"], "sub": "ann", "exp": NOW + 60, "iat": NOW}
+    token_ = str(
+        jwt.encode(claims | {"email_verified": True}, key, algorithm=algorithm, headers={"kid": "k1"})
+    )
+    return token_, (Issuer("https://id.test", "veilig", str(place), "email_verified", Tier.VERIFIED),)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_a_token_that_another_library_signed_is_believed_and_a_changed_one_is_not(
+    tmp_path: Path, algorithm: str
+) -> None:
+    text, issuers = signed_elsewhere(tmp_path, algorithm)
+    assert read_token(text, "ann", issuers, NOW).tier is Tier.VERIFIED
+    head, body, signature = text.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    forged = url64(json.dumps(claims | {"sub": "mallory"}).encode())
+    none = url64(json.dumps({"alg": "none", "kid": "k1"}).encode())
+    other = url64(json.dumps({"alg": "HS256", "kid": "k0"}).encode())
+    for wrong in (f"{head}.{forged}.{signature}", f"{none}.{body}.", f"{other}.{body}.{signature}"):
+        for who in ("ann", "mallory"):
+            with pytest.raises(ApprovalError):
+                read_token(wrong, who, issuers, NOW)
+
+
+@pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits")  # PyJWT warns of it, too
+def test_an_issuer_with_a_short_key_is_not_believed(tmp_path: Path) -> None:
+    text, issuers = signed_elsewhere(tmp_path, "RS256", 1024)
+    with pytest.raises(ApprovalError, match="shorter than 2048"):
+        read_token(text, "ann", issuers, NOW)
