@@ -1,5 +1,7 @@
 """Did the failure come with changed files? Those of which the service was well without are to blame."""
 
+from pathlib import PurePosixPath
+
 from veilig.core.signal import Answer, Change, LogKind, Run
 from veilig.heal.case import (
     BUSY_STATUS,
@@ -11,6 +13,7 @@ from veilig.heal.case import (
     Diagnosis,
 )
 from veilig.heal.fleet import Cause
+from veilig.heal.remedy import picture
 
 
 def changed_files(case: Case) -> Diagnosis | None:
@@ -34,6 +37,8 @@ def _told_files(case: Case) -> Diagnosis | None:
     """Only the log of a start that died speaks of its files: believed until one of them changes."""
     tried, loaded = case.history.tried, [(c.path, c.after) for c in case.sample.changes]
     mended = bool(tried) and not any(pair in tried for pair in loaded)
+    if case.history.acts and case.history.acts[-1].picture != picture(case.sample):
+        mended = True  # the start that said so found other files, or lacked something
     if not case.died_early or mended or any(pair not in tried for pair in loaded):
         return None
     for kind, cause, what in (
@@ -51,7 +56,7 @@ def _blamed(case: Case, change: Change) -> bool:
     sample, history = case.sample, case.history
     age_s = change.age_s + case.now_s - sample.t_s
     if sample.run is Run.DOWN:
-        return change.valid is False or (change.path, change.after) in history.tried
+        return change.valid is False or _missing(case, change) or (change.path, change.after) in history.tried
     if not sample.alive or sample.answer in (Answer.OK, Answer.NONE) or not _lasting(case):
         return False
     loaded = age_s >= case.up_s - 0.5
@@ -59,6 +64,12 @@ def _blamed(case: Case, change: Change) -> bool:
     began = 0 <= age_s - case.ill_for_s <= RELOAD_S and case.history.last_well_s > 0
     reread = began and sample.answer in (Answer.ERROR, Answer.BROKEN)
     return (loaded and not history.well_in) or reread
+
+
+def _missing(case: Case, change: Change) -> bool:
+    """A file that its command names is not there: no start can go well, and none need be tried."""
+    name = PurePosixPath(change.path).name
+    return not change.after and any(PurePosixPath(word).name == name for word in case.service.cmd)
 
 
 def _lasting(case: Case) -> bool:
@@ -77,7 +88,10 @@ def _bad_files(case: Case, cause: Cause, changes: list[Change], kind: LogKind) -
     for change in changes[:4]:
         age_s = change.age_s + case.now_s - case.sample.t_s
         bad = f" and cannot be read ({change.why or 'it does not parse'})" if change.valid is False else ""
-        lines.append(f"{change.path} changed {age_s:.0f} s ago{bad}; it was last well without that")
+        if _missing(case, change):
+            lines.append(f"{change.path} is not there; it was when the service was last well")
+        else:
+            lines.append(f"{change.path} changed {age_s:.0f} s ago{bad}; it was last well without that")
     broken = any(c.valid is False for c in changes)
     told = case.hit(kind) is not None
     return Diagnosis(
