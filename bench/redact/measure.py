@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -60,7 +61,13 @@ def speed() -> None:
     """Megabytes per second of CPU on log-like text without secrets, by number of known secrets."""
     dice = random.Random(SEED)
     words = WORDS.split()
-    text = "\n".join(" ".join(dice.choice(words) for _ in range(14)) for _ in range(LOG_LINES))
+    lines: list[str] = []
+    for number in range(LOG_LINES):
+        # What real logs have and a list of words has not: a time and an id that stand nowhere else.
+        stamp = f"2026-11-21T{number // 3600:02d}:{number // 60 % 60:02d}:{number % 60:02d}.{number:06d}Z"
+        unique = f"request={uuid.UUID(int=dice.getrandbits(128))}"
+        lines.append(" ".join((stamp, unique, *(dice.choice(words) for _ in range(12)))))
+    text = "\n".join(lines)
     data = text.encode()
     for count in (0, 1, 100, 1000):
         redactor = Redactor(b"k" * 32)

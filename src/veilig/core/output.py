@@ -8,6 +8,8 @@ from veilig.core.ledger import Ledger
 from veilig.core.limits import OUTPUT_BYTES_MAX, OUTPUT_CHUNK_BYTES
 from veilig.core.redact import Redactor, StreamRedactor
 
+SHOWN_EVERY_S = 0.2  # whoever watches a slow command sees what it has said, and the ledger few events
+
 
 class OutputLog:
     """Takes raw bytes of named streams; appends `action.output` events whose secrets are handles.
@@ -27,6 +29,7 @@ class OutputLog:
         self._tasks: list[asyncio.Task[object]] = []
         self._kept = 0
         self._dropped: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def write(self, stream: str, data: bytes) -> None:
         """Take `data` of `stream`; it is shown once it can hold no half of a secret."""
@@ -34,9 +37,19 @@ class OutputLog:
         if redactor is None:
             redactor = self._streams[stream] = self._redactor.stream()
         self._keep(stream, redactor.feed(data))
+        if self._timer is None and any(self._pending.values()):
+            self._timer = asyncio.get_running_loop().call_later(SHOWN_EVERY_S, self._show)
+
+    def _show(self) -> None:
+        """Append what has waited for more; what could be half of a secret is still held back."""
+        self._timer = None
+        for stream in self._streams:
+            self._append(stream)
 
     async def close(self) -> None:
         """Flush what was held back and wait until everything is in the ledger."""
+        if self._timer is not None:
+            self._timer.cancel()
         for stream, redactor in self._streams.items():
             self._keep(stream, redactor.flush(), last=True)
             self._append(stream)

@@ -53,7 +53,7 @@ _KEY_SAYS_OTHER = re.compile(
     r"|[_\-.]?(?:id|ids|name|names|file|path|dir|url|uri|type|kind|count|len|length|size|ttl|expiry|expires(?:_\w+)?|policy"
     r"|field|label|hint|prompt|regex|pattern|version|env|var|ref|arn|manager|store|limit|class|endpoint|prefix|header))$"
 )
-_KEY_HEAD = re.compile(r"[A-Za-z0-9_.\-]{0,64}\Z", re.ASCII)
+_KEY_CHARS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _SEPARATOR_AND_VALUE = re.compile(
     r"(?P<tail>[A-Za-z0-9_\-]{0,40})"
     r"(?:\\{0,3}[\"'`])?\]?"
@@ -187,15 +187,22 @@ def assignment_spans(text: str, *, literal: bool = False) -> Iterator[Span]:
         while at >= 0:
             alone = anchor == "key" and lower[at - 1 : at] not in _BEFORE_KEY
             found = None if alone else _SEPARATOR_AND_VALUE.match(text, at + len(anchor))
-            if found:
-                head = _KEY_HEAD.search(text, max(0, at - 64), at)
-                before = head[0] if head else ""
+            if found and not (found["flag"] is not None and lower[at - 1 : at] not in _KEY_CHARS):
+                before = text[_head(text, at) : at]
                 key = before + text[at : at + len(anchor)] + found["tail"]
                 where = _value_span(found, before, literal=literal) if key_says_secret(key) else None
                 if where:
                     yield Span(*where, "assignment", key.lstrip("-."))
             at = lower.find(anchor, at + len(anchor))
     yield from _header_spans(text, lower)
+
+
+def _head(text: str, at: int) -> int:
+    """Where the name begins that is being written at `at`."""
+    start, least = at, max(0, at - 64)
+    while start > least and text[start - 1] in _KEY_CHARS:
+        start -= 1
+    return start
 
 
 def _header_spans(text: str, lower: str) -> Iterator[Span]:
