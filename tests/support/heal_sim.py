@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from heal_world import World, inventory
+from heal_world import Sim, World, inventory
 from veilig.core.action import (
     Action,
     FreeSpace,
@@ -193,10 +193,7 @@ class Kernel:
         if isinstance(action, FreeSpace):
             world.free(name, len(action.files))
         if isinstance(action, ScaleUp):
-            sim.replicas = action.replicas
-            if sim.replicas >= 4:
-                sim.load_s = 0.0
-                world.settle()
+            world.scale(sim, action.replicas)
         return Outcome(True, "done"), 0.5
 
     # --- the judge ------------------------------------------------------------------------------------------
@@ -212,6 +209,10 @@ class Kernel:
         elif world.well(sim) and world.now - sim.well_s > 1.0:
             self.breaches.append(f"P20 {world.now:.2f}: {action.kind} for {name}, which is well")
 
+    def counted(self, sim: Sim) -> int:
+        """Starts of the last hour by anybody that count against the budget."""
+        return sum(1 for t in sim.starts if self.world.now - t < HOUR_S and t > 1000)
+
     def _judge_act(self, action: Action, name: str) -> None:
         world, sim = self.world, self.world.sims[name]
         scope = [r for r in self.policy.healing.services if r.pattern.matches(name)]
@@ -224,12 +225,12 @@ class Kernel:
         starts = isinstance(action, RestartService | RollBack)
         if starts:
             limit = min((r.restarts_per_hour for r in scope), default=0)
-            seen = sum(1 for t in sim.starts if world.now - t < HOUR_S and t > 1000)
             own = sum(
                 1 for a in self.acts if a.name == name and a.kind in STARTS and world.now - a.t < HOUR_S
             )
-            if max(seen, own) >= limit:
-                self.breaches.append(f"P7 {world.now:.2f}: {name} was started {max(seen, own)} times already")
+            started = max(self.counted(sim), own)
+            if started >= limit:
+                self.breaches.append(f"P7 {world.now:.2f}: {name} was started {started} times already")
         if isinstance(action, RestartService):
             gone = [n for n in world.lacks(sim) if sim.dep_mode != "bear" and (name, n) not in self.circles]
             if gone and all(world.now - _since(world, n) > 3.0 for n in gone):

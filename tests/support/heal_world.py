@@ -5,7 +5,7 @@ Everything is an event at a time; between events nothing changes, and a sample i
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from veilig.core.service import Dependency, Inventory, Service
@@ -255,8 +255,8 @@ class World:
         file.now, file.valid, file.changed_s = to, valid, self.now
         self.dirty.add(sim.name)
 
-    def roll_back(self, name: str, files: tuple[tuple[str, str, str], ...]) -> bool:
-        """The recorded state again, when every file is what it was believed to be."""
+    def restore(self, name: str, files: Sequence[tuple[str, str, str]]) -> bool:
+        """The recorded files again, when every file is what it was believed to be."""
         sim = self.sims[name]
         if any(sim.files[path].now != now for path, now, _ in files):
             return False
@@ -267,8 +267,21 @@ class World:
             f.now == "a0" for f in sim.files.values() if f.kind == "version"
         ):
             sim.bad_version = ""
+        return True
+
+    def roll_back(self, name: str, files: tuple[tuple[str, str, str], ...]) -> bool:
+        """The recorded state again, running."""
+        if not self.restore(name, files):
+            return False
         self.restart(name)
         return True
+
+    def scale(self, sim: Sim, replicas: int) -> None:
+        """So many replicas; enough of them carry any load."""
+        sim.replicas = replicas
+        if replicas >= 4:
+            sim.load_s = 0.0
+            self.settle()
 
     def free(self, name: str, files: int) -> None:
         sim = self.sims[name]
