@@ -20,7 +20,7 @@ from veilig.app.safeguards import Caller, Desk
 from veilig.core.errors import LedgerError
 from veilig.core.policy_safeguards import GatewayRules
 from veilig.monitor.ladder import Level
-from veilig.server import questions, wire
+from veilig.server import questions, websocket, wire
 from veilig.server.metrics import Metrics
 from veilig.server.reading import Reader
 from veilig.server.relay import Relay, Sent
@@ -67,10 +67,10 @@ class Gateway:
         self._explained: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; anything that is no HTTP is refused."""
+        """One request, or one WebSocket with many."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1003})
+                await self._websocket(scope, receive, send)
             return
         self.under_way += 1
         try:
@@ -80,6 +80,18 @@ class Gateway:
             else:
                 found = questions.answer(self, scope["method"], scope["path"], _bearer(scope["headers"]))
                 await _answer(send, found, Told(request=_request_id()))
+        finally:
+            self.under_way -= 1
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        no: Answer | None = None
+        if scope["path"] != "/v1/responses":
+            no = wire.error(404, "not_found", f"{scope['path']} is not served over a WebSocket")
+        elif isinstance(caller := self.desk.identify(_bearer(scope["headers"]), ""), No):
+            no = wire.refuse(caller)
+        self.under_way += 1
+        try:
+            await websocket.converse(scope, receive, send, no, self)
         finally:
             self.under_way -= 1
 

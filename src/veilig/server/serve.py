@@ -23,6 +23,7 @@ from veilig.core.errors import UsageError, VeiligError
 from veilig.core.policy_safeguards import GatewayRules, ServedModel, UpstreamRule
 from veilig.monitor.engine import Engine
 from veilig.server.gateway import Gateway, Receive, Scope, Send
+from veilig.server.judging import Judging
 from veilig.server.metrics import Metrics
 from veilig.server.reading import Reader
 from veilig.server.upstream import Pool
@@ -86,7 +87,19 @@ class Service:
             self.engine = make_engine(rules.monitor, loaded)
             self._said_loaded(loaded.indicators.size, loaded.refused)
             reader = Reader(self.engine, self.desk, Metrics(), Appeals(rules.gateway.appeal_url))
-        self.gateway = Gateway(self.desk, rules.gateway, Pool(rules.gateway.upstreams), reader, self.working)
+        pool = Pool(rules.gateway.upstreams)
+        self.gateway = Gateway(self.desk, rules.gateway, pool, reader, self.working)
+        self.judging: Judging | None = None
+        if reader is not None and rules.monitor.judge:
+            served = self.gateway.models.find(rules.monitor.judge)
+            if served is None:
+                raise UsageError(
+                    f"monitor.judge names {rules.monitor.judge!r}, which is not in gateway.models",
+                    fix="name a model that the gateway serves, or leave it empty",
+                )
+            served = replace(served, name=rules.monitor.judge)
+            metrics, wait_s = self.gateway.metrics, rules.monitor.judge_s
+            self.judging = reader.judging = Judging(served, pool, desk, metrics, wait_s)
         self.sender = Sender(desk, rules.gateway.webhooks)
         self.try_safeguards()
 
@@ -169,6 +182,8 @@ class Service:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             self.desk.note("gateway.stopped", {"why": "asked to"})
+            if self.judging is not None:
+                await self.judging.close()
             await self.desk.close()
             await self.gateway.relay.close()
             await self.sender.close()
@@ -225,6 +240,8 @@ def serve(service: Service, place: Place, ready: Callable[[str], None]) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_S,
         backlog=2048,
+        ws_max_size=service.rules.gateway.request_bytes,
+        ws_per_message_deflate=False,
     )
     gc.collect()
     gc.freeze()  # what was loaded stays: no collection needs to walk over it during a request
