@@ -29,7 +29,15 @@ def line(total: Tally) -> str:
     return (
         f"{total.job.suite} {total.job.suite_version} by {_who(total.job)}: {total.resolved_tasks} of "
         f"{total.tasks} tasks, {percent(total.score)}, {total.agent_s_total:.1f} s, {cost}"
+        + (f"; {_charged(total)}" if total.charged is not None else "")
         + (f"; apart: {', '.join(apart)}" if apart else "")
+    )
+
+
+def _charged(total: Tally) -> str:
+    return (
+        f"{total.submitted} handed in, {total.accuracy or 0:.0%} of them right, "
+        f"{total.charged or 0:.1%} after what wrong ones cost"
     )
 
 
@@ -108,6 +116,7 @@ def _conditions(runs: Sequence[tuple[Tally, Sequence[Trial]]]) -> str:
             f"{total.score.method} over {total.score.n}; {total.timed_out} out of time; "
             f"{total.skipped_steps} installation steps stood for by this machine's programs"
         )
+    said += [f"- {t.job.suite} by {_who(t.job)}: {_charged(t)}" for t, _ in runs if t.charged is not None]
     said.append(
         "- Tokens count every attempt, failed ones too. Trials that broke or were refused score nothing."
     )

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +48,7 @@ class Trial:
     wall: str = ""
     verifier: str = ""
     skipped_steps: tuple[str, ...] = ()
+    rungs: Mapping[str, float] = field(default_factory=dict[str, float])  # what reward.json says beside it
     difficulty: str = ""
     category: str = ""
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 from veilig.app.trials import CommandResult, Place, World, open_world, read_answer, top
 from veilig.core.errors import VeiligError
@@ -38,6 +39,15 @@ class Terms:
     allow: frozenset[str] = frozenset()
     timeout_scale: float = 1.0
     hide: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A reward from 0 to 1, why it is not 1, and the other numbers that the tests wrote."""
+
+    reward: float
+    why: str
+    rungs: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(slots=True)
@@ -135,8 +145,10 @@ async def _tried(task: Task, agent: Agent, trial: Trial, terms: Terms, kept: Pat
                 await world.close()
                 world = await stack.enter_async_context(await _world(task, stage, terms, verifying=True))
             begun_s = time.monotonic()
-            reward, detail = await _verify(task, stage, world, kept / "verifier", terms)
-        trial = replace(trial, verify_s=round(time.monotonic() - begun_s, 3), reward=reward)
+            verdict = await _verify(task, stage, world, kept / "verifier", terms)
+        reward, detail = verdict.reward, verdict.why
+        spent_s = round(time.monotonic() - begun_s, 3)
+        trial = replace(trial, verify_s=spent_s, reward=reward, rungs=verdict.rungs)
         if report.skipped and not reward:
             return replace(trial, ending=Ending.SKIPPED, detail=report.skipped)
         ending = Ending.RESOLVED if reward == 1.0 else Ending.UNRESOLVED
@@ -249,8 +261,8 @@ async def _work(task: Task, agent: Agent, stage: _Stage, world: World, terms: Te
     return await within(agent.run(ground), limit_s)
 
 
-async def _verify(task: Task, stage: _Stage, world: World, kept: Path, terms: Terms) -> tuple[float, str]:
-    """(reward from 0 to 1, why not 1). Raises VeiligError when the tests could not be run at all."""
+async def _verify(task: Task, stage: _Stage, world: World, kept: Path, terms: Terms) -> _Verdict:
+    """What the tests say. Raises VeiligError when they could not be run at all."""
     verdicts = stage.root / ".veilig-verifier"
     await asyncio.to_thread(_clear, verdicts)
     await asyncio.to_thread(_fill, task.tests, stage.aside["tests"])
@@ -262,29 +274,35 @@ async def _verify(task: Task, stage: _Stage, world: World, kept: Path, terms: Te
     said = found.stdout + b"\n--- stderr\n" + found.stderr
     await asyncio.to_thread(_note, kept, "output.txt", said[-_KEPT_BYTES:])
     try:
-        reward = _reward(verdicts)
+        verdict = _written(verdicts)
     except (VeiligError, ValueError) as error:
-        return 0.0, f"the verdict cannot be read: {error}"
-    if reward is None:
-        return 0.0, f"the tests wrote no verdict: {_tail(found)}"
-    await asyncio.to_thread(_note, kept, "reward.txt", f"{reward}\n".encode())
-    if reward == 1.0 and not found.ok:
-        return 0.0, "a reward of 1 stands there, but the tests did not end with 0: it does not count"
-    return reward, "" if reward == 1.0 else _tail(found)
+        return _Verdict(0.0, f"the verdict cannot be read: {error}")
+    if verdict is None:
+        return _Verdict(0.0, f"the tests wrote no verdict: {_tail(found)}")
+    if verdict.reward == 1.0 and not found.ok:
+        why = "a reward of 1 stands there, but the tests did not end with 0: it does not count"
+        return _Verdict(0.0, why)
+    return verdict if verdict.reward == 1.0 else replace(verdict, why=_tail(found))
 
 
-def _reward(verdicts: Path) -> float | None:
-    """What the tests wrote: reward.txt, or "reward" of reward.json. Raises ValueError outside 0 to 1."""
+def _written(verdicts: Path) -> _Verdict | None:
+    """reward.txt, else reward.json with "reward" and other numbers. Raises ValueError outside 0 to 1."""
+    rungs: dict[str, float] = {}
     text = read_answer(verdicts / "reward.txt")
     if text is None:
         whole = read_answer(verdicts / "reward.json")
-        text = None if whole is None else str(json.loads(whole).get("reward"))
-    if text is None:
-        return None
+        if whole is None:
+            return None
+        given: Any = json.loads(whole)
+        if not isinstance(given, dict):
+            raise ValueError("reward.json holds no object")
+        numbers = cast(dict[str, Any], given)
+        rungs = {k: float(v) for k, v in numbers.items() if isinstance(v, int | float) and k != "reward"}
+        text = str(numbers.get("reward"))
     reward = float(text.strip())
     if not 0.0 <= reward <= 1.0:
         raise ValueError(f"reward {reward} is not in 0 to 1")
-    return reward
+    return _Verdict(reward, "", rungs)
 
 
 def _note(folder: Path, name: str, content: bytes) -> None:

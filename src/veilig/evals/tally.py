@@ -20,7 +20,11 @@ from veilig.evals.stats import (
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One run, counted. Seconds are wall clock of the agent alone; tokens count every attempt."""
+    """One run, counted. Seconds are wall clock of the agent alone; tokens count every attempt.
+
+    submitted, accuracy: where the tests say what was handed in, how much of it was right; a wrong patch is
+    worse than none, so `charged` weighs the score with it, as the AI Cyber Challenge did: 1 - (1 - accuracy)^4.
+    """
 
     job: Job
     score: Estimate
@@ -40,6 +44,13 @@ class Tally:
     by_category: Mapping[str, tuple[int, int]]
     walls: tuple[str, ...]
     skipped_steps: int
+    submitted: int
+    accuracy: float | None
+
+    @property
+    def charged(self) -> float | None:
+        """The score after what wrong submissions cost; None where nothing was handed in."""
+        return None if self.accuracy is None else self.score.value * (1 - (1 - self.accuracy) ** 4)
 
     def to_json(self) -> dict[str, Any]:
         """For report.json."""
@@ -61,6 +72,9 @@ class Tally:
             "by_category": {name: list(pair) for name, pair in self.by_category.items()},
             "walls": list(self.walls),
             "skipped_steps": self.skipped_steps,
+            "submitted": self.submitted,
+            "accuracy": self.accuracy,
+            "charged": self.charged,
         }
 
 
@@ -82,6 +96,8 @@ def tally(job: Job, trials: Sequence[Trial]) -> Tally:
         k: sum(pass_at_k(len(ts), solved[task], k) for task, ts in per_task.items()) / len(per_task)
         for k in range(1, attempts + 1)
     }
+    submitted = [t for t in scored if t.rungs.get("submitted")]
+    right = sum(t.ending is Ending.RESOLVED for t in submitted)
     return Tally(
         job=job,
         score=score(rewards),
@@ -101,6 +117,8 @@ def tally(job: Job, trials: Sequence[Trial]) -> Tally:
         by_category={name: (a, b) for name, (a, b) in sorted(categories.items())},
         walls=tuple(sorted({t.wall for t in trials if t.wall})),
         skipped_steps=sum(len(t.skipped_steps) for t in trials),
+        submitted=len(submitted),
+        accuracy=right / len(submitted) if submitted else None,
     )
 
 
