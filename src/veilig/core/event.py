@@ -69,6 +69,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "gateway.served": ("requests",),  # some at once, each as JSON text with hashes instead of what was said
     "safeguard.tested": ("safeguard", "passed", "detail"),
     "monitor.failed": ("request", "stage", "error", "passed"),
+    "monitor.judged": ("request", "subject", "model", "verdict", "harm", "trouble"),
     "indicators.loaded": ("digest", "live", "refused", "feeds"),
     "signal.raised": ("subject", "kind", "severity", "confidence", "evidence", "tier", "request", "text"),
     "signal.ignored": ("subject", "kind", "evidence", "why"),

@@ -77,6 +77,11 @@ MONITOR = Table((
         "ends before a sure indicator",
     ),
     Entry("keep_prompts", Flag(), "", False, "prompts are kept as hashes; true: flagged ones as text"),
+    Entry(
+        "judge", MODEL, "", "",
+        "no model looks a second time; else one of gateway.models, whose word may open a case for people",
+    ),
+    Entry("judge_s", Whole(1, 600), "s", 60, "a judge that takes longer has said nothing"),
 ))  # fmt: skip
 APIS = ("openai", "azure", "anthropic", "vllm", "sglang", "llamacpp", "ollama")
 RENAME = Table((
@@ -196,6 +201,8 @@ class MonitorRules:
     allow: tuple[str, ...]
     keep_prompts: bool
     text_tail_chars: int = 0
+    judge: str = ""
+    judge_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +325,8 @@ def _monitor(section: Section, source: Source) -> MonitorRules:
         allow=section.texts("allow"),
         keep_prompts=section.flag("keep_prompts"),
         text_tail_chars=section.whole("text_tail_chars"),
+        judge=section.text("judge"),
+        judge_s=float(section.whole("judge_s")),
     )
 
 

@@ -16,6 +16,7 @@ from veilig.monitor.stream import Stop, StreamWatch, ToolCall
 from veilig.monitor.stream_messages import MessagesWatch
 from veilig.monitor.trails import Trails
 from veilig.server import wire
+from veilig.server.judging import Judging
 from veilig.server.metrics import Metrics
 from veilig.server.ticket import Ticket
 from veilig.server.wire import Answer, Appeals
@@ -67,6 +68,7 @@ class Reader:
         self._appeals = appeals
         self._seen = Seen()
         self.trails = Trails()
+        self.judging: Judging | None = None
 
     async def read(self, ticket: Ticket) -> Answer | None:
         """Look at what is new in a request. An answer where it may not go on."""
@@ -84,6 +86,8 @@ class Reader:
         if not signals:
             return None
         self._count(signals)
+        if self.judging is not None:
+            self.judging.consider(ticket)
         text = self._kept(ticket)
         standing = await self._desk.signal(caller, signals, ticket.id, text=text)
         ticket.told.warning = wire.notice(standing, self._appeals)
