@@ -37,6 +37,7 @@ NEEDS_S = 0.25  # between two looks at the needs of one in trouble
 LONG_TROUBLE = ((60.0, 1.0), (10.0, 0.5))  # trouble that lasts is looked at less often
 SLOW_LOOK_S = 5.0  # files, sockets, disks and needs of a service that is well
 QUICK_LOOK_S = 1.0  # the same of one in trouble
+FRESH_S = 2.0  # trouble so young is looked at as closely as can be
 QUERY_CHARS = 200  # of a statement, for people
 LOOK_TIMEOUT_S = 5.0  # for the keepers; one that takes longer cannot be seen
 
@@ -268,6 +269,8 @@ class Sampler:
         life.trouble_since_s = (life.trouble_since_s or now_s) if bad else None
         (life.bad.set if bad else life.bad.clear)()
         due_s = QUICK_LOOK_S if bad or life.growth or life.slow else SLOW_LOOK_S
+        if life.trouble_since_s is not None and now_s - life.trouble_since_s < FRESH_S:
+            due_s = TROUBLE_S  # what caused it is still happening: whoever took its port, a file half written
         if changed or now_s - life.looked_at_s >= due_s:
             life.looked_at_s = now_s - random.uniform(0, 0.2) * due_s
             self._slow_look(life, now_s)

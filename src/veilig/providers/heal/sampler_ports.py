@@ -9,7 +9,7 @@ from veilig.providers.heal import proc, proc_net
 from veilig.providers.heal.sampler_life import Life
 
 WELL_S = 5.0  # so old the table of sockets may be for a service that is well: the kernel takes 12 ms for it
-ILL_S = 0.5
+ILL_S = 0.2
 _PIDS_MAX = 64  # of one service, whose open files are counted
 
 

@@ -177,7 +177,7 @@ def _seen(service: Service, known: dict[str, dict[str, dict[str, Any]] | str]) -
         run = Run.DOWN  # its last word, and the process is gone
     text = str(info.get("spawnerr") or info.get("description") or "")
     status = int(info.get("exitstatus") or 0)
-    ended = f"signal {-status}" if status < 0 else f"exit {status}"
+    ended = "a signal" if status < 0 else f"exit {status}"  # it says -1 for each of them
     held = "supervisord says STOPPED" if run is Run.STOPPED else ""
     return Seen(
         service.name, run, exit=ended if info.get("stop") else "", held_by=held, managed=True, text=text
