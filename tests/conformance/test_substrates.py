@@ -18,6 +18,8 @@ import pytest
 
 from engine import IMAGE, NoEngine, OwnEngine
 from fleet import alive
+from systemd import Manager, NoSystemd
+from veilig.core.clock import SystemClock
 from veilig.core.errors import ProviderError
 from veilig.core.policy import Capability
 from veilig.core.service import HOLD_FILE, Service
@@ -26,6 +28,7 @@ from veilig.providers.heal.containers import ContainerSubstrate
 from veilig.providers.heal.processes import ProcessSubstrate
 from veilig.providers.heal.substrate import Seen, Substrate
 from veilig.providers.heal.supervisord import SupervisordSubstrate
+from veilig.providers.heal.systemd import SystemdSubstrate
 
 PROGRAM = "echo $$ >> starts; while :; do sleep 0.2; done"
 
@@ -186,6 +189,30 @@ class Rootless(Containers):
         shutil.rmtree(self.folder)
 
 
+class Systemd(Stand):
+    """Units of a real user manager."""
+
+    def begin(self) -> None:
+        try:
+            self.manager = Manager()
+        except NoSystemd as error:
+            pytest.skip(f"NO SYSTEMD WAS TESTED: {error}")
+        self.substrate = SystemdSubstrate(SystemClock(), self.manager.environment)
+        for name in ("one", "two"):
+            self.manager.unit(name, f"ExecStart={self.folder / name / 'run.sh'}", "TimeoutStopSec=2")
+            self.manager.ctl("start", name)
+
+    def service(self, name: str) -> Service:
+        return Service(name, provider="systemd", unit=f"user:{name}.service")
+
+    def hold(self, name: str) -> None:
+        self.manager.ctl("stop", name)
+
+    def end(self) -> None:
+        if hasattr(self, "manager"):
+            self.manager.close()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def engines() -> Iterator[None]:
     yield
@@ -200,6 +227,7 @@ KEEPERS: dict[str, type[Stand]] = {
     "supervisord": Supervisord,
     "container": Containers,
     "rootless": Rootless,
+    "systemd": Systemd,
 }
 
 

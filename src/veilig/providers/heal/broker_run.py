@@ -85,6 +85,10 @@ def substrates(
         from veilig.providers.heal.containers import ContainerSubstrate
 
         found["container"] = ContainerSubstrate(inventory.services, places.state.name, os.environ)
+    if "systemd" in wanted:
+        from veilig.providers.heal.systemd import SystemdSubstrate
+
+        found["systemd"] = SystemdSubstrate(SystemClock(), os.environ)
     if "postgres" in wanted:
         from veilig.providers.heal.postgres import PostgresSubstrate
 
