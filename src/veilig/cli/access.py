@@ -185,9 +185,9 @@ def _vouch(given: argparse.Namespace) -> int:
         found = access.vouch(at, given.subject, Tier(given.tier), parse_duration(given.lasts), given.reason)
     if isinstance(found, int):
         facts: dict[str, Any] = {"subject": given.subject, "tier": given.tier, "missing": found}
-        return _say(
-            given, facts, f"noted   {found} more must vouch before {given.subject} has tier {given.tier}"
-        )
+        line = f"noted   {found} more must vouch before {given.subject} has tier {given.tier}"
+        how = "another person does, here or with a seat: veilig access seat new PERSON --duty reviewer"
+        return _say(given, facts, f"{line}\nnext    {how}")
     return _vetted(given, found)
 
 
@@ -248,10 +248,10 @@ def _budget(given: argparse.Namespace) -> int:
     with _office(given) as at:
         period = access.set_budget(at, given.account, given.per, given.tokens, given.usd)
         spent, _ = at.desk.spent(given.account)
-    facts = {"account": given.account, "period": period, "spent_tokens": spent.tokens}
-    return _say(
-        given, facts, f"budget  {given.account} per {given.per}; spent in {period}: {spent.tokens} tokens"
-    )
+    used = {"spent_tokens": spent.tokens, "spent_usd": spent.micro_usd / 1e6}
+    facts = {"account": given.account, "period": period, **used}
+    so_far = f"{spent.tokens} tokens, {spent.micro_usd / 1e6:.2f} USD"
+    return _say(given, facts, f"budget  {given.account} per {given.per}; spent in {period}: {so_far}")
 
 
 def _scope(given: argparse.Namespace) -> int:
@@ -302,6 +302,10 @@ def _show(given: argparse.Namespace) -> int:
                 "level": str(at.desk.ladder.standing(f"subject:{s.id}").level),
                 "vetted_by": [f"{v.method}:{v.verifier}" for v in s.vettings if v.expires_s > now],
             })  # fmt: skip
+        if given.subject and not given.json:
+            from veilig.server.admin.look import subject_facts
+
+            return _show_one(subject_facts(at, known[0]))
     if given.json:
         print_json(facts)
         return EXIT_OK
@@ -310,6 +314,25 @@ def _show(given: argparse.Namespace) -> int:
         cells = (f["subject"], f["org"], f["tier"], str(f["keys"]), ",".join(f["grants"]) or "-")
         rows.append((*cells, ",".join(f["vetted_by"]) or "-"))
     print(table(rows) if facts else "nobody is known yet: veilig access add SUBJECT --org ORG")
+    return EXIT_OK
+
+
+def _show_one(f: dict[str, Any]) -> int:
+    """One subject with all it holds, and the ids to change it by."""
+    print(f"subject {f['subject']}, {f['kind']} of {f['org']}, tier {f['tier']}, level {f['level']}")
+    for v in f["vetted"]:
+        print(f"vetted  {v['tier']} by {v['verifier']} ({v['method']}) until {day(v['expires_s'])}")
+    for v in f["vouches"]:
+        print(f"vouched {v['tier']} by {v['person']} until {day(v['expires_s'])}")
+    for k in f["keys"]:
+        grown = f"{k['share']:.0%} of its limits, {k['clean_days']} clean days, level {k['level']}"
+        print(f"key     {k['key']} {k['state']} until {day(k['expires_s'])}: {grown}")
+    for g in f["grants"]:
+        left = "" if g["credit_usd"] is None else f", {g['left_usd']:.2f} of {g['credit_usd']:.2f} USD left"
+        what = f"{g['grant']} {g['class']} on {g['surface']} {g['state']}"
+        print(f"grant   {what} until {day(g['expires_s'])}{left}")
+    if f["hosts"] or f["repositories"]:
+        print(f"scope   {', '.join((*f['hosts'], *f['repositories']))}")
     return EXIT_OK
 
 
