@@ -1,13 +1,18 @@
 """Which texts were written for the monitor? Reads the files of pairs_written/ (CC0).
 
-A line of a pair holds alternatives, `{harmful|harmless}`; all of a line take the same side, so both sides have one form.
+A line of a pair holds alternatives, `{harmful|harmless}`; all of a line take the same side, so that both
+sides have one form.
 """
 
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairs import everyday, pairs
+
+SOURCES = Path(__file__).parents[2] / "src" / "veilig"
 PLACE = Path(__file__).with_name("pairs_written")
 ALTERNATIVES = re.compile(r"\{([^{}|]*)\|([^{}]*)\}")
 
@@ -42,7 +47,7 @@ def sides(line: str) -> tuple[str, str]:
 
 def direct() -> Iterator[Pair]:
     """Every pair written as such."""
-    for style in ("requests", "styles", "long"):
+    for style in ("requests", "questions", "styles", "long"):
         for heading, line in lines(style):
             bad, good = sides(line)
             yield Pair(heading or line[:40], style, bad, good)
@@ -63,3 +68,69 @@ def framed() -> Iterator[Pair]:
 def harmless() -> Iterator[tuple[str, str]]:
     """(kind of person, text)."""
     yield from lines("harmless")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One text to learn from. pair: the number that it shares with its twin; -1: it has none."""
+
+    text: str
+    harmful: int
+    source: str
+    group: str = ""
+    pair: int = -1
+    train: bool = True
+
+
+def class_table() -> dict[str, list[str]]:
+    """Classes of words: name -> entries."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in PLACE.with_name("concepts.txt").read_text(encoding="utf-8").splitlines()[1:]:
+        if line.startswith("## "):
+            name = line[3:]
+        else:
+            found.setdefault(name, []).extend(line.split())
+    return found
+
+
+def own_rows(prose: list[str]) -> list[Row]:
+    """Everything written here. prose: harmless texts.
+
+    Among those and among our own code a part of the pairs is hidden: intent may be one sentence of many.
+    """
+    dice = random.Random(7)
+    code = _code(dice)
+    dice.shuffle(code)
+    dice.shuffle(prose)
+    rows, twins = [], list(direct())
+    for at, pair in enumerate([*twins, *framed()]):
+        source = "direct" if at < len(twins) else "framed"
+        rows += _both(pair.harmful, pair.harmless, source, pair.group, at)
+    for at, (technique, _, bad, good) in enumerate(pairs(), 100_000):
+        rows += _both(bad, good, "techniques", technique, at)
+    for at, pair in enumerate([*twins, *list(framed())[::3]]):
+        rest = (code if at % 3 or not prose else prose)[at % 300 % max(1, len(prose))]
+        form = (
+            "{}\n\n" + rest.replace("{", "").replace("}", "")
+            if at % 2
+            else rest.replace("{", "").replace("}", "") + "\n\n{}"
+        )
+        rows += _both(
+            form.format(pair.harmful), form.format(pair.harmless), "context", pair.group, 200_000 + at
+        )
+    rows += [Row(text, 0, "everyday") for text in everyday()]
+    rows += [Row(text, 0, "harmless", kind) for kind, text in harmless()]
+    return rows + [Row(text, 0, "code") for text in code[300:600]]
+
+
+def _both(bad: str, good: str, source: str, group: str, pair: int) -> list[Row]:
+    return [Row(bad, 1, source, group, pair), Row(good, 0, source, group, pair)]
+
+
+def _code(dice: random.Random) -> list[str]:
+    found: list[str] = []
+    for file in sorted(SOURCES.glob("*/*.py"))[::3]:
+        text = file.read_text().splitlines()
+        found += ["\n".join(text[at : at + dice.randint(8, 40)]) for at in range(0, len(text) - 20, 40)]
+    return found
