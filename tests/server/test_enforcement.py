@@ -235,3 +235,38 @@ async def test_signals_at_once_from_many_requests_are_each_recorded(tmp_path: Pa
         again = type(bench.desk.ladder)()
         again.apply(bench.desk.ledger.events())
         assert again.standings == bench.desk.ladder.standings
+
+
+# --- an appeal with nothing but the key ---------------------------------------------------------------------
+
+
+async def test_who_is_suspended_appeals_with_their_key_and_somebody_else_decides(tmp_path: Path) -> None:
+    async with fake_models() as fake, running(tmp_path, fake.url) as bench:
+        case = await stand(bench, Level.SUSPEND)
+        bench.key("key-of-bob", "bob")
+        path = f"/v1/safety/cases/{case}/appeal"
+        said = {"reason": "it was our own lab, with " + "ghp_" + "a1B2" * 9}
+        for key, body, status in (
+            ("key-of-nobody", said, 401),
+            ("key-of-bob", said, 404),
+            ("key-of-ann", {}, 400),
+            ("key-of-ann", {"reason": " "}, 400),
+            ("key-of-ann", b"{", 400),
+            ("key-of-ann", {"reason": "x" * 40_000}, 400),
+            ("key-of-ann", {"reason": "x" * 5000}, 409),
+            ("key-of-ann", said, 200),
+            ("key-of-ann", said, 409),
+        ):
+            reply = await bench.ask(path, body, key=key)
+            assert reply.status == status, (key, reply.body)
+        [event] = bench.events("case.appealed")
+        assert event["actor"] == "ann"
+        assert "ghp_" not in event["text"]
+        shown = await bench.ask(f"/v1/safety/cases/{case}", method="GET")
+        assert shown.json["appeal"] == "open"
+        assert (await bench.say()).status == 403, "until somebody decides"
+        with pytest.raises(ApprovalError):
+            await cases.decide(office(bench, "ann"), case, True, "mine")
+        await cases.decide(office(bench, "bob"), case, True, "it is their lab")
+        assert (await bench.say()).status == 200
+        assert (await bench.ask("/v1/safety/cases/x/appeal", said)).status == 404

@@ -77,6 +77,10 @@ class Gateway:
             surface = SURFACES.get(scope["path"])
             if surface is not None and scope["method"] == "POST":
                 await self._model_request(scope, receive, send, surface)
+            elif scope["method"] == "POST" and (case := questions.appealed(scope["path"])):
+                raw = await _read(receive, questions.APPEAL_BYTES_MAX)
+                found = await questions.appeal(self, case, _bearer(scope["headers"]), raw)
+                await _answer(send, found, Told(request=_request_id()))
             else:
                 found = questions.answer(self, scope["method"], scope["path"], _bearer(scope["headers"]))
                 await _answer(send, found, Told(request=_request_id()))

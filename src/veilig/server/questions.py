@@ -1,9 +1,10 @@
 """What else can one ask the gateway? Health, metrics, the models, and one's own safety cases."""
 
+import secrets
 import time
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 
@@ -11,10 +12,14 @@ from veilig import __version__
 from veilig.access.rules import No
 from veilig.app.notices import Alert
 from veilig.app.safeguards import Caller
-from veilig.core.errors import LedgerError
+from veilig.core.errors import LedgerError, UsageError
+from veilig.core.redact import Redactor
+from veilig.monitor import ladder
+from veilig.monitor.ladder import Case
 from veilig.server import wire
 from veilig.server.wire import Answer
 
+APPEAL_BYTES_MAX: Final = 32 << 10  # 4000 characters, escaped as badly as JSON allows
 ROW_EVENTS_MAX: Final = 100  # a request's row is written a tenth of a second after it ended
 
 if TYPE_CHECKING:
@@ -46,6 +51,43 @@ def answer(gateway: "Gateway", method: str, path: str, key: bytes) -> Answer:
     if path.startswith("/v1/safety/alerts/"):
         return _alert(gateway, path.rsplit("/", 1)[1], caller)
     return wire.error(404, "not_found", f"GET {path} is not served here")
+
+
+def appealed(path: str) -> str:
+    """The case that a path appeals in; "" for any other path."""
+    head, _, name = path.removesuffix("/appeal").rpartition("/")
+    return name if path.endswith("/appeal") and head == "/v1/safety/cases" else ""
+
+
+async def appeal(gateway: "Gateway", name: str, key: bytes, raw: bytes | None) -> Answer:
+    """An objection by whoever holds the key, also while it is suspended: {"reason": TEXT}."""
+    desk = gateway.desk
+    try:
+        caller = desk.identify(key, "")
+        if isinstance(caller, No):
+            return wire.refuse(caller)
+        if not _shown(desk.ladder.cases.get(name), caller):
+            return wire.error(404, "case_not_found", f"There is no case {name!r} of yours")
+        said = _reason(raw)
+        if said is None:
+            return wire.error(400, "reason_missing", 'An appeal says why: send {"reason": "..."}')
+        # What people type may hold a secret; the record is kept, so it is hidden before.
+        said, who = Redactor(secrets.token_bytes(32)).seal(said), caller.subject.id
+        await desk.change(lambda known, _: (ladder.appeal(known.cases.get(name), who, said), None))
+    except UsageError as error:
+        return wire.error(409, "appeal_refused", f"{error.what}: {error.why}. {error.fix}")
+    except LedgerError as error:
+        return wire.error(503, "ledger_unavailable", f"The gateway cannot use its record: {error.what}")
+    return _case(gateway, name, caller)
+
+
+def _reason(raw: bytes | None) -> str | None:
+    try:
+        value: object = orjson.loads(raw or b"")
+    except orjson.JSONDecodeError:
+        return None
+    said = cast(dict[str, object], value).get("reason") if isinstance(value, dict) else None
+    return said if isinstance(said, str) and said.strip() else None
 
 
 def _models(gateway: "Gateway", name: str) -> Answer:
@@ -97,15 +139,19 @@ def _row_of(gateway: "Gateway", alert: Alert) -> Mapping[str, object]:
 def _case(gateway: "Gateway", name: str, caller: Caller) -> Answer:
     desk = gateway.desk
     case = desk.ladder.cases.get(name)
-    # An end user's case is shown to whoever was given its id: it is random, and the notice holds no prompt.
-    own = case is not None and (
-        case.subject in (caller.user, f"subject:{caller.subject.id}", f"org:{caller.subject.org}")
-        or case.subject.startswith("user:")
-    )
-    if case is None or not own:
+    if case is None or not _shown(case, caller):
         return wire.error(404, "case_not_found", f"There is no case {name!r} of yours")
     value = wire.case_object(case, desk.ladder.standing(case.subject))
     return Answer(200, orjson.dumps(value), (wire.JSON_TYPE,))
+
+
+def _shown(case: Case | None, caller: Caller) -> bool:
+    """May this caller see the case, and appeal in it?
+
+    An end user's case is shown to whoever was given its id: it is random, and the notice holds no prompt.
+    """
+    own = (caller.user, f"subject:{caller.subject.id}", f"org:{caller.subject.org}")
+    return case is not None and (case.subject in own or case.subject.startswith("user:"))
 
 
 def _scrape(gateway: "Gateway") -> str:

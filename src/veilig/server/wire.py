@@ -53,7 +53,8 @@ class Appeals:
         """What to do, in words that fit into a message."""
         if not case:
             return ""
-        place = f"{self.url.rstrip('/')}/{case}" if self.url else f"`veilig cases appeal {case}`"
+        here = f"POST /v1/safety/cases/{case}/appeal with a reason, or `veilig cases appeal {case}`"
+        place = f"{self.url.rstrip('/')}/{case}" if self.url else here
         return f"Case {case}; appeal: {place}"
 
 
