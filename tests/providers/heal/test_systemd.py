@@ -13,7 +13,7 @@ from veilig.core.errors import ProviderError
 from veilig.core.policy import Capability
 from veilig.core.service import Service
 from veilig.core.signal import Run
-from veilig.providers.heal.substrate import Seen
+from veilig.providers.heal.substrate import Done, Seen
 from veilig.providers.heal.systemd import SystemdSubstrate
 
 WAIT_S = 60
@@ -66,6 +66,7 @@ async def test_its_own_start_limit_is_never_reset(manager: Manager) -> None:
     manager.ctl("daemon-reload")
     manager.ctl("start", "dies")
     keeper, one = SystemdSubstrate(SystemClock(), manager.environment), unit("dies")
+    done = Done(True, "")
     for _ in range(3):
         down = await until(keeper, one, lambda seen: seen.run is Run.DOWN)
         assert down.exit == "exit 1"
