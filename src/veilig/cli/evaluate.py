@@ -34,6 +34,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--out", metavar="FILE", help="write .md or .html there (default: print)")
     shown.add_argument("--json", action="store_true", help="print the figures as JSON")
     shown.set_defaults(do=_report)
+    capable = parts.add_parser(
+        "capability", help="what a model cannot be ruled out to be, and what that requires"
+    )
+    capable.add_argument("run", nargs="+", help="folders of runs of one model or agent")
+    capable.add_argument("--subject", metavar="NAME", help="whose runs (default: of the first run)")
+    capable.add_argument("--rules", metavar="FILE", help="thresholds of your own (default: ours)")
+    capable.add_argument("--out", metavar="FILE", help="write the report there, to be signed")
+    capable.set_defaults(do=_capability)
     compared = parts.add_parser("compare", help="two runs of one suite, task by task")
     compared.add_argument("first", help="the folder of the run to compare with")
     compared.add_argument("second", help="the folder of the other run")
@@ -176,6 +184,24 @@ def _report(given: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"cannot write {given.out!r}", why=str(error)) from error
     print(f"written {given.out}")
+    return EXIT_OK
+
+
+def _capability(given: argparse.Namespace) -> int:
+    from veilig.evals.capability import capability_report, read_rules, told
+    from veilig.evals.results import read_job, read_trials, write
+    from veilig.evals.tally import tally
+
+    runs = [tally(read_job(Path(r)), read_trials(Path(r))) for r in given.run]
+    subject = given.subject or runs[0].job.model or runs[0].job.agent
+    report = capability_report(subject, runs, read_rules(Path(given.rules) if given.rules else None))
+    print(told(report))
+    if given.out:
+        try:
+            write(Path(given.out), report)
+        except OSError as error:
+            raise UsageError(f"cannot write {given.out!r}", why=str(error)) from error
+        print(f"written  {given.out}; to sign: veilig deploy sign {given.out} --class NAME --reason TEXT")
     return EXIT_OK
 
 

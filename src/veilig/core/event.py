@@ -77,6 +77,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "case.opened": ("case", "subject", "owner"),
     "case.appealed": ("case", "actor", "text"),
     "case.decided": ("case", "granted", "reason", "actor"),
+    "deployment.signed": ("model", "class", "level", "report", "requires", "reason", "actor", "expires_ms"),
+    "deployment.withdrawn": ("model", "class", "reason", "actor"),
     "webhook.sent": ("event", "type", "to", "attempt", "status"),
     "webhook.failed": ("event", "type", "to", "attempt", "why", "final"),
     # several people, one session (collab/): who may do what, who drives, what was said and shown

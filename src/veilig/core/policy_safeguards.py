@@ -18,7 +18,7 @@ URL = Text("an http or https URL", match.wrong_url)
 FOLDER = Text("a path", match.wrong_folder)
 HOST = Text("a host and port", match.wrong_host)
 TIER = Choice(tuple(Tier))
-SAFEGUARDS = ("monitor", "tool_calls_held", "indicators", "ladder")
+SAFEGUARDS = ("monitor", "tool_calls_held", "indicators", "ladder", "deployment_signed")
 
 LIMITS = Table((
     Entry("tier", TIER, "", "", "whose", required=True),

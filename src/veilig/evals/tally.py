@@ -23,7 +23,7 @@ class Tally:
     """One run, counted. Seconds are wall clock of the agent alone; tokens count every attempt.
 
     submitted, accuracy: where the tests say what was handed in, how much of it was right; a wrong patch is
-    worse than none, so `charged` weighs the score with it, as the AI Cyber Challenge did: 1 - (1 - accuracy)^4.
+    worse than none, so `charged` weighs the score as the AI Cyber Challenge did: 1 - (1 - accuracy)^4.
     """
 
     job: Job

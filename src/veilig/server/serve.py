@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from veilig import __version__
+from veilig.app import deployment
 from veilig.app.safeguards import FLUSH_S, Desk
 from veilig.app.selftest import EVERY_S, try_all
 from veilig.app.watching import load_indicators, make_engine, stamp
@@ -112,7 +113,9 @@ class Service:
 
     def try_safeguards(self) -> None:
         """Run the self-tests; the ledger hears of each that changed."""
-        for name, (passed, detail) in try_all(self.engine).items():
+        tried = try_all(self.engine)
+        tried[deployment.NAME] = deployment.tried(self.desk.ledger, self.rules, tried)
+        for name, (passed, detail) in tried.items():
             if self.working.get(name) != passed:
                 self.desk.note("safeguard.tested", {"safeguard": name, "passed": passed, "detail": detail})
             self.working[name] = passed
