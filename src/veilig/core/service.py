@@ -65,7 +65,7 @@ def _number(value: object) -> float | None:
 class Service:
     """One service. Paths are absolute; what the file does not say is empty.
 
-    provider: who keeps it: process, supervisord, container, systemd, postgres, kubernetes.
+    provider: who keeps it: process, supervisord, container, systemd, postgres, aws, kubernetes.
     unit: the provider's own name for it; of a database, the connection string of a role that only looks.
     writer: that of one that may act. cmd: argv that starts it (a process), or restarts it (a database).
     folder: where its files are, a hold file too. health: a URL. health_cmd: argv that exits with 0 while

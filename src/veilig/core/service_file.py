@@ -31,7 +31,7 @@ from veilig.core.service import (
 
 BYTES_MAX = 1 << 20  # 1 MiB: some thousand services
 SERVICES_MAX = 2000  # looked at every second by one process
-PROVIDERS = ("process", "supervisord", "container", "systemd", "postgres", "kubernetes")
+PROVIDERS = ("process", "supervisord", "container", "systemd", "postgres", "aws", "kubernetes")
 
 _PORTS = {"http": 80, "https": 443, "redis": 6379, "postgresql": 5432, "postgres": 5432, "amqp": 5672}
 _SHELL = re.compile(r"[$`;|&<>*?~(){}\[\]\n]|^\w+=")

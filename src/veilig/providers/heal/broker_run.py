@@ -89,6 +89,10 @@ def substrates(
         from veilig.providers.heal.systemd import SystemdSubstrate
 
         found["systemd"] = SystemdSubstrate(SystemClock(), os.environ)
+    if "aws" in wanted:
+        from veilig.providers.heal.aws import AwsSubstrate
+
+        found["aws"] = AwsSubstrate(inventory.services, os.environ, readonly=readonly)
     if "postgres" in wanted:
         from veilig.providers.heal.postgres import PostgresSubstrate
 
