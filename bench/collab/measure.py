@@ -1,7 +1,8 @@
 """How many can watch one session, how late do they hear, and what does a message cost? (see README.md)
 
 A real `veilig serve`; the watchers are bare WebSocket clients in processes of their own on the same cores, so
-the latencies hold the clients' work, too. Events are appended to the ledger by this process, as a driver would.
+the latencies hold the clients' work, too. Events are appended to the ledger by this process, as a driver
+would.
 """
 
 import argparse

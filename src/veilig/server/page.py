@@ -19,6 +19,7 @@ from veilig.core.errors import VeiligError
 from veilig.server.api import ENDPOINTS, Endpoint
 from veilig.server.asked import BODY_BYTES_MAX, SESSION, Asked, parsed
 from veilig.server.doorway import address
+from veilig.server.frames import door_of
 from veilig.server.live import Hub
 from veilig.server.openapi import document
 from veilig.server.replies import Reply, refused, told
@@ -148,7 +149,8 @@ class Page:
                 raise Refused("there is nothing here", status=404)
             login: Login = self.doorway.need_login(scope)
             self.doorway.check_rate(f"person:{login.person.id}", 2)
-            await socket(self.hub, login, live[1], _after(_query(scope).get("after", "0")), receive, send)
+            after = _after(_query(scope).get("after", "0"))
+            await socket(self.hub, login, live[1], after, receive, send, door_of(scope))
         except Refused as error:
             await send({"type": "websocket.close", "code": close_code(error), "reason": error.what[:100]})
 

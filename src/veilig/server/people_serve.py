@@ -62,6 +62,8 @@ def serve(serving: Serving, address: Address, ready: Callable[[str], None]) -> N
     """Listen until SIGTERM or SIGINT. ready: told the address when requests can come."""
     import uvicorn
 
+    from veilig.server.frames import FrameProtocol
+
     secure = address.url.startswith("https://")
     doorway = Doorway(serving.accounts, address.hosts(address.place.port), secure=secure)
     hub = Hub(serving, doorway)
@@ -99,7 +101,7 @@ def serve(serving: Serving, address: Address, ready: Callable[[str], None]) -> N
         port=address.place.port,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=FrameProtocol,
         ws_max_size=4096,
         ws_per_message_deflate=False,
         ws_ping_interval=20.0,

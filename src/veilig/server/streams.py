@@ -15,6 +15,7 @@ import orjson
 
 from veilig.collab.accounts import Login
 from veilig.collab.roles import Refused
+from veilig.server.frames import Door
 from veilig.server.live import Hub, Watching, dumped, taken
 
 SAID_BYTES_MAX: Final = 1024  # of one message from a browser
@@ -29,14 +30,16 @@ type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-async def socket(hub: Hub, login: Login, session: str, after: int, receive: Receive, send: Send) -> None:
+async def socket(
+    hub: Hub, login: Login, session: str, after: int, receive: Receive, send: Send, door: Door | None = None
+) -> None:
     """One WebSocket from its opening to its end. Raises Refused before it was accepted."""
     await receive()
     one = hub.enter(session, login)
     opening = hub.first(one, after)
     try:
         await send({"type": "websocket.accept", "headers": []})
-        one.task = asyncio.create_task(_speak(hub, one, opening, send))
+        one.task = asyncio.create_task(_speak(one, opening, send, door))
         listening = asyncio.create_task(_listen(hub, one, receive))
         await asyncio.wait({one.task, listening}, return_when=asyncio.FIRST_COMPLETED)
         for task in (one.task, listening):
@@ -50,10 +53,10 @@ async def socket(hub: Hub, login: Login, session: str, after: int, receive: Rece
         hub.leave(one)
 
 
-async def _speak(hub: Hub, one: Watching, opening: list[str], send: Send) -> None:
-    del hub
+async def _speak(one: Watching, opening: list[str], send: Send, door: Door | None) -> None:
     for message in opening:
         await _send(one, send, message)
+    one.door = door
     while True:
         await one.wake.wait()
         for message in taken(one):
