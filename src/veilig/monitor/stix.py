@@ -16,6 +16,7 @@ import orjson
 
 from veilig.core.errors import UsageError
 from veilig.core.policy_safeguards import Feed
+from veilig.monitor import bundle_stream
 from veilig.monitor.indicators import LIFE_S, Indicator, Sort, Tlp, allowed, fold_value, newest
 
 FILE_BYTES_MAX: Final = 512 << 20
@@ -105,10 +106,13 @@ def read_bundle(data: bytes, feed: Feed, allow: Iterable[str], harvest: Harvest)
     objects = cast(dict[str, Any], value).get("objects") if isinstance(value, dict) else None
     if not isinstance(objects, list):
         raise UsageError(f"feed {feed.name!r} holds no `objects`", fix="give a STIX 2.1 bundle")
-    listed = tuple(allow)
-    for one in cast(list[object], objects):
+    _take(cast(list[object], objects), feed, tuple(allow), harvest)
+
+
+def _take(objects: Iterable[object], feed: Feed, allow: tuple[str, ...], harvest: Harvest) -> None:
+    for one in objects:
         if isinstance(one, dict) and cast(dict[str, Any], one).get("type") == "indicator":
-            _read_indicator(cast(dict[str, Any], one), feed, listed, harvest)
+            _read_indicator(cast(dict[str, Any], one), feed, allow, harvest)
 
 
 def read_feed(feed: Feed, allow: Iterable[str], harvest: Harvest) -> None:
@@ -124,10 +128,18 @@ def read_feed(feed: Feed, allow: Iterable[str], harvest: Harvest) -> None:
         try:
             if file.stat().st_size > FILE_BYTES_MAX:
                 raise UsageError(f"{file} is larger than {FILE_BYTES_MAX >> 20} MiB", fix="cut it in pieces")
-            data = file.read_bytes()
+            with file.open(encoding="utf-8") as text:
+                _take(bundle_stream.objects(text), feed, tuple(allow), harvest)
         except OSError as error:
             raise UsageError(f"feed {feed.name!r}: {file} cannot be read", why=str(error)) from error
-        read_bundle(data, feed, allow, harvest)
+        except LookupError as error:
+            raise UsageError(
+                f"feed {feed.name!r} holds no `objects`", why=f"{file}: {error}", fix="give a STIX 2.1 bundle"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(
+                f"feed {feed.name!r}: not JSON", why=f"{file}: {error}", fix="give a STIX 2.1 bundle"
+            ) from error
 
 
 def _read_indicator(one: dict[str, Any], feed: Feed, allow: tuple[str, ...], harvest: Harvest) -> None:
