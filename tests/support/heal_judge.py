@@ -99,29 +99,30 @@ class Judge(Kernel):
     def effect(self, action: Action, sim: Sim) -> None:
         """Just before it happens."""
         if isinstance(action, RestartService | RollBack) and action.incarnation != sim.incarnation:
-            self._breach("P16", f"{sim.name} was not what was believed")
+            self.breach("P16", f"{sim.name} was not what was believed")
         self._judge_act(action, sim.name)
         if self.off:
-            self._breach("P19", f"{action.kind} while all healing is stopped")
+            self.breach("P19", f"{action.kind} while all healing is stopped")
         self._on_record(action)
         self.acts.append(Executed(self.world.now, action.kind, sim.name, self.world.well(sim)))
         self.ours.add((sim.name, sim.count + 1))
 
-    def _breach(self, law: str, what: str) -> None:
+    def breach(self, law: str, what: str) -> None:
+        """Note it."""
         self.breaches.append(f"{law} {self.world.now:.2f}: {what}")
 
     def _on_record(self, action: Action) -> None:
         permit, mark = self.permit, digest(action)
         if permit.ref in self.refs:
-            self._breach("P3", f"{permit.ref} was done twice")
+            self.breach("P3", f"{permit.ref} was done twice")
         self.refs.append(permit.ref)
         before = {e.name: e for e in self.whole.ledger.events("s1") if e.body.get("ref") == permit.ref}
         started, decided = before.get("action.started"), before.get("action.decided")
         if started is None or decided is None or started.body["digest"] != mark:
-            self._breach("P1", f"no durable intent of {action.kind} before it")
+            self.breach("P1", f"no durable intent of {action.kind} before it")
             return
         if self._journalled(permit.ref) != "act":
-            self._breach("P1", f"no line of the broker's journal before {action.kind}")
+            self.breach("P1", f"no line of the broker's journal before {action.kind}")
         if decided.body["verdict"] == "ask" or self._must_ask(action):
             self._approved(str(started.body.get("approval", "")), mark)
 
@@ -140,20 +141,20 @@ class Judge(Kernel):
         asked, votes = self._vote(approval)
         now = self.whole.ledger_ms()
         if asked is None or asked.body["digest"] != mark:
-            self._breach("P2", "nobody was asked about exactly this")
+            self.breach("P2", "nobody was asked about exactly this")
             return
         yes = {str(v.body["person"]) for v in votes if v.body["vote"] == "approve"}
         if any(v.body["vote"] == "deny" for v in votes):
-            self._breach("P4", "people had said no")
+            self.breach("P4", "people had said no")
         mute = {str(asked.body["proposer"]), "bot", "eve", "agent:heal"}
         if not yes - mute:
-            self._breach("P2", "nobody had said yes")
+            self.breach("P2", "nobody had said yes")
         elif yes & mute:
-            self._breach("P5", f"a voice that does not count was counted: {sorted(yes)}")
+            self.breach("P5", f"a voice that does not count was counted: {sorted(yes)}")
         if votes and now - max(v.t_ms for v in votes) > EXPIRY_MS:
-            self._breach("P6", "the yes was too old")
+            self.breach("P6", "the yes was too old")
         if approval in self.used:
-            self._breach("P3", f"approval {approval} was spent before")
+            self.breach("P3", f"approval {approval} was spent before")
         self.used.add(approval)
 
     def _vote(self, approval: str) -> tuple[Event | None, list[Event]]:
@@ -170,7 +171,7 @@ class Judge(Kernel):
             await cast_vote(ledger, approval, Vote(actor, True, "test"))
         except ApprovalError:
             return
-        self._breach("P5", f"{actor.id} has voted")
+        self.breach("P5", f"{actor.id} has voted")
 
     def records(self) -> None:
         """After the story: each act stands in the record from proposal to intent, in this order, once."""
@@ -183,6 +184,6 @@ class Judge(Kernel):
             if event.name == "action.started":
                 claims += cast(list[Any], event.body.get("claims", []))
         if any(names != wanted for names in seen.values()):
-            self._breach("P17", "an act is not on record from proposal to intent")
+            self.breach("P17", "an act is not on record from proposal to intent")
         if len(claims) != len(set(claims)):
-            self._breach("P3", "a claim was taken twice")
+            self.breach("P3", "a claim was taken twice")

@@ -22,6 +22,7 @@ from heal_judge import Judge, WholeRules
 from heal_world import Sim, World
 from kernel import ANN
 from memory_ledger import MemoryLedger
+from veilig.app.heal_adviser import ByPeople
 from veilig.core.action import Action, Notify, WatchSignals
 from veilig.core.action_json import digest, to_json
 from veilig.core.actor import Actor, ActorKind
@@ -34,6 +35,7 @@ from veilig.core.redact import Redactor
 from veilig.core.service import Inventory, Service
 from veilig.core.session import Budget, Session, View
 from veilig.core.signal import to_json as plain
+from veilig.heal.hypothesis import wanted
 from veilig.heal.planner import HealOptions, HealPlanner
 from veilig.providers.heal import acts
 from veilig.providers.heal import broker_wire as wire
@@ -63,6 +65,8 @@ class Whole:
     die_at: int = 0  # or: at exactly this point
     only: tuple[str, ...] = ()  # faults; all of them when empty
     law: Policy | None = None  # else one of the dice
+    model: Callable[[str], str] | None = None  # what a model says of an incident, by its name
+    guessed: int = 0  # proposals of the model
     rules: WholeRules = field(default_factory=WholeRules)
     break_planner: Callable[[HealPlanner], None] = lambda _: None
     died: Counter[str] = field(default_factory=Counter[str])
@@ -99,7 +103,7 @@ class Whole:
         self.trouble.skip = {"fault_healer_ends"} | (faults - set(self.only) if self.only else set[str]())
         self.world.at(5, self.trouble.strike)
         self.well: dict[str, str] = {}
-        self.asked_to = 0
+        self.waiting: list[str] = []
         self.last_s = 0.0
         self.open_broker()
 
@@ -148,6 +152,8 @@ class Whole:
 
     def effect(self, sim: Sim, change: Callable[[], Any]) -> Any:
         """Something happens to a service: the judge looks first."""
+        if self.planner.by_model(cast(Action, self.acting)) and not self.judge.permit.approval:
+            self.judge.breach("P2", f"a model's word was enough to act on {sim.name}")
         self.judge.effect(cast(Action, self.acting), sim)
         return change()
 
@@ -260,6 +266,11 @@ class Whole:
             "mark": "m", "now_s": world.boot_s, "samples": [plain(one) for one in samples],
             "answered": await self._people(), "notes": [],
         }  # fmt: skip
+        if self.model is not None and self.waiting:
+            said = [(one, self.model(one)) for one in self.waiting]
+            data["said"] = [
+                {"incident": one, "answer": text, "model": "m", "t_s": world.boot_s} for one, text in said
+            ]
         return Outcome(True, "", data=data)
 
     async def _people(self) -> list[str]:
@@ -286,10 +297,17 @@ class Whole:
             lambda: self.judge.law().digest,
             lambda _h, _a: False,
         )
+        guards = [ByPeople(lambda: self.planner)] if self.rules.approvals else []
         gate = Gate(
-            session="s1", ledger=self.ledger, law=law, providers=[self], redactor=REDACTOR, clock=self.clock
+            session="s1",
+            ledger=self.ledger,
+            law=law,
+            guards=guards,
+            providers=[self],
+            redactor=REDACTOR,
+            clock=self.clock,
         )
-        planner = HealPlanner(self.inventory, HealOptions(channels=("chat",)))
+        planner = self.planner = HealPlanner(self.inventory, HealOptions(channels=("chat",)))
         self.break_planner(planner)
         engine = Session(
             "s1", gate=gate, ledger=self.ledger, planner=planner, actor=AGENT,
@@ -299,11 +317,13 @@ class Whole:
 
     def proposed(self, action: Action) -> None:
         self.steps += 1
+        self.guessed += bool(self.planner.by_model(action))
 
     def observed(self, action: Action, outcome: Outcome) -> None: ...
 
     def noted(self, state: dict[str, Any]) -> None:
         now = self.world.now
+        self.waiting = [str(state["incidents"][name]["id"]) for name in wanted(state)]
         self.incident_hours += len(state["incidents"]) * (now - self.last_s) / 3600 if self.last_s else 0.0
         self.last_s, self.incidents = now, max(self.incidents, int(state["count"]))
 

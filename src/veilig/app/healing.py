@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from veilig.app.heal_adviser import Adviser, ByPeople, Overheard
 from veilig.app.wiring import Ended, Setting, Watcher, operator_policy
 from veilig.core.action import Action, WatchSignals
 from veilig.core.action_json import JSON
@@ -52,6 +53,7 @@ class Watched:
     alerts: str = ""
     broker: str = ""
     broker_key: str = ""
+    model: str = ""  # who is asked for a hypothesis where people are needed; "": nobody
 
 
 async def heal(wanted: Watched, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
@@ -96,6 +98,14 @@ class _Healing:
         self.session, self.resuming = self._session()
         self._alerts = Alerts(inventory, self.clock.boottime_s, self._news)
         self._queries = Queries(inventory, self._news)
+        self.planner: HealPlanner | None = None
+        law = self.laws.law(self.clock, self._facts)
+        self.adviser: Adviser | None = None
+        if wanted.model:
+            self.adviser = Adviser(
+                wanted.model, setting, self.ledger, law, self.redactor, self.clock, self.laws.digest,
+                inventory.path,
+            )  # fmt: skip
         self.provider = HealProvider(
             inventory,
             clock=self.clock,
@@ -109,11 +119,13 @@ class _Healing:
             alerts=lambda name: (*self._alerts.of(name), *self._queries.of(name)),
             broker=Path(wanted.broker).absolute() if wanted.broker else None,
             broker_key=wanted.broker_key,
+            said=self.adviser.said if self.adviser else list,
         )
         self.gate = Gate(
             session=self.session,
             ledger=self.ledger,
-            law=self.laws.law(self.clock, self._facts),
+            law=law,
+            guards=[ByPeople(lambda: self.planner)],
             providers=[self.provider],
             redactor=self.redactor,
             clock=self.clock,
@@ -155,6 +167,8 @@ class _Healing:
                 await asyncio.to_thread(self.ledger.checkpoint)
                 return Ended(self.session, finish, self._events(), None)
         finally:
+            if self.adviser is not None:
+                await self.adviser.close()
             await self.provider.close()
             self.ledger.close()
 
@@ -219,7 +233,7 @@ class _Healing:
             actor=Actor(f"agent:{KIND}", ActorKind.AGENT),
             budget=Budget(),
             policy=self.laws.digest,
-            watcher=self.watcher,
+            watcher=Overheard(self.watcher, self.adviser) if self.adviser else self.watcher,
             endless=True,
         )
         return engine, planner

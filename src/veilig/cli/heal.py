@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from veilig.cli.broker import read_key
+from veilig.cli.models import model_options, named_or_none
 from veilig.cli.record import duration, find_places, opened, print_json, table
 from veilig.cli.style import Style, cut, printable
 from veilig.core.errors import EXIT_FINDINGS, EXIT_OK, UsageError
@@ -61,6 +62,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="act through a broker that runs already (veilig broker)",
     )
     parser.add_argument("--broker-key", default="", metavar="FILE", help="with --broker: the key of both")
+    model_options(parser)
+    # Not from the environment: what is seen of services is sent nowhere unless this command says so.
+    parser.set_defaults(model="", model_url="")
     parser.add_argument("--json", action="store_true", help="print JSON lines (status: one document)")
 
 
@@ -77,10 +81,11 @@ def run(given: argparse.Namespace) -> int:
     view = HealView(sys.stdout, lines=given.json)
     wanted = Watched(
         _services(given.services), given.once, given.act, given.metrics, given.alerts, given.broker,
-        read_key(given.broker_key) if given.broker else "",
+        read_key(given.broker_key) if given.broker else "", named_or_none(given),
     )  # fmt: skip
+    setting = Setting(given.policy, model_url=given.model_url, model_api=given.model_api)
     begun_s = time.monotonic()
-    ended = asyncio.run(_until_stopped(heal(wanted, Setting(given.policy), view, None)))
+    ended = asyncio.run(_until_stopped(heal(wanted, setting, view, None)))
     if ended is None:
         view.say("stopped  the services go on; `veilig heal` takes up the watch where it was")
         return EXIT_OK

@@ -27,6 +27,7 @@ class HealView:
         self._lines = lines
         self._causes: dict[str, tuple[str, str]] = {}
         self._notes: list[str] = []
+        self._guesses: set[str] = set()
         self._refused: dict[str, str] = {}
         self._waits = False
 
@@ -93,6 +94,7 @@ class HealView:
         """Causes that are new, changed or over; what could not be seen."""
         open_ = cast(dict[str, dict[str, Any]], state.get("incidents", {}))
         for name, incident in open_.items():
+            self._guess(name, incident)
             now = (str(incident.get("cause", "")), str(incident.get("subject", "")))
             if now == self._causes.get(name) or now[0] in QUIET or not now[0]:
                 continue
@@ -121,6 +123,16 @@ class HealView:
                 self._event("note", text=note)
                 self.say(self.style("warn", f"{_now()} note: {cut(printable(note), 150)}"))
         self._notes = notes
+
+    def _guess(self, name: str, incident: dict[str, Any]) -> None:
+        """What a model believes: once, and never as a cause."""
+        guess = incident.get("hypothesis")
+        if guess is None or incident["id"] in self._guesses:
+            return
+        self._guesses.add(str(incident["id"]))
+        self._event("hypothesis", service=name, id=incident["id"], model=guess["model"], text=guess["text"])
+        self.say(f"{_now()} {name:14} {self.style('dim', "model's hypothesis")} ({guess['model']})")
+        self.say(f"           {cut(printable(guess['text']), 110)}")
 
 
 def _now() -> str:

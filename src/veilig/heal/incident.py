@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from veilig.core.canonical import JSON
 from veilig.heal.case import Diagnosis
+from veilig.heal.hypothesis import Hypothesis
 
 COURSE = 24  # causes over time: more is a flapping one, and the last are kept
 ACTS = 16
@@ -94,6 +95,7 @@ class Incident:
     refused: tuple[Refusal, ...] = ()
     asked: Asked | None = None
     ended: str = field(default="")
+    hypothesis: Hypothesis | None = None  # a model's guess: shown as such, and nothing else
 
     def named(self, diagnosis: Diagnosis, now_s: float) -> "Incident":
         """The incident with this diagnosis as its present one."""
@@ -151,6 +153,8 @@ class Incident:
             given[name] = tuple(given.get(name, ()))
         if given.get("asked") is not None:
             given["asked"] = Asked(**given["asked"])
+        if given.get("hypothesis") is not None:
+            given["hypothesis"] = Hypothesis.from_json(given["hypothesis"])
         return cls(**given)
 
 
@@ -186,5 +190,5 @@ def _plain(value: Any) -> Any:
 
 _FIELDS = {
     kind: tuple((one.name, one.default) for one in fields(kind))
-    for kind in (Done, Turn, Refusal, Incident, Asked)
+    for kind in (Done, Turn, Refusal, Incident, Asked, Hypothesis)
 }

@@ -4,18 +4,19 @@ Pure: the state is JSON and holds all there is; the same state and outcome give 
 done, and how often, is the policy's business: here is only decided what could help.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from veilig.core.action import Action, FreeSpace, Notify, ScaleDown, ScaleUp, WatchSignals
+from veilig.core.action import Action, Notify, ScaleDown, WatchSignals
 from veilig.core.action_json import digest, from_json, to_json
 from veilig.core.canonical import JSON
 from veilig.core.errors import InvalidAction
 from veilig.core.provider import Finish, Outcome, Status, Step
 from veilig.core.service import Inventory
 from veilig.core.signal import from_json as sample_from_json
+from veilig.heal import hypothesis
 from veilig.heal import remedy as cure
+from veilig.heal.asking import alike, described, note_told
 from veilig.heal.case import Diagnosis
 from veilig.heal.diagnosis import diagnose
 from veilig.heal.fleet import Cause, Fleet, ordered, ports_of
@@ -64,6 +65,7 @@ class HealPlanner:
         self._place = {name: at for at, name in enumerate(order)}
         self._ports = ports_of(inventory)
         self._last: tuple[dict[str, JSON], Ward] | None = None  # not to parse what was just written
+        self._guessed = ("", "")  # digest of the proposal of this step and who made it, if a model did
 
     def first(self) -> Step:
         """Look at everything at once."""
@@ -96,10 +98,15 @@ class HealPlanner:
                 return self._blind(ward, outcome)
             self._look(ward, outcome.data)
         elif isinstance(action, Notify):
-            _told(ward, action)
+            note_told(ward, action)
         else:
             self._result(ward, action, outcome)
         return self._decide(ward)
+
+    def by_model(self, action: Action) -> str:
+        """The model whose proposal this step's action is: people decide on it. "" for the planner's own."""
+        mark, model = self._guessed
+        return model if mark and mark == digest(action) else ""
 
     # --- what came back ---------------------------------------------------------------------------------
 
@@ -138,9 +145,12 @@ class HealPlanner:
             ward.kept[service.name] = Kept.of(sample, history, given)
         ward.notes = notes
         answered = {str(one) for one in data.get("answered", [])}
+        guesses = hypothesis.taken(data.get("said"))
         for name, incident in list(ward.incidents.items()):
             if incident.asked is not None and incident.asked.approval in answered:
                 ward.incidents[name] = replace(incident, asked=replace(incident.asked, next_s=now_s))
+            if (guess := guesses.get(incident.id)) is not None:
+                ward.incidents[name] = replace(ward.incidents[name], hypothesis=guess, idle_s=0.0)
 
     def _result(self, ward: Ward, action: Action, outcome: Outcome) -> None:
         """Record what came of a proposal: in the history what may have happened, else why it did not."""
@@ -173,10 +183,12 @@ class HealPlanner:
             incident = replace(incident, asked=asked, stage="asked")
         elif outcome.status is Status.REFUSED:
             incident = self._refused(ward, incident, mark, outcome)
+            incident = replace(incident, hypothesis=hypothesis.spent(incident, action))
         else:
             ward.fresh = False
             ward.acted(name, Act(ward.now_s, action.kind, incident.cause, kept.picture), ACTS)
-            incident = replace(incident, asked=None, refused=(), stage="settling")
+            guess = hypothesis.spent(incident, action)
+            incident = replace(incident, asked=None, refused=(), stage="settling", hypothesis=guess)
         ward.incidents[name] = incident
 
     def _refused(self, ward: Ward, incident: Incident, mark: str, outcome: Outcome) -> Incident:
@@ -199,6 +211,7 @@ class HealPlanner:
     # --- what next --------------------------------------------------------------------------------------
 
     def _decide(self, ward: Ward) -> Step:
+        self._guessed = ("", "")
         diagnoses = self._diagnoses(ward)
         self._incidents(ward, diagnoses)
         if ward.fresh:
@@ -279,10 +292,13 @@ class HealPlanner:
             changed["stage"] = str(decided.step)
         if decided.escalate and not incident.escalated_s:
             changed |= {"escalated_s": now_s, "updated_s": now_s}
-        action = decided.action
+        action, guessed = decided.action, False
+        if action is None and decided.step is cure.Step.HOLD:
+            action = hypothesis.proposal(incident, kept.sample, now_s)
+            guessed = action is not None
         if incident.asked is not None and (action is None or now_s < incident.asked.next_s):
             action, changed = self._waiting(incident, action, changed, now_s)
-        elif incident.asked is not None and action is not None and _alike(incident.asked, action):
+        elif incident.asked is not None and action is not None and alike(incident.asked, action):
             action = from_json(incident.asked.action)  # what people saw, to the letter
         if action is not None and (until_s := self._blocked(ward, incident, action)) > now_s:
             changed |= {"stage": "hold", "until_s": until_s}
@@ -292,6 +308,8 @@ class HealPlanner:
             changed |= {"idle_s": min(t for t in timers if t > now_s), "seen_s": kept.sample.t_s}
         if any(getattr(incident, key) != value for key, value in changed.items()):
             ward.incidents[name] = replace(incident, **changed)
+        if action is not None and guessed and incident.hypothesis is not None:
+            self._guessed = (digest(action), incident.hypothesis.model)
         return action
 
     @staticmethod
@@ -302,7 +320,7 @@ class HealPlanner:
         asked = cast(Asked, incident.asked)
         if action is None:
             return None, changed | {"asked": None}
-        if _alike(asked, action):
+        if alike(asked, action):
             return None, changed | {"stage": "asked", "until_s": asked.next_s, "why": "waits for people"}
         if now_s - asked.since_s < NEW_QUESTION_S:
             return None, changed | {"stage": "hold", "until_s": asked.since_s + NEW_QUESTION_S}
@@ -361,27 +379,3 @@ class HealPlanner:
         state = ward.to_json()
         self._last = (state, ward)
         return Step(state, propose)
-
-
-def _told(ward: Ward, action: Notify) -> None:
-    """Told, or refused: either way not again."""
-    incident = ward.incidents.get(ward.acting)
-    ward.acting = ""
-    if incident is not None:
-        ward.incidents[incident.service] = replace(incident, told=(*incident.told, action.channel))
-
-
-def _alike(asked: Asked, action: Action) -> bool:
-    """Is this what people were asked about? A list of removable files may have changed meanwhile."""
-    known = from_json(asked.action)
-    if isinstance(known, FreeSpace | ScaleUp):
-        return known.kind == action.kind and known.target == action.target
-    return known == action
-
-
-def described(action: Action) -> str:
-    """The action in a few words, for a timeline."""
-    target = str(getattr(action, "target", ""))
-    files = cast(Iterable[tuple[Any, ...]], getattr(action, "files", ()))
-    names = ", ".join(str(file[0]).rsplit("/", 1)[-1] for file in list(files)[:3])
-    return f"{target}: {names}" if names else target

@@ -23,6 +23,8 @@ def notice(incident: Incident) -> str:
         lines.append(incident.why)
     if incident.clears:
         lines.append(f"over when {incident.clears}")
+    if incident.hypothesis is not None:
+        lines.append(f"{incident.hypothesis.model} guesses: {incident.hypothesis.text}")
     lines.append(f"incident {incident.id}")
     return "\n".join(lines)[:NOTICE_CHARS]
 
@@ -85,6 +87,7 @@ def markdown(incident: Incident, wall_offset_s: float = 0.0, stamps: Mapping[str
     lines.append(f"- lasted: {end_s - incident.opened_s:.1f} s")
     lines += [f"- {key}: {value}" for key, value in (stamps or {}).items()]
     lines += ["", "## Evidence", "", *(f"- {one}" for one in incident.evidence or ("none",)), ""]
+    lines += _guessed(incident)
     lines += ["## Course", "", "| when | what | detail |", "|---|---|---|"]
     for at_s, what, detail in moments(incident):
         cells = (_when(incident, at_s, wall_offset_s), what, detail)
@@ -92,6 +95,20 @@ def markdown(incident: Incident, wall_offset_s: float = 0.0, stamps: Mapping[str
     if incident.dropped:
         lines += ["", f"{incident.dropped} earlier entries are only in the ledger."]
     return "\n".join(lines) + "\n"
+
+
+def _guessed(incident: Incident) -> list[str]:
+    """A model's word, under a head that says what it is."""
+    guess = incident.hypothesis
+    if guess is None:
+        return []
+    lines = [
+        "## Model's hypothesis",
+        "",
+        f"A guess of {guess.model}, no fact: nothing was decided by it.",
+        "",
+    ]
+    return [*lines, guess.text, "", *(f"- {one}" for one in guess.because), *([""] if guess.because else [])]
 
 
 def moments(incident: Incident) -> list[tuple[float, str, str]]:

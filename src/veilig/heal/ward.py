@@ -162,5 +162,6 @@ class Ward:
                 "asked": None,
                 "until_s": 0.0,
                 "idle_s": 0.0,
+                "hypothesis": one.hypothesis and replace(one.hypothesis, t_s=one.hypothesis.t_s + by_s),
             }
             self.incidents[name] = replace(one, **moved)

@@ -76,8 +76,12 @@ class HealProvider:
         alerts: Callable[[str], tuple[str, ...]] = lambda _name: (),
         broker: Path | None = None,
         broker_key: str = "",
+        said: Callable[[], list[JSON]] = list,
     ) -> None:
-        """broker, broker_key: the socket and key (hex) of a broker that stands by itself; None: start one."""
+        """broker, broker_key: the socket and key (hex) of a broker that stands by itself; None: start one.
+
+        said: what models said of incidents since it was asked last.
+        """
         self._inventory, self._clock, self._environment = inventory, clock, environment
         self._channels = channels
         named = policy or environment.get("VEILIG_POLICY") or ""
@@ -105,7 +109,7 @@ class HealProvider:
             news=self._note,
         )
         self._answered, self._read_to = answered, 0
-        self.watch = Watch(self.sampler, clock, answered=self._people)
+        self.watch = Watch(self.sampler, clock, answered=self._people, said=said)
 
     async def open(self) -> None:
         """Start the broker and begin to look. Raises ProviderError when there can be no broker."""

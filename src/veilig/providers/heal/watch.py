@@ -22,6 +22,7 @@ ANSWERS_S = 0.25  # between two looks at whether people have answered
 _DAMPED = 2  # probes that fail in a row, before the answer counts as another one
 
 type Answered = Callable[[], tuple[str, ...]]
+type Said = Callable[[], list[JSON]]  # what models said of incidents since this was asked last
 
 
 def shape(sample: Sample, before: Answer = Answer.OK) -> tuple[object, ...]:
@@ -86,8 +87,10 @@ class _Told:
 class Watch:
     """Reports of a sampler. A mark names what was told; another watch does not know it and tells all."""
 
-    def __init__(self, sampler: Sampler, clock: Clock, *, answered: Answered = tuple) -> None:
-        self._sampler, self._clock, self._answered = sampler, clock, answered
+    def __init__(
+        self, sampler: Sampler, clock: Clock, *, answered: Answered = tuple, said: Said = list
+    ) -> None:
+        self._sampler, self._clock, self._answered, self._said = sampler, clock, answered, said
         self._name = secrets.token_hex(4)
         self._count = 0
         self._told: dict[str, _Told] = {}
@@ -119,10 +122,12 @@ class Watch:
             error = self._sampler.failure()
             if error is not None:
                 raise ProviderError("services are no longer looked at", why=str(error)) from error
-            answered = self._answered()
-            left_s = until_s - self._clock.boottime_s()
-            if answered or left_s <= 0 or known is None or any(map(self._new, self._told, repeat(known))):
-                return self._report(known, answered)
+            answered, said = self._answered(), self._said()
+            over = until_s - self._clock.boottime_s() <= 0 or known is None
+            if answered or said or over or any(map(self._new, self._told, repeat(known or 0))):
+                report = self._report(known, answered)
+                return {**report, "said": said} if said else report
+            left_s = max(0.001, until_s - self._clock.boottime_s())
             try:
                 async with asyncio.timeout(min(left_s, ANSWERS_S)):
                     await self._news.wait()
