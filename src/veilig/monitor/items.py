@@ -16,6 +16,7 @@ from veilig.monitor.reading import mapping, mappings
 
 CONVERSATIONS_MAX: Final = 10_000  # whose items are remembered; the longest silent one goes first
 ITEMS_MAX: Final = 5_000  # of one conversation
+KNOWN_MAX: Final = 200_000  # of all together, about 80 bytes each; as above, the longest silent go first
 
 
 class Source(StrEnum):
@@ -123,15 +124,23 @@ def _part(part: object) -> str:
 class Seen:
     """Which items of which conversation were looked at already; in memory and bounded."""
 
-    __slots__ = ("_of",)
+    __slots__ = ("_of", "_size", "_size_max")
 
-    def __init__(self) -> None:
+    def __init__(self, size_max: int = KNOWN_MAX) -> None:
         self._of: OrderedDict[str, set[int]] = OrderedDict()
+        self._size = 0
+        self._size_max = size_max
+
+    def __len__(self) -> int:
+        """How many items are remembered."""
+        return self._size
 
     def note(self, conversation: str, item: Item) -> None:
         """It was looked at elsewhere: when the client sends it back as history, it is not new."""
         if (known := self._of.get(conversation)) is not None:
+            before = len(known)
             known.add(hash((item.source, item.text)))
+            self._size += len(known) - before
 
     def fresh(self, conversation: str, items: list[Item]) -> list[Item]:
         """Those that are new to the conversation, and the last user text whatever it is."""
@@ -139,9 +148,10 @@ class Seen:
         if known is None:
             known = self._of[conversation] = set()
             if len(self._of) > CONVERSATIONS_MAX:
-                self._of.popitem(last=False)
+                self._size -= len(self._of.popitem(last=False)[1])
         else:
             self._of.move_to_end(conversation)
+        before = len(known)
         last = len(items) - 1
         found: list[Item] = []
         for at, item in enumerate(items):
@@ -151,4 +161,7 @@ class Seen:
                 known.add(key)
         if len(known) > ITEMS_MAX:
             known.clear()  # what comes again is looked at again: more work, nothing missed
+        self._size += len(known) - before
+        while self._size > self._size_max and len(self._of) > 1:
+            self._size -= len(self._of.popitem(last=False)[1])
         return found
