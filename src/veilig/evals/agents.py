@@ -19,7 +19,7 @@ from veilig.core.errors import UsageError
 from veilig.evals.task import Task
 
 BUILT_IN = ("embedded", "model", "oracle", "none", "cheat")
-HEAL_S = 45.0  # a healer has no end of its own: this long it may watch
+HEAL_S = 30.0  # a healer has no end of its own: this long it may watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +236,14 @@ def _foreign(name: str) -> Agent:
 
 async def _heal(ground: Ground) -> Report:
     """`veilig heal` inside the world, as long as the task gives it."""
-    argv = (
+    limit_s = min(ground.budget_s - 10, HEAL_S)
+    argv = (  # ended by an interrupt: what it started lives on, which a killed command's would not
+        *("timeout", "-s", "INT", "-k", "10", f"{limit_s:.0f}"),
         *(sys.executable, "-m", "veilig.cli.main", "heal", "--watch", "--act"),
         *("--services", f"{ground.workdir}/services.json", "--policy", f"{ground.workdir}/veilig.yaml"),
     )
     env = {**ground.env, "VEILIG_HOME": "/tmp/veilig-home"}  # noqa: S108  # the world's own
-    limit_s = min(ground.budget_s, HEAL_S)
-    found = await ground.world.run(argv, cwd=ground.workdir, env=env, timeout_s=limit_s)
+    found = await ground.world.run(argv, cwd=ground.workdir, env=env, timeout_s=limit_s + 20)
     return Report((_said(found).stdout + _said(found).stderr)[-2000:], session="heal")
 
 
