@@ -168,3 +168,25 @@ async def until(socket: Any, kind: str, within_s: float = 60.0) -> dict[str, Any
             message = await socket.receive_json()
             if message["t"] == kind:
                 return message
+
+
+# --- one session with a canary in all it says -------------------------------------------------------------
+
+S = "fix-0a0a0a0a"
+NEEDS = [{"gateway": "changes", "roles": [], "quorum": 2, "expiry_ms": 900_000}]
+
+
+def events_with(secret: str) -> list[tuple[str, dict[str, Any]]]:
+    action = {"kind": "command.run", "argv": ["echo", secret], "timeout_s": 5.0}
+    return [
+        started(source=f"/srv/{secret}"),
+        ("action.proposed", {"ref": "r1", "action": action, "digest": "d1", "actor": "agent:fix"}),
+        ("action.decided", {"ref": "r1", "verdict": "ask", "rule": "law", "reasons": [secret], "policy": ""}),
+        ("action.output", {"ref": "r1", "stream": "out", "text": f"\x1b[1m{secret}\r\n", "dropped_bytes": 0}),
+        ("action.verified", {"ref": "r1", "status": "done", "detail": secret, "data": {"s": secret},
+                             "wall_ms": 3}),
+        ("approval.asked", {"ref": "r1", "approval": "ap01", "digest": "d1", "proposer": "agent:fix",
+                            "needs": NEEDS, "why": [secret], "preview": f"+ {secret}"}),
+        ("session.ended", {"state": "held", "summary": secret, "result": {
+            "diff": f"+x = '{secret}'", "problems": [{"title": secret, "flow": [{"text": secret}]}]}}),
+    ]  # fmt: skip

@@ -33,6 +33,7 @@ COMMANDS = {
     "grants": ("veilig.cli.grants", "see, give and revoke standing permissions"),
     "ledger": ("veilig.cli.ledger", "verify, show, follow, export and prove the record"),
     "serve": ("veilig.cli.serve", "a page and an API for several people: watch, steer, approve, replay"),
+    "watch": ("veilig.cli.watch", "see one session live, of this machine or of a page"),
     "people": ("veilig.cli.people", "who has an account on the page, and as what"),
     "mcp": ("veilig.cli.mcp", "let another agent fix and audit these folders, over MCP; people still decide"),
     "acp": ("veilig.cli.acp", "work from inside an editor, over the Agent Client Protocol"),
