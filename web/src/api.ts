@@ -1,4 +1,5 @@
 // How does the page ask the server? Every request goes through `ask`; every answer is brought into shape here.
+import { phrase } from "./phrase";
 import type { Approval, Control, Ev, Finding, FlowStep, Invite, Me, Person, PlanStep, Proof, SessionDetail, SessionRow, Who } from "./types";
 
 const BASE = "/api/v1/";
@@ -127,6 +128,19 @@ function touched(blast: Any): string[] {
   return all;
 }
 
+// The files that a preview which is a diff changes.
+const changed = (o: Any): string[] => [...text(o.preview).matchAll(/^diff --git a\/.* b\/(.*)$/gm)].map((m) => m[1] ?? "");
+
+// A question's preview may begin with a diff, which is no title.
+function headline(o: Any): string {
+  const act = list(o.evidence).find((e) => e?.action?.kind)?.action;
+  const said = act ? phrase(text(act.kind), act.args) : "";
+  if (said) return said;
+  const files = changed(o);
+  if (files.length) return `Change ${files.length === 1 ? files[0] : `${files.length} files: ${files.slice(0, 3).join(", ")}${files.length > 3 ? " …" : ""}`}`;
+  return text(o.title || o.preview || o.id);
+}
+
 function approval(o: Any): Approval {
   const votes = list(o.votes ?? o.ballots).map((v) => ({
     who: who(v.who ?? v.actor),
@@ -139,8 +153,8 @@ function approval(o: Any): Approval {
   const blast = (o.blast_radius ?? {}) as Any;
   const lines = (v: unknown): string[] => (typeof v === "string" ? (v ? [v] : []) : list(v).map((x) => (typeof x === "string" ? x : JSON.stringify(x))));
   return {
-    id: text(o.id), session: text(o.session), state: text(o.state || "open"), title: text(o.title || o.summary || o.preview || o.id),
-    proposer: who(o.proposer), why: lines(o.why), preview: text(o.preview), touches: touched(blast), effects: lines(blast.effects), missing: text(o.missing_text), voted: !!o.voted,
+    id: text(o.id), session: text(o.session), state: text(o.state || "open"), title: headline(o),
+    proposer: who(o.proposer), why: lines(o.why), preview: text(o.preview), touches: [...touched(blast), ...changed(o)], effects: lines(blast.effects), missing: text(o.missing_text), voted: !!o.voted,
     classes: needs.map((n) => n.gateway).filter(Boolean), needs, votes,
     expires_at: typeof o.expires_at === "number" ? o.expires_at : typeof o.expires_s === "number" ? Date.now() + o.expires_s * 1000 : null,
     evidence: list(o.evidence).map((e) => (typeof e === "number" ? e : e.seq)).filter((n) => typeof n === "number"),

@@ -127,7 +127,7 @@ function One({ id, changed }: { id: string; changed: () => void }) {
         ))}
         {!a.votes.length && <li class="dim">nobody yet</li>}
       </ul>
-      {a.state === "open" && !a.may_vote && <Notice kind="info" of={{ what: "You cannot vote on this", why: a.may_not_why || "your role may not, or you have voted", fix: "" }} />}
+      {a.state === "open" && !a.may_vote && <Notice kind="info" of={a.voted ? { what: "You have voted", why: "", fix: "" } : { what: "You cannot vote on this", why: a.may_not_why || "your role may not", fix: "" }} />}
       {open && (
         <form class="vote" onSubmit={(e) => { e.preventDefault(); void send(armed === "deny" ? "deny" : "approve"); }}>
           <label>
@@ -150,7 +150,7 @@ function Preview({ text }: { text: string }) {
   const diff = /^(diff --git|--- )/m.test(text) && parse(text).length > 0;
   return (
     <pre class="preview" tabIndex={0}>
-      {diff ? text.split("\n").map((l, i) => <span key={i} class={l.startsWith("+") ? "d-plus" : l.startsWith("-") ? "d-minus" : ""}>{l}{"\n"}</span>) : <Rich text={text} />}
+      {diff ? text.split("\n").map((l, i) => <span key={i} class={/^(\+\+\+|---|diff|@@)/.test(l) ? "dim" : l.startsWith("+") ? "d-plus" : l.startsWith("-") ? "d-minus" : ""}>{l}{"\n"}</span>) : <Rich text={text} />}
     </pre>
   );
 }

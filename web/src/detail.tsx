@@ -11,7 +11,13 @@ const TEXT_MAX = 20000;
 const VERDICT = { allow: "allowed", ask: "asks people", deny: "denied" };
 
 function value(v: unknown): string {
-  return typeof v === "string" ? v : JSON.stringify(v, null, 1);
+  if (typeof v !== "string") return JSON.stringify(v, null, 1);
+  if (!/^[[{]/.test(v)) return v;
+  try {
+    return JSON.stringify(JSON.parse(v), null, 1); // an argument that is JSON inside
+  } catch {
+    return v;
+  }
 }
 
 export function Verify({ room, seq }: { room: Room; seq: number }) {

@@ -118,9 +118,11 @@ export class Connection {
       if (this.closed) return;
       const refused = error instanceof Refused && error.status >= 400 && error.status < 500 && error.status !== 429;
       if (refused) return this.room.refuse(error as Refused);
+      if (error instanceof Refused && error.status >= 500) this.room.refusal = { what: error.what, why: error.why, fix: error.fix };
       return this.lost();
     }
     if (this.closed) return;
+    this.room.refusal = null;
     if (this.neverOpened >= SOCKET_TRIES) this.stream();
     else this.connect();
   }

@@ -49,7 +49,7 @@ function App() {
   const person = me?.person ?? null;
   useEffect(() => {
     if (!person) return;
-    const go = (): void => void api.approvals().then((a) => setWaiting(a.filter((x) => x.state === "open")), () => undefined);
+    const go = (): void => void api.approvals().then((a) => setWaiting(a.filter((x) => x.state === "open" && x.may_vote)), () => undefined);
     go();
     const timer = setInterval(() => document.visibilityState === "visible" && go(), 5000);
     return () => clearInterval(timer);
@@ -64,7 +64,7 @@ function App() {
   else if (at[0] === "join" && at[1]) shown = <Join token={at[1]} me={me} done={load} />;
   else if (!person) shown = <SignIn done={load} />;
   else if (at[0] === "s" || at[0] === "sessions") shown = at[1] ? <SessionPage key={at[1]} id={at[1]} me={me} view={at[2] ?? ""} /> : <Sessions me={me} />;
-  else if (at[0] === "approvals") shown = <Approvals id={at[1] ?? ""} me={me} changed={() => api.approvals().then((a) => setWaiting(a.filter((x) => x.state === "open")), () => undefined)} />;
+  else if (at[0] === "approvals") shown = <Approvals id={at[1] ?? ""} me={me} changed={() => api.approvals().then((a) => setWaiting(a.filter((x) => x.state === "open" && x.may_vote)), () => undefined)} />;
   else shown = <Sessions me={me} />;
 
   const here = at[0] === "approvals" ? "approvals" : "sessions";

@@ -44,7 +44,8 @@ export function PeoplePane({ room, me, anchor, setAnchor, go }: Props) {
               <span class="dot" role="img" aria-label={p.here === false ? "away" : "here"} />
               <span class="pname">
                 {p.name}
-                {p.id === mine && <span class="dim"> (you)</span>}
+                {p.id === mine && <span class="dim"> (you)</span>}{" "}
+                {room.control.holder === p.id && <span class="holds">in control</span>}
               </span>
               {room.role === "owner" && p.id !== mine ? (
                 <select aria-label={`Role of ${p.name}`} value={p.role} onChange={(e) => act(() => api.role(room.id, p.id, e.currentTarget.value))}>
@@ -55,7 +56,6 @@ export function PeoplePane({ room, me, anchor, setAnchor, go }: Props) {
               ) : (
                 <span class="prole">{p.role}</span>
               )}
-              {room.control.holder === p.id && <span class="holds">in control</span>}
               {room.control.holder === mine && p.id !== mine && p.here && (p.role === "driver" || p.role === "owner") && !room.control.asks.includes(p.id) && room.control.offer !== p.id && (
                 <button class="plain small" onClick={() => act(async () => { const now = await api.control(room.id, "offer", p.id); if (now) room.setControl(now); })}>offer control</button>
               )}
@@ -76,7 +76,7 @@ export function PeoplePane({ room, me, anchor, setAnchor, go }: Props) {
 
 function Control({ room, mine, act }: { room: Room; mine: string; act: (f: () => Promise<unknown>) => Promise<void> }) {
   const c = room.control;
-  const name = (id: string): string => room.people.find((p) => p.id === id)?.name ?? id;
+  const name = room.name;
   const may = room.role === "owner" || room.role === "driver";
   const send = (verb: string, to?: string): Promise<void> =>
     act(async () => {

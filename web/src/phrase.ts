@@ -56,7 +56,7 @@ interface Told {
 }
 
 // What people did, said the same way; anything unknown keeps the server's title.
-export function deed(e: Told): string {
+export function deed(e: Told, name: (id: string) => string): string {
   const f = e.facts ?? {};
   const who = e.who?.name ?? "somebody";
   switch (e.kind) {
@@ -73,11 +73,15 @@ export function deed(e: Told): string {
     case "room.joined":
       return `${text(f.name)} joined as ${text(f.role)}`;
     case "room.assigned":
-      return f.role ? `${text(f.name) || text(f.person)} is ${text(f.role)} now` : `${text(f.name) || text(f.person)} was put out`;
+      return f.role ? `${text(f.name) || name(text(f.person))} is ${text(f.role)} now` : `${text(f.name) || name(text(f.person))} was put out`;
     case "control.asked":
       return `${who} asks for control`;
+    case "control.offered":
+      return `${who} offers control to ${name(text(f.to))}`;
+    case "control.declined":
+      return `${who} keeps control as it is`;
     case "control.passed":
-      return f.holder ? `Control went to ${text(f.holder)} (${text(f.how)})` : `${who} released control`;
+      return f.holder ? `Control went to ${name(text(f.holder))} (${text(f.how)})` : `${who} released control`;
     case "approval.voted":
       return `${who} ${e.vote === "approve" ? "approved" : "denied"}${e.reason ? `: ${e.reason}` : ""}`;
     case "secret.revealed":

@@ -96,6 +96,7 @@ export class Room {
   sideTrouble = "";
   version = 0;
   sideVersion = 0;
+  private names = new Map<string, string>();
   private byRef = new Map<string, Row>();
   private bySeq = new Map<number, Row>();
   private watchers = new Set<() => void>();
@@ -133,11 +134,21 @@ export class Room {
     else requestAnimationFrame(tell);
   }
 
+  // What a person is called here: from the record and from who is present.
+  name = (id: string): string => this.names.get(id) ?? id;
+
+  private learnNames(e: Ev): void {
+    const { person, name } = e.facts ?? {};
+    if (typeof person === "string" && typeof name === "string" && name) this.names.set(person, name);
+    if (e.who && this.names.has(e.who.id)) e.who.name = this.name(e.who.id);
+  }
+
   take(events: Ev[]): void {
     let side = false;
     for (const e of events) {
       if (!(e.seq > this.last)) continue; // seen already: a reconnection overlaps on purpose
       this.last = e.seq;
+      this.learnNames(e);
       this.events.push(e);
       this.place(e);
       side ||= /^(action\.(verified|failed)|session\.|approval)/.test(e.kind);
@@ -158,7 +169,7 @@ export class Room {
     }
     const row: Row = {
       key: key || `#${e.seq}`, seq: e.seq, lastSeq: e.seq, at: e.at, end: e.at, events: [e], act: e.kind.startsWith("action."),
-      quiet: QUIET.test(e.kind), title: (e.action && phrase(e.action.kind, e.action.args)) || e.action?.summary || deed(e) || e.title, kind: e.action?.kind ?? e.kind, mark: "note", said: "", search: "", who: e.who,
+      quiet: QUIET.test(e.kind), title: (e.action && phrase(e.action.kind, e.action.args)) || e.action?.summary || deed(e, this.name) || e.title, kind: e.action?.kind ?? e.kind, mark: "note", said: "", search: "", who: e.who,
     };
     refold(row);
     if (key) this.byRef.set(key, row);
@@ -180,7 +191,7 @@ export class Room {
     const d = await api.session(this.id);
     this.detail = d;
     this.become(d.role);
-    this.people = d.people;
+    this.setPeople(d.people);
     this.control = d.control;
     this.changed();
   }
@@ -209,7 +220,7 @@ export class Room {
 
   hello(role: Role, people: Person[], control: Control): void {
     this.become(role);
-    this.people = people;
+    this.setPeople(people);
     this.control = control;
     this.loaded = true;
     this.changed();
@@ -233,6 +244,7 @@ export class Room {
 
   setPeople(people: Person[]): void {
     this.people = people;
+    for (const p of people) this.names.set(p.id, p.name);
     const me = people.find((p) => p.id === this.mine);
     if (me) this.become(me.role);
     this.changed();
