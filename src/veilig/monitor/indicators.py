@@ -111,7 +111,9 @@ _USUAL: Final = re.compile(r"indicator--([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]
 def fold(text: str) -> str:
     """How texts and values are compared: lower case, without defanging."""
     text = text.lower()
-    if any(mark in text for mark in _MARKS):  # the expression alone costs a hundred times as much
+    # The expression alone costs a hundred times as much, and looking for two characters ten times one.
+    opened = "[" in text or "(" in text or "{" in text or "hxxp" in text
+    if opened and any(mark in text for mark in _MARKS):
         text = _DEFANGED.sub(lambda m: _FANGS.get(m[0], "http"), text)
     return text
 

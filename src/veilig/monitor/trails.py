@@ -23,7 +23,7 @@ SCORES: Final = 20
 TOP: Final = 5
 HALF_LIFE_S: Final = 12 * 3600.0
 LIFE_S: Final = 24 * 3600.0
-MEAN_LEAST: Final = 0.85  # ordinary subjects stay below it; see MODEL_CARD.md
+MEAN_LEAST: Final = 0.8  # below 1 % of a security professional's sessions reach it; see MODEL_CARD.md
 STEPS_MAX: Final = 64
 HOSTS_MAX: Final = 256
 TRAILS_MAX: Final = 10_000
@@ -93,8 +93,13 @@ class Trails:
         return found
 
     def _mean(self, trail: _Trail, now_s: float) -> list[Signal]:
+        if trail.since_told < SCORES:
+            return []
+        highest = sorted([score for _, score in trail.scores], reverse=True)[:TOP]
+        if sum(highest) < self.threshold * TOP:
+            return []  # also undecayed, which costs a fifth
         mean = top_mean(trail.scores, now_s)
-        if mean < self.threshold or trail.since_told < SCORES:
+        if mean < self.threshold:
             return []
         trail.since_told = 0
         evidence = ("trail:scores", f"mean:{mean:.3f}", f"of:{len(trail.scores)}")
