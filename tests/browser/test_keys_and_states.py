@@ -163,6 +163,25 @@ def test_what_is_not_there_is_said_with_what_to_do(server: Running, browser: Any
     ann.page.get_by_role("alert").wait_for()
 
 
+def test_where_sockets_are_blocked_the_page_lives_on_server_sent_events(
+    server: Running, browser: Any
+) -> None:
+    ann, bob = window(browser), window(browser)
+    bob.page.add_init_script(
+        "window.WebSocket = class { constructor() { setTimeout(() => this.onclose(), 0) } close() {} }"
+    )
+    for one in (ann, bob):
+        by_keys(one, server.url)
+        one.page.goto(f"{server.url}/#/s/{SMALL}")
+        one.page.locator(".l-live").wait_for()
+    ann.page.keyboard.press("c")
+    ann.page.get_by_label("Comment", exact=True).fill("Do you hear me?")
+    ann.page.keyboard.press("Enter")
+    bob.page.get_by_test_id("said").get_by_text("Do you hear me?").wait_for()
+    ann.page.get_by_test_id("said").get_by_text("Do you hear me?").wait_for()
+    assert bob.seqs() == ann.seqs()
+
+
 def test_a_server_that_stops_leaves_the_page_readable_and_is_found_again(
     server: Running, browser: Any, tmp_path: Path
 ) -> None:
