@@ -1,10 +1,10 @@
-"""What do scores add up to over a session of twenty requests? A simulation on sources that are never trained on.
+"""What do scores add up to over a session of twenty requests? Simulated on sources never trained on.
 
     .venv/bin/python bench/monitor/sessions.py DATA.jsonl
 
-A session of 20 texts is drawn from ordinary requests (or a security professional's questions), some replaced by
-harmful ones. The mean of the five highest scores (src/veilig/monitor/trails.py) is compared with the value that
-one in a hundred harmless sessions reaches, and with the value that the product uses.
+A session of 20 texts is drawn from ordinary requests (or a security professional's questions), some replaced
+by harmful ones. The mean of the five highest scores (src/veilig/monitor/trails.py) is compared with the value
+that one in a hundred harmless sessions reaches, and with the value that the product uses.
 """
 
 import json

@@ -68,7 +68,9 @@ async def judge_server(judge: Judge, status: int = 200) -> AsyncGenerator[tuple[
 def policy_with(model: str = "watcher") -> str:
     served = '    - {name: watcher, upstreams: [up-1]}\n    - {name: "*"'
     text = POLICY.replace("{name: big,", "{name: big, upstreams: [up-0],")
-    text = text.replace("monitor: {enabled: true}", f"monitor: {{enabled: true, threshold: 0.2, judge: {model}}}")
+    text = text.replace(
+        "monitor: {enabled: true}", f"monitor: {{enabled: true, threshold: 0.2, judge: {model}}}"
+    )
     text = text.replace("name: main, url:", "name: up-0, url:").replace('    - {name: "*"', served)
     return text.replace("}]\n  models", '}, {name: up-1, url: "http://127.0.0.1:9/v1"}]\n  models')
 
