@@ -18,7 +18,7 @@ from veilig.core.action import (
 )
 from veilig.core.errors import ProviderError
 from veilig.core.service import Inventory, Service
-from veilig.providers.heal.substrate import ChangesDatabases, Done, Previews, Substrate
+from veilig.providers.heal.substrate import ChangesDatabases, Done, Previews, RollsBack, Substrate
 
 KINDS = frozenset(
     {
@@ -76,6 +76,8 @@ async def perform(action: Action, service: Service, substrate: Substrate, files:
             return await substrate.stop(service, action.incarnation)
         case ScaleUp() | ScaleDown():
             return await substrate.scale(action.group, action.current, action.replicas)
+        case RollBack() if isinstance(substrate, RollsBack):
+            return await substrate.roll_back(service, action.incarnation, action.files, action.to)
         case RollBack():
             await _must_be(service, substrate, action.incarnation)
             restored = files.restore(service, action.files, action.to)

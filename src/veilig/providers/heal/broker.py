@@ -280,7 +280,8 @@ class Broker:
                 run=seen.run, failing=failing, incarnation=seen.incarnation,
                 capability=held, managed=seen.managed,
                 foreign_starts=self._starts.journal.starts(service.name).foreign, held_by=seen.held_by,
-                last_good=good, regenerable=spare, replicas=seen.replicas, replicas_own=seen.replicas_own,
+                last_good=seen.good or good, regenerable=spare,
+                replicas=seen.replicas, replicas_own=seen.replicas_own,
             )  # fmt: skip
         return reading.Fleet(self._m.inventory, known, frozenset(self._busy.names - {target.name}))
 

@@ -89,6 +89,12 @@ def substrates(
         from veilig.providers.heal.systemd import SystemdSubstrate
 
         found["systemd"] = SystemdSubstrate(SystemClock(), os.environ)
+    if "kubernetes" in wanted:
+        from veilig.providers.heal.kubernetes import KubernetesSubstrate
+
+        found["kubernetes"] = KubernetesSubstrate(
+            inventory.services, SystemClock(), os.environ, maker=places.state.name, readonly=readonly
+        )
     if "aws" in wanted:
         from veilig.providers.heal.aws import AwsSubstrate
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 from veilig.core.canonical import JSON, canonical
 from veilig.core.errors import LedgerError, ProviderError
 from veilig.core.policy import Capability
-from veilig.core.signal import Backend, Gauge, Run
+from veilig.core.signal import Backend, Change, Gauge, Run
 from veilig.providers.heal.substrate import Seen
 
 LINE_BYTES_MAX = 4 << 20  # two thousand services in one look
@@ -70,7 +70,7 @@ def line(message: Mapping[str, JSON]) -> bytes:
 def seen_to_json(seen: Seen) -> dict[str, JSON]:
     """Plain values."""
     plain: dict[str, JSON] = {**asdict(seen), "pids": list(seen.pids), "run": seen.run.value}
-    for name in ("gauges", "backends"):
+    for name in ("gauges", "backends", "changes"):
         if not plain[name]:
             del plain[name]  # most keepers count nothing
     return plain
@@ -82,6 +82,7 @@ def seen_from_json(value: dict[str, Any]) -> Seen:
         whole: dict[str, Any] = {**value, "run": Run(value["run"])}
         whole["pids"] = tuple(int(p) for p in value["pids"])
         whole["gauges"] = tuple(Gauge(**one) for one in value.get("gauges", ()))
+        whole["changes"] = tuple(Change(**one) for one in value.get("changes", ()))
         whole["backends"] = tuple(Backend(**one) for one in value.get("backends", ()))
         return Seen(**whole)
     except (TypeError, ValueError, KeyError) as error:

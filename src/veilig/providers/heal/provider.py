@@ -250,7 +250,8 @@ class HealProvider:
         del permit
         if not outcome.ok or isinstance(action, WatchSignals | Notify):
             return outcome
-        if isinstance(action, RollBack) and (wrong := _not_as_named(action)):
+        here = acts.service_of(action, self._inventory).provider != "kubernetes"
+        if isinstance(action, RollBack) and here and (wrong := _not_as_named(action)):
             return replace(
                 outcome, ok=False, detail=f"{wrong} is not what it should be", status=Status.FAILED
             )

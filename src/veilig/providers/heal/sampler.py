@@ -375,10 +375,11 @@ class Sampler:
             fds_max=life.fds[1],
             threads=life.threads,
             log=life.log.hits(now_s),
-            changes=tuple(
+            changes=seen.changes
+            or tuple(
                 replace(one, age_s=round(one.age_s + now_s - life.changes_at_s, 2)) for one in life.changes
             ),
-            good=self._good.digest(service) if self._good is not None else "",
+            good=seen.good or (self._good.digest(service) if self._good is not None else ""),
             needs=life.needs,
             disks=life.disks,
             held_by=seen.held_by,

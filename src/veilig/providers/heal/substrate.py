@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from veilig.core.policy import Capability
 from veilig.core.service import Service
-from veilig.core.signal import Backend, Gauge, Run
+from veilig.core.signal import Backend, Change, Gauge, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Seen:
     pids: every process of it, the main one first. held_by: by which a person keeps it down ("" nobody).
     managed: it carries the veilig.managed label (or is named in the services file, for plain processes).
     restarts: the keeper's own count of restarts, -1 where it keeps none. replicas: of its group, -1: none.
-    text: what the keeper says of the last end, for people. gauges, backends: what it counts (core/signal.py).
+    text: what the keeper says of the last end, for people. gauges, backends: what it counts. changes,
+    good: of its own record of versions, where it keeps one (core/signal.py).
     """
 
     service: str
@@ -39,6 +40,8 @@ class Seen:
     text: str = ""
     gauges: tuple[Gauge, ...] = ()
     backends: tuple[Backend, ...] = ()
+    changes: tuple[Change, ...] = ()
+    good: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,17 @@ class ChangesDatabases(Protocol):
 
     async def change(self, service: Service, verb: str, argument: str) -> Done:
         """Do it once, and say what an independent look showed."""
+        ...
+
+
+@runtime_checkable
+class RollsBack(Protocol):
+    """A keeper with a record of versions of its own: files of an act name them, none lies on a disk here."""
+
+    async def roll_back(
+        self, service: Service, incarnation: str, files: Sequence[tuple[str, str, str]], to: str
+    ) -> Done:
+        """Bring the version back, and start it."""
         ...
 
 
