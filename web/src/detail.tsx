@@ -4,13 +4,14 @@ import { api } from "./api";
 import { check, type Checked } from "./proof";
 import { Rich } from "./rich";
 import { Screen } from "./terminal";
-import type { Room, Row } from "./room";
+import { printed, type Room, type Row } from "./room";
 import { clock, CopyButton, Notice, span, trouble, type Trouble } from "./ui";
 
 const TEXT_MAX = 20000;
 const VERDICT = { allow: "allowed", ask: "asks people", deny: "denied" };
 
-function value(v: unknown): string {
+function value(v: unknown, key = ""): string {
+  if (Array.isArray(v) && v.every((x) => typeof x === "string")) return key === "argv" ? v.map((x) => (/^[\w./:=@%+,-]+$/.test(x) ? x : JSON.stringify(x))).join(" ") : v.join("\n");
   if (typeof v !== "string") return JSON.stringify(v, null, 1);
   if (!/^[[{]/.test(v)) return v;
   try {
@@ -54,7 +55,7 @@ export function Verify({ room, seq }: { room: Room; seq: number }) {
 export function Detail({ room, row, comment }: { room: Room; row: Row; comment: (seq: number) => void }) {
   const first = row.events[0]!;
   const action = row.events.find((e) => e.action)?.action;
-  const output = row.events.filter((e) => e.outcome?.text);
+  const output = printed(row);
   const said = room.events.filter((e) => e.anchor !== undefined && e.anchor >= row.seq && e.anchor <= row.lastSeq && !row.events.includes(e));
   const args = Object.entries(action?.args ?? {}).filter(([k, v]) => k !== "kind" && v !== "" && v !== null && !(Array.isArray(v) && !v.length));
   return (
@@ -78,7 +79,7 @@ export function Detail({ room, row, comment }: { room: Room; row: Row; comment: 
           <div key={k}>
             <dt>{k}</dt>
             <dd class="mono pre">
-              <Rich text={value(v).slice(0, 2000)} />
+              <Rich text={value(v, k).slice(0, 2000)} />
             </dd>
           </div>
         ))}
@@ -129,7 +130,7 @@ export function Detail({ room, row, comment }: { room: Room; row: Row; comment: 
               <div key={k}>
                 <dt>{k.replace(/_/g, " ")}</dt>
                 <dd class="mono pre">
-                  <Rich text={value(v).slice(0, 2000)} />
+                  <Rich text={value(v, k).slice(0, 2000)} />
                 </dd>
               </div>
             ))}
@@ -140,12 +141,12 @@ export function Detail({ room, row, comment }: { room: Room; row: Row; comment: 
           </div>
         )}
       </dl>
-      {output.map((e) => (
-        <figure key={e.seq} class="out">
-          <Screen text={(e.outcome?.text ?? "").slice(-TEXT_MAX)} />
-          {(e.outcome?.truncated || (e.outcome?.text?.length ?? 0) > TEXT_MAX) && <figcaption class="dim">shortened; the rest is in the session's folder</figcaption>}
+      {output.text && row.kind !== "workspace.diff" && (
+        <figure class="out">
+          <Screen text={output.text.slice(-TEXT_MAX)} />
+          {(output.cut || output.text.length > TEXT_MAX) && <figcaption class="dim">shortened; all that was kept stands in the ledger</figcaption>}
         </figure>
-      ))}
+      )}
       {said.map((e) => (
         <p class="said" key={e.seq}>
           <b>{e.who?.name}</b> <span class="dim">{clock(e.at)} #{e.seq}</span> <Rich text={e.text ?? e.title} />

@@ -69,7 +69,9 @@ function refold(row: Row): void {
       row.reason = e.reason ?? row.reason;
     }
     if (e.approval) row.approval = e.approval;
-    if (e.outcome?.summary) row.outcome = e.outcome.summary;
+    if (e.outcome?.summary && e.kind !== "action.output") row.outcome = e.outcome.summary;
+    const code = row.kind === "command.run" ? e.outcome?.data?.["exit_code"] : undefined;
+    if (typeof code === "number" && code >= 0) row.outcome = `exit code ${code}`;
   }
   row.mark = markOf(row);
   row.said = SAID[row.mark];
@@ -77,6 +79,13 @@ function refold(row: Row): void {
     .map((e) => `#${e.seq} ${e.kind} ${e.title} ${e.rule ?? ""} ${e.reason ?? ""} ${e.who?.name ?? ""} ${e.action?.summary ?? ""} ${e.outcome?.summary ?? ""} ${e.text ?? ""} ${e.outcome?.text ?? ""}`)
     .join("\n")
     .toLowerCase();
+}
+
+// What the act printed: as it came, or (nothing came while it ran) what its end says.
+export function printed(row: Row): { text: string; cut: boolean } {
+  const live = row.events.filter((e) => e.kind === "action.output");
+  const from = live.length ? live : row.events.filter((e) => e.outcome?.text && e.outcome.text !== row.outcome);
+  return { text: from.map((e) => e.outcome?.text ?? "").join(""), cut: from.some((e) => e.outcome?.truncated) };
 }
 
 export class Room {

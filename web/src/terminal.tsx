@@ -1,7 +1,7 @@
 // What did the commands print? Text with control characters becomes rows, by a small line model.
 import { useMemo, useState } from "preact/hooks";
 import { Rich } from "./rich";
-import type { Row } from "./room";
+import { printed, type Row } from "./room";
 import { clock, Empty, Glyph, span } from "./ui";
 
 interface Piece {
@@ -95,7 +95,7 @@ export function Terminal({ rows: all }: { rows: Row[] }) {
     <div class="term" data-testid="terminal">
       {from > 0 && <button onClick={() => setMore(more + 1)}>Show {Math.min(BLOCKS, from)} earlier</button>}
       {blocks.slice(from).map((r) => {
-        const text = r.events.map((e) => e.outcome?.text ?? "").join("");
+        const { text } = printed(r);
         return (
           <section key={r.key} class="block">
             <header>
@@ -104,7 +104,7 @@ export function Terminal({ rows: all }: { rows: Row[] }) {
               <span class="dim">{clock(r.at)}{r.mark !== "runs" ? ` · ${span(r.end - r.at)}` : ""}</span> <Glyph mark={r.mark} label={r.said} />
             </header>
             {text ? <Screen text={text} /> : null}
-            {(r.mark === "runs" || r.outcome?.trim() !== text.trim()) && <p class={`o-${r.mark} small`}>{r.mark === "runs" ? "running …" : r.outcome?.split("\n")[0]}</p>}
+            {(r.mark === "runs" || r.outcome) && <p class={`o-${r.mark} small`}>{r.mark === "runs" ? "running …" : r.outcome?.split("\n")[0]}</p>}
           </section>
         );
       })}

@@ -22,7 +22,7 @@ export interface Ev {
   rule?: string;
   reason?: string;
   action?: { kind: string; digest?: string; summary?: string; args?: Record<string, unknown> };
-  outcome?: { ok?: boolean; summary?: string; text?: string; truncated?: boolean };
+  outcome?: { ok?: boolean; summary?: string; text?: string; truncated?: boolean; data?: Record<string, unknown> };
   vote?: string;
   handle?: string;
   text?: string; // of a comment, or of what was said to the session
