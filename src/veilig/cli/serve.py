@@ -1,12 +1,17 @@
 """`veilig serve`: a page and an API on which a team watches, steers, approves and replays sessions."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from veilig.core.errors import EXIT_OK, UsageError
 
-EXTRA = ("argon2", "httptools", "orjson", "uvicorn", "uvloop", "websockets")
+if TYPE_CHECKING:
+    from veilig.server.oidc import Provider
+
+EXTRA = ("argon2", "httptools", "jwt", "orjson", "uvicorn", "uvloop", "websockets")
 LISTEN = "127.0.0.1:8790"
 
 
@@ -14,8 +19,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     """What `serve` takes."""
     parser.description = (
         "Serves a page on which several people watch, steer, approve and replay the sessions of this "
-        "machine, each seeing what their role may; the same as an API (/api/v1/openapi.json). Sessions that are "
-        "started there run as processes of their own and outlive the server."
+        "machine, each seeing what their role may; the same as an API (/api/v1/openapi.json). Sessions that "
+        "are started there run as processes of their own and outlive the server."
     )
     parser.add_argument(
         "roots", nargs="*", default=["."], metavar="FOLDER",
@@ -29,6 +34,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     parser.add_argument("--model-url", default="", metavar="URL", help="where models are asked")
+    parser.add_argument("--oidc-issuer", default="", metavar="URL", help="who may say who somebody is")
+    parser.add_argument("--oidc-client", default="", metavar="ID", help="what we are called there")
+    parser.add_argument(
+        "--oidc-secret-env", default="", metavar="NAME", help="the variable with our secret there, if any"
+    )
     parser.add_argument("--no-link", action="store_true", help="print no link that signs you in")
 
 
@@ -54,11 +64,24 @@ def run(given: argparse.Namespace) -> int:
             print(f"you     {url}/#/join/{serving.once()}   (once, within 15 minutes)", flush=True)
 
     try:
-        serve(serving, address, ready)
+        serve(serving, address, ready, _provider(given))
     finally:
         serving.close()
     print("stopped; sessions that are at work go on", file=sys.stderr)
     return EXIT_OK
+
+
+def _provider(given: argparse.Namespace) -> "Provider | None":
+    from veilig.server.oidc import Provider
+
+    if not given.oidc_issuer:
+        return None
+    if not given.oidc_client:
+        raise UsageError("--oidc-issuer needs --oidc-client", why="the provider must know who asks")
+    secret = os.environ.get(given.oidc_secret_env, "") if given.oidc_secret_env else ""
+    if given.oidc_secret_env and not secret:
+        raise UsageError(f"the variable {given.oidc_secret_env} is not set")
+    return Provider(given.oidc_issuer, given.oidc_client, secret)
 
 
 def need_extra() -> None:

@@ -71,6 +71,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "POST", "/auth/sign-in", "sign in with a name and a password", acts.sign_in,
         body(("name", "password"), name=text(200, 1), password=text(2000, 1)), free=True, cost=10,
     ),
+    Endpoint(
+        "GET", "/auth/oidc/start", "to the identity provider", acts.oidc_start, free=True, cost=5
+    ),
+    Endpoint(
+        "GET", "/auth/oidc/callback", "back from the identity provider", acts.oidc_callback,
+        query={"state": text(200), "code": text(4000), "iss": text(400), "error": text(200)}, free=True,
+        cost=5,
+    ),
     Endpoint("POST", "/auth/sign-out", "end this sign-in, with its sockets", acts.sign_out),
     Endpoint(
         "POST", "/invites/accept", "come in through a link; a name is needed when nobody is signed in",

@@ -9,7 +9,9 @@ from veilig.collab.export import FORMS, exported
 from veilig.collab.roles import May, Refused, Role, role_of
 from veilig.collab.room import INVITE_S
 from veilig.server.asked import Asked
+from veilig.server.doorway import cookie_of
 from veilig.server.live import Hub
+from veilig.server.oidc import COOKIE
 from veilig.server.replies import Reply, told
 
 UPLOAD_BYTES_MAX: Final = 64 << 20
@@ -47,6 +49,31 @@ async def accept(hub: Hub, asked: Asked) -> Reply:
     if known is not None and known.id == person.id:
         return reply
     cookie, _ = await serving.entered(person, "link")
+    return with_cookie(hub, reply, cookie)
+
+
+async def oidc_start(hub: Hub, asked: Asked) -> Reply:
+    """Send the browser to the identity provider."""
+    del asked
+    if hub.oidc is None:
+        raise Refused("no identity provider is set", status=404, fix="sign in with a password")
+    place, browser = await hub.oidc.begin()
+    line = hub.doorway.passing_cookie(COOKIE, browser)
+    return Reply(302, headers=[(b"location", place.encode()), (b"set-cookie", line.encode())])
+
+
+async def oidc_callback(hub: Hub, asked: Asked) -> Reply:
+    """The browser comes back: who is it?"""
+    if hub.oidc is None:
+        raise Refused("no identity provider is set", status=404)
+    if error := asked.text("error"):
+        raise Refused("the identity provider said no", status=403, why=error)
+    browser = cookie_of(asked.headers.get("cookie", ""), COOKIE)
+    state, code = asked.text("state"), asked.text("code", 4000)
+    person = await hub.oidc.end(state, code, asked.text("iss", 400), browser)
+    cookie, _ = await hub.serving.entered(person, "oidc")
+    gone = hub.doorway.passing_cookie(COOKIE, "")
+    reply = Reply(302, headers=[(b"location", b"/"), (b"set-cookie", gone.encode())])
     return with_cookie(hub, reply, cookie)
 
 

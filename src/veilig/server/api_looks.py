@@ -27,8 +27,10 @@ async def me(hub: Hub, asked: Asked) -> Reply:
 async def providers(hub: Hub, asked: Asked) -> Reply:
     """How one can sign in."""
     del asked
-    found: list[dict[str, str]] = [{"id": "password", "name": "name and password"}]
-    return told({"providers": [*found, *hub.providers]})
+    found = [{"id": "password", "name": "name and password", "url": ""}]
+    if hub.oidc is not None:
+        found.append({"id": "oidc", "name": "identity provider", "url": "/api/v1/auth/oidc/start"})
+    return told({"providers": found})
 
 
 async def sessions(hub: Hub, asked: Asked) -> Reply:

@@ -80,13 +80,8 @@ class Doorway:
 
     def login(self, scope: Any) -> Login | None:
         """Whose cookie came with the request."""
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load(header(scope, b"cookie")[:4096])
-        except CookieError:
-            return None
-        given = jar.get(COOKIE)
-        return self.accounts.login(given.value) if given is not None and given.value else None
+        given = cookie_of(header(scope, b"cookie"), COOKIE)
+        return self.accounts.login(given) if given else None
 
     def need_login(self, scope: Any) -> Login:
         """Raises Refused (401)."""
@@ -114,10 +109,26 @@ class Doorway:
             raise Refused("too many requests", status=429, fix="wait a moment", retry_after_s=2.0)
         bucket.left -= cost
 
+    def passing_cookie(self, name: str, value: str) -> str:
+        """A cookie for ten minutes that comes back from another site, as a strict one does not."""
+        age_s, flags = (600 if value else 0), ("; Secure" if self.secure else "")
+        return f"{name}={value}; Path=/api/v1/auth/oidc; Max-Age={age_s}; HttpOnly; SameSite=Lax{flags}"
+
     def cookie(self, value: str, age_s: int) -> str:
         """The Set-Cookie header; an empty value removes it."""
         flags = "; Secure" if self.secure else ""
         return f"{COOKIE}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Strict{flags}"
+
+
+def cookie_of(line: str, name: str) -> str:
+    """One cookie of a request, empty when absent."""
+    jar: SimpleCookie = SimpleCookie()
+    try:
+        jar.load(line[:4096])
+    except CookieError:
+        return ""
+    given = jar.get(name)
+    return given.value if given is not None else ""
 
 
 def header(scope: Any, name: bytes) -> str:

@@ -21,6 +21,7 @@ from veilig.collab.roles import Refused, Role
 from veilig.collab.view import view
 from veilig.server.doorway import Doorway
 from veilig.server.frames import Door, framed
+from veilig.server.oidc import Oidc
 
 if TYPE_CHECKING:
     from veilig.core.ledger import Event
@@ -98,7 +99,7 @@ class Hub:
     def __init__(self, serving: Serving, doorway: Doorway) -> None:
         self.serving = serving
         self.doorway = doorway
-        self.providers: list[dict[str, str]] = []  # of identities, beside passwords
+        self.oidc: Oidc | None = None
         self.watchers: dict[str, set[Watching]] = {}
         self.resyncs = 0
         self.stopping = False

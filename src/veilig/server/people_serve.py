@@ -16,6 +16,7 @@ from veilig.app.serving import Serving
 from veilig.core.errors import UsageError
 from veilig.server.doorway import Doorway
 from veilig.server.live import Hub
+from veilig.server.oidc import Oidc, Provider
 from veilig.server.page import Page
 from veilig.server.serve import Place
 from veilig.server.streams import Receive, Scope, Send
@@ -58,7 +59,9 @@ def address_of(place: Place, url: str) -> Address:
     return Address(place, url.rstrip("/"))
 
 
-def serve(serving: Serving, address: Address, ready: Callable[[str], None]) -> None:
+def serve(
+    serving: Serving, address: Address, ready: Callable[[str], None], provider: Provider | None = None
+) -> None:
     """Listen until SIGTERM or SIGINT. ready: told the address when requests can come."""
     import uvicorn
 
@@ -78,7 +81,10 @@ def serve(serving: Serving, address: Address, ready: Callable[[str], None]) -> N
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
                 doorway.hosts = frozenset(h.lower() for h in address.hosts(port))
                 shown = f"[{host}]" if ":" in host else host
-                ready(address.url or f"http://{shown}:{port}")
+                url = address.url or f"http://{shown}:{port}"
+                if provider is not None:
+                    hub.oidc = Oidc(provider, serving.accounts, f"{url}/api/v1/auth/oidc/callback")
+                ready(url)
 
         def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002  # as uvicorn calls it
             # uvicorn would raise the signal again at the end: the ledger could not be closed any more.
