@@ -249,6 +249,8 @@ def test_a_database_change_needs_both_gateways_and_a_broker_that_can_write():
     decision = ruled(HEAL, change)
     assert [n.gateway for n in decision.needs] == ["database_actions", "destructive_ops"]
     assert ruled(HEAL, change, capability=Capability.READONLY).verdict == "deny"
+    assert ruled(HEAL, change, live=frozenset({"db"})).verdict == "ask"
+    assert ruled(HEAL, change, live=frozenset({"other"})).rule == "live targets"
 
 
 # --- approvers -------------------------------------------------------------------------------------

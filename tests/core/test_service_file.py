@@ -162,3 +162,22 @@ def test_promql_bounds_are_read() -> None:
 def test_promql_that_says_no_bound_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match="promql"):
         parse_services(f'{{"web": {{"cmd": "./run", "promql": [{wrong}]}}}}'.encode(), "/srv/services.json")
+
+
+def test_a_database_names_a_role_that_looks_and_one_that_acts() -> None:
+    unit, writer = "host=/run/postgresql user=look", "host=/run/postgresql user=act passfile=/etc/act"
+    text = json.dumps({"db": {"provider": "postgres", "unit": unit, "writer": writer}})
+    (service,) = parse_services(text.encode(), "/srv/services.json").services
+    assert (service.unit, service.writer) == (unit, writer)
+    with pytest.raises(UsageError, match=r"db\.unit"):
+        parse_services(b'{"db": {"provider": "postgres"}}', "/srv/services.json")
+
+
+@pytest.mark.parametrize("wrong", ["host=a password={}", "postgresql://u:{}@h/db", "host=a PASSWORD = {}"])
+@pytest.mark.parametrize("key", ["unit", "writer"])
+def test_a_password_in_a_connection_string_is_refused_and_not_repeated(key: str, wrong: str) -> None:
+    hidden = "correct-horse"
+    body = {"provider": "postgres", "unit": "host=a user=look"} | {key: wrong.format(hidden)}
+    with pytest.raises(UsageError, match="has a password in it") as caught:
+        parse_services(json.dumps({"db": body}).encode(), "/srv/services.json")
+    assert hidden not in str(caught.value)
