@@ -10,8 +10,9 @@ from veilig.core.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from veilig.server.oidc import Provider
+    from veilig.server.webhooks import Webhooks
 
-EXTRA = ("argon2", "httptools", "jwt", "orjson", "uvicorn", "uvloop", "websockets")
+EXTRA = ("aiohttp", "argon2", "httptools", "jwt", "orjson", "uvicorn", "uvloop", "websockets")
 LISTEN = "127.0.0.1:8790"
 
 
@@ -39,6 +40,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--oidc-secret-env", default="", metavar="NAME", help="the variable with our secret there, if any"
     )
+    parser.add_argument(
+        "--webhook", default="", metavar="URL", help="tell this address of questions and ends"
+    )
+    parser.add_argument(
+        "--webhook-secret-env", default="", metavar="NAME", help="the variable with the key that signs it"
+    )
     parser.add_argument("--no-link", action="store_true", help="print no link that signs you in")
 
 
@@ -64,11 +71,26 @@ def run(given: argparse.Namespace) -> int:
             print(f"you     {url}/#/join/{serving.once()}   (once, within 15 minutes)", flush=True)
 
     try:
-        serve(serving, address, ready, _provider(given))
+        serve(serving, address, ready, _provider(given), _webhooks(given))
     finally:
         serving.close()
     print("stopped; sessions that are at work go on", file=sys.stderr)
     return EXIT_OK
+
+
+def _webhooks(given: argparse.Namespace) -> "Webhooks | None":
+    from veilig.server.webhooks import Target, Webhooks
+
+    if not given.webhook:
+        return None
+    return Webhooks(Target(given.webhook, _variable(given.webhook_secret_env)))
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name, "") if name else ""
+    if name and not value:
+        raise UsageError(f"the variable {name} is not set", fix="set it, or leave its option out")
+    return value
 
 
 def _provider(given: argparse.Namespace) -> "Provider | None":
@@ -78,10 +100,7 @@ def _provider(given: argparse.Namespace) -> "Provider | None":
         return None
     if not given.oidc_client:
         raise UsageError("--oidc-issuer needs --oidc-client", why="the provider must know who asks")
-    secret = os.environ.get(given.oidc_secret_env, "") if given.oidc_secret_env else ""
-    if given.oidc_secret_env and not secret:
-        raise UsageError(f"the variable {given.oidc_secret_env} is not set")
-    return Provider(given.oidc_issuer, given.oidc_client, secret)
+    return Provider(given.oidc_issuer, given.oidc_client, _variable(given.oidc_secret_env))
 
 
 def need_extra() -> None:

@@ -4,6 +4,7 @@ SIGTERM: everybody who watches is told, streams end, and the process is gone wit
 still holds a connection. Sessions are processes of their own: they go on.
 """
 
+import asyncio
 import contextlib
 import gc
 import signal
@@ -20,6 +21,7 @@ from veilig.server.oidc import Oidc, Provider
 from veilig.server.page import Page
 from veilig.server.serve import Place
 from veilig.server.streams import Receive, Scope, Send
+from veilig.server.webhooks import Webhooks
 
 STOP_S: Final = 3  # of the five seconds; the rest is for the ledger's last commit
 BYE_S: Final = 1.0
@@ -60,7 +62,11 @@ def address_of(place: Place, url: str) -> Address:
 
 
 def serve(
-    serving: Serving, address: Address, ready: Callable[[str], None], provider: Provider | None = None
+    serving: Serving,
+    address: Address,
+    ready: Callable[[str], None],
+    provider: Provider | None = None,
+    webhooks: Webhooks | None = None,
 ) -> None:
     """Listen until SIGTERM or SIGINT. ready: told the address when requests can come."""
     import uvicorn
@@ -97,7 +103,7 @@ def serve(
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(serving, hub, receive, send)
+            await _lifespan(serving, hub, webhooks, receive, send)
         else:
             await page(scope, receive, send)
 
@@ -127,9 +133,11 @@ def serve(
     Server(config).run()
 
 
-async def _lifespan(serving: Serving, hub: Hub, receive: Receive, send: Send) -> None:
+async def _lifespan(
+    serving: Serving, hub: Hub, webhooks: Webhooks | None, receive: Receive, send: Send
+) -> None:
     await receive()
-    async with _open(serving, hub):
+    async with _open(serving, hub, webhooks):
         await send({"type": "lifespan.startup.complete"})
         while (await receive())["type"] != "lifespan.shutdown":
             pass
@@ -137,12 +145,19 @@ async def _lifespan(serving: Serving, hub: Hub, receive: Receive, send: Send) ->
 
 
 @contextlib.asynccontextmanager
-async def _open(serving: Serving, hub: Hub) -> AsyncGenerator[None]:
+async def _open(serving: Serving, hub: Hub, webhooks: Webhooks | None) -> AsyncGenerator[None]:
     async with serving.following():
         hub.open()
+        sending: asyncio.Task[None] | None = None
+        if webhooks is not None:
+            serving.heard.append(webhooks.told)
+            sending = asyncio.create_task(webhooks.run())
         try:
             yield
         finally:
+            if sending is not None:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
             await hub.close()
 
 
