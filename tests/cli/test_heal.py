@@ -73,6 +73,9 @@ def test_a_bad_deploy_waits_for_people_and_their_yes_brings_the_good_one_back(to
     until(lambda: "asked" in town.text(), 60)
     (asked,) = town.veilig("approvals", "list", "--json").json
     assert asked["preview"].startswith("service.rollback worker-1")
+    shown = town.veilig("approvals", "show", asked["approval"], "--policy", town.policy).out
+    assert "back to the good state of 20" in shown
+    assert "-import no_such_module" in shown
     town.veilig("approvals", "approve", asked["approval"], "--policy", town.policy)
     until(lambda: town.fleet.answers("worker-1"), 60)
     assert program.read_text() == was

@@ -128,6 +128,10 @@ class GoodStates:
         """A kept state by its digest."""
         return next((one for one in self._watched(service).states if one.digest == digest), None)
 
+    def kept(self, service: Service) -> tuple[State, ...]:
+        """Every good state that is kept, the newest first."""
+        return tuple(self._watched(service).states)
+
     def changes(self, service: Service) -> tuple[Change, ...]:
         """Files that differ from the last-good state, the latest change first; empty while there is none."""
         known = self._watched(service)

@@ -32,7 +32,7 @@ from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
 from veilig.core.service import Inventory, Service
 from veilig.core.service_file import parse_services
 from veilig.core.signal import Answer, Run
-from veilig.providers.heal import acts, notify
+from veilig.providers.heal import acts, good_shown, notify
 from veilig.providers.heal import facts as reading
 from veilig.providers.heal.broker_client import BrokerClient, Look, Lost
 from veilig.providers.heal.broker_run import Charge
@@ -99,11 +99,12 @@ class HealProvider:
         self._tried_s = -1e9
         self._storm = reading.Storm(len(inventory.services))
         self._well: dict[str, str] = {}
+        self._good = GoodStates(places.good, inventory)
         self.sampler = Sampler(
             inventory,
             self._ask,
             clock,
-            good=GoodStates(places.good, inventory),
+            good=self._good,
             seal=seal,
             alerts=alerts,
             news=self._note,
@@ -187,6 +188,8 @@ class HealProvider:
 
     async def show(self, action: Action) -> str:
         """What a change would touch, as its keeper sees it now; "" where it says no more than the action."""
+        if isinstance(action, RollBack) and (service := self._inventory.get(action.service)) is not None:
+            return await asyncio.to_thread(good_shown.shown, action, service, self._good)
         return await self._broker.show(action) if isinstance(action, ChangeDatabase) else ""
 
     # --- the gate's provider ----------------------------------------------------------------------------
