@@ -23,8 +23,8 @@ from veilig.core.errors import UsageError
 from veilig.core.ledger_event import Event
 from veilig.core.policy_safeguards import Webhook
 from veilig.monitor.ladder import Level
-from veilig.server import webhooks
-from veilig.server.webhooks import Sender
+from veilig.server import safety_webhooks as webhooks
+from veilig.server.safety_webhooks import Sender
 
 pytestmark = pytest.mark.outside_gate
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -28,7 +28,7 @@ from veilig.server.judging import Judging
 from veilig.server.metrics import Metrics
 from veilig.server.reading import Reader
 from veilig.server.upstream import Pool
-from veilig.server.webhooks import Sender
+from veilig.server.safety_webhooks import Sender
 from veilig.server.wire import Appeals
 
 log = logging.getLogger(__name__)
