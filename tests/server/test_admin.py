@@ -292,12 +292,14 @@ def test_the_command_serves_the_page_and_stops_cleanly(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        address = line.split()[1]
-        # Port 0 is not known before it listens, so the page goes by the name that was asked for.
-        reply = httpx.get(address, headers={"host": "127.0.0.1:0"}, timeout=60)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split()[1]
+            # Port 0 is not known before it listens, so the page goes by the name that was asked for.
+            reply = httpx.get(address, headers={"host": "127.0.0.1:0"}, timeout=60)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (reply.status_code, "Key of your seat" in reply.text) == (200, True)
     assert (process.returncode, "Traceback" in err) == (0, False), err

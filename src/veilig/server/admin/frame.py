@@ -12,6 +12,7 @@ from veilig.server.admin.auth import SignIn
 from veilig.server.admin.html import Html, Part, join, tag
 from veilig.server.admin.state import State
 
+KEY: Final = "current-password"  # so that a browser may keep it
 NAV: Final = (
     ("/", "Waiting"),
     ("/cases", "Cases"),
@@ -35,16 +36,7 @@ class Page:
         """The page around its parts; what was told is told once."""
         told, self.sign_in.told = self.sign_in.told, []
         here = self.where
-        menu = (
-            tag(
-                "a",
-                name,
-                href=to,
-                aria_current="page" if _inside(here, to) else "",
-                accesskey=name[0].lower(),
-            )
-            for to, name in NAV
-        )
+        menu = (tag("a", name, href=to, aria_current="page" if _inside(here, to) else "") for to, name in NAV)
         who = tag("span", f"{self.seat.person}, {self.seat.duty}", cls="who")
         out = tag("form", self._hidden(), tag("button", "Sign out"), method="post", action="/sign-out")
         head = tag(
@@ -100,7 +92,7 @@ def sign_in_page(why: str) -> Html:
     form = tag(
         "form",
         tag("label", "Key of your seat", for_="key"),
-        tag("input", type="password", name="key", id="key", required=True, autofocus=True),
+        tag("input", type="password", name="key", id="key", required=True, autofocus=True, autocomplete=KEY),
         tag("button", "Sign in"),
         method="post", action="/sign-in", cls="act",
     )  # fmt: skip
