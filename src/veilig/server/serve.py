@@ -27,8 +27,8 @@ from veilig.server.gateway import Gateway, Receive, Scope, Send
 from veilig.server.judging import Judging
 from veilig.server.metrics import Metrics
 from veilig.server.reading import Reader
-from veilig.server.upstream import Pool
 from veilig.server.safety_webhooks import Sender
+from veilig.server.upstream import Pool
 from veilig.server.wire import Appeals
 
 log = logging.getLogger(__name__)
