@@ -24,7 +24,7 @@ from veilig.providers.heal.substrate import Done, Seen
 
 STOP_S = 2  # after TERM, then KILL
 START_S = 10.0  # until the engine tells a new incarnation
-SHRINK_S = 10  # a replica that goes may finish what it is at
+SHRINK_S = 5  # a replica that goes may finish what it is at; others wait for it meanwhile
 SETTLE_S = 0.5  # a replica that cannot run has mostly said so by then
 POLL_S = 0.1
 NOBODY = "veilig-has-no-such-container"

@@ -6,7 +6,7 @@ Spoken with Docker and podman alike; the paths carry no version, so each engine 
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -86,10 +86,13 @@ class Engine:
         return sorted(mine, key=lambda one: int(one.get("timeNano") or 0))
 
     async def _is_podman(self) -> bool:
-        if self._podman is None:
-            version = cast(dict[str, Any], await self.call("GET", "/version") or {})
-            parts = cast(Sequence[dict[str, Any]], version.get("Components") or [])
-            self._podman = any("podman" in str(part.get("Name", "")).lower() for part in parts)
+        if (
+            self._podman is None
+        ):  # not by /version: a rootless podman takes three seconds to tell all of its own
+            answer = await ask(self.socket, "GET", "/libpod/_ping")
+            if answer.status not in (200, 404):
+                raise ProviderError(f"the engine at {self.socket} does not say who it is", why=answer.text)
+            self._podman = answer.status == 200
         return self._podman
 
     async def _ask(self, method: str, target: str, body: Mapping[str, Any] | None) -> Answer:

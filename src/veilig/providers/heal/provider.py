@@ -230,6 +230,7 @@ class HealProvider:
                 break
             if self._replaced():
                 return Outcome(False, "the services file changed", Status.FAILED, {"reload": True})
+        data["stopped"] = str(stopped(self._folder) or "")  # that it is over is news to what was refused
         samples = data.get("samples")
         count = len(samples) if isinstance(samples, list) else 0
         return Outcome(True, f"{count} of {len(self._inventory.services)} services changed", data=data)
