@@ -8,6 +8,7 @@ request sees it, and an answer never comes before those who watch could know.
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 import time
@@ -22,11 +23,13 @@ from veilig.collab.board import BOARD_EVENTS, Board, Card
 from veilig.collab.roles import May, Refused, Role, need
 from veilig.collab.room import INVITE_S, INVITE_S_MAX, Draft, Room, handed, must_hold
 from veilig.core.canonical import JSON
+from veilig.core.errors import VeiligError
 from veilig.core.ledger import Event, Ledger, Tx
 from veilig.core.lock import driven
 from veilig.core.redact import Redactor
 from veilig.home import find_home, local_person
 
+log = logging.getLogger(__name__)
 SESSION: Final = "people"  # the ledger's session id of what concerns the whole server
 TEXT_CHARS_MAX: Final = 50_000
 POLL_S: Final = 0.02  # a viewer does not notice; one PRAGMA costs a few microseconds
@@ -58,6 +61,7 @@ class Serving:
         self.board = Board()
         self.seq = 0
         self.heard: list[Heard] = []
+        self.broken = ""  # why the ledger is not followed any more; then nobody is served
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._once: dict[str, float] = {}
         self._load()
@@ -81,13 +85,20 @@ class Serving:
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
         """While inside, the board follows the ledger and listeners are told."""
-        task = asyncio.create_task(self._follow())
+        task = asyncio.create_task(self._follow_or_say())
         try:
             yield
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    async def _follow_or_say(self) -> None:
+        try:
+            await self._follow()
+        except VeiligError as error:
+            log.critical("the ledger is not followed any more: %s", error)
+            self.broken = error.what
 
     async def _follow(self) -> None:
         async for event in self.ledger.follow(after=self.seq, poll_s=POLL_S):
@@ -118,6 +129,7 @@ class Serving:
         """Wait until the event has been folded in. Raises Refused (503) when nobody follows the ledger."""
         if self.seq >= seq:
             return
+        self.must_work()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((seq, future))
         try:
@@ -127,6 +139,13 @@ class Serving:
             raise Refused(
                 "the record is slow", status=503, why="the change was made", fix="reload"
             ) from error
+
+    def must_work(self) -> None:
+        """Raises Refused (503) when the ledger cannot be followed: what is shown would not be what is."""
+        if self.broken:
+            raise Refused(
+                "the record cannot be read", status=503, why=self.broken, fix="run `veilig ledger verify`"
+            )
 
     async def now(self) -> Now:
         """The two clocks that decide whether a link still opens."""

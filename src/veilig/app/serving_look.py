@@ -33,6 +33,9 @@ FINDING: Final = (
     "flow", "status", "fix", "why", "proof", "fingerprint", "opinion", "tests",
 )  # fmt: skip
 
+# Every act leaves an `action.started`: the board has counted those that spend an approval.
+ASKED: Final = tuple(name for name in APPROVAL_EVENTS if name != "action.started")
+
 type Json = dict[str, Any]
 
 
@@ -205,12 +208,13 @@ async def approval(serving: Serving, person: Person, ident: str) -> Json:
 
 
 async def _known(serving: Serving) -> tuple[dict[str, Approval], dict[str, list[Event]]]:
-    told = await asyncio.to_thread(lambda: list(serving.ledger.events(names=APPROVAL_EVENTS)))
+    told = await asyncio.to_thread(lambda: list(serving.ledger.events(names=ASKED)))
     recorded: dict[str, list[Event]] = {}
     for event in told:
         if event.name in ("approval.asked", "approval.voted"):
             recorded.setdefault(str(event.body["approval"]), []).append(event)
-    return fold(told), recorded
+    known = fold(told)
+    return {ident: asked.spent_if(ident in serving.board.spent) for ident, asked in known.items()}, recorded
 
 
 def _question(

@@ -53,6 +53,7 @@ class Board:
     def __init__(self) -> None:
         self.cards: dict[str, Card] = {}
         self.asked: dict[str, str] = {}  # approval -> session
+        self.spent: set[str] = set()  # approvals whose act has started
 
     def take(self, event: Recorded) -> bool:
         """Count one event in; whether it changed the room of its session."""
@@ -88,6 +89,7 @@ class Board:
                 card.waiting.discard(str(body["approval"]))
             case "action.started" if body.get("approval"):
                 card.waiting.discard(str(body["approval"]))
+                self.spent.add(str(body["approval"]))
             case _:
                 return
 

@@ -295,6 +295,9 @@ class Hub:
                 message = dumped({"t": "people", "people": self.people(session)})
                 for one in some:
                     one.put(message)
+            if self.serving.broken:
+                for one in self.everybody():
+                    one.end("the record cannot be read", "ask who runs this server")
             now = time.monotonic()
             for one in self.everybody():
                 if one.sending_since and now - one.sending_since > STUCK_S:

@@ -101,6 +101,7 @@ class Page:
 
     async def _endpoint(self, scope: Scope, receive: Receive, path: str, method: str) -> Reply:
         endpoint, parts = self._find(path, method)
+        self.hub.serving.must_work()
         if path != "/auth/oidc/callback":  # the one request that another site sends; its state is checked
             self.doorway.check_origin(scope)
         login = self.doorway.login(scope)

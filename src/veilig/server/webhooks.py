@@ -1,8 +1,8 @@
 """Who outside is told what happens in sessions? One URL, signed messages, none of which holds a secret.
 
 A message is the view of a viewer. Its signature is HMAC-SHA256 over `timestamp.body`: who checks both can
-tell that it is ours and new. Messages wait in a bounded queue; one that cannot be delivered is tried again, then
-dropped and counted: the ledger has it, and a receiver sees the gap in `seq`.
+tell that it is ours and new. Messages wait in a bounded queue; one that cannot be delivered is tried again,
+then dropped and counted: the ledger has it, and a receiver sees the gap in `seq`.
 """
 
 import asyncio
