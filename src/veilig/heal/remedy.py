@@ -21,7 +21,7 @@ from veilig.heal.history import Act, History, exhausted, lacking
 
 LOOK_S = 0.6  # logs and ports of a dead process can be read then
 LOOK_TOLD_S = 2.0  # its log speaks of a cause that no fact shows yet
-QUIET_S = 2.0  # somebody is changing its files right now
+QUIET_S = 1.2  # somebody is changing its files right now
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 SPACED_MAX_S = 6 * HOUR_S  # never for ever
