@@ -5,6 +5,7 @@ happened, why, and what to do. Nothing of a request is kept but hashes and numbe
 two to twelve times as much here.
 """
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -29,6 +30,7 @@ from veilig.server.upstream import Pool
 from veilig.server.wire import Answer, Appeals, Told
 
 MODEL_CHARS_MAX: Final = 200
+BODY_S: Final = 60.0  # for a whole request to arrive: 10 MB take that long at 1.3 Mbit/s
 
 type Scope = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -123,7 +125,12 @@ class Gateway:
     ) -> Ticket | Answer:
         if self.draining:
             return wire.error(503, "shutting_down", "The gateway is stopping; try again in a moment")
-        raw = await _read(receive, self.rules.request_bytes)
+        try:
+            async with asyncio.timeout(BODY_S):
+                raw = await _read(receive, self.rules.request_bytes)
+        except TimeoutError:
+            text = f"The request did not arrive within {BODY_S:.0f} s; nothing was charged. Try again"
+            return wire.error(408, "request_timeout", text)
         if raw is None:
             most = self.rules.request_bytes >> 20
             return wire.error(413, "request_too_large", f"A request may have {most} MiB; send less history")
