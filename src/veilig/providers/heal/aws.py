@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -80,9 +80,15 @@ class AwsSubstrate:
         readonly: bool = False,
     ) -> None:
         self._environment, self._readonly = environment, readonly
-        self._services = [s for s in services if s.provider == self.name]
+        mine = [s for s in services if s.provider == self.name]
+        self._services = [replace(s, writer="") for s in mine] if readonly else mine
         self._kept = {s.name: _Kept() for s in services if s.provider == self.name}
         self._clients: dict[tuple[str, str, str], Any] = {}
+
+    @property
+    def may_act(self) -> bool:
+        """Is anything known here that could change something?"""
+        return any(service.writer for service in self._services)
 
     # --- looking ------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ the resourceVersion it was decided by: the server refuses it (409, 422) when any
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,9 +58,15 @@ class KubernetesSubstrate:
     ) -> None:
         """maker: what scaled deployments carry, so that only replicas of this state folder are ours."""
         self._clock, self._maker, self._readonly = clock, maker, readonly
-        self._services = [s for s in services if s.provider == self.name]
+        mine = [s for s in services if s.provider == self.name]
+        self._services = [replace(s, writer="") for s in mine] if readonly else mine
         self._kept = {s.name: _Kept() for s in self._services}
         self._api = Api(environment.get("KUBECONFIG", ""))
+
+    @property
+    def may_act(self) -> bool:
+        """Is anything known here that could change something?"""
+        return any(service.writer for service in self._services)
 
     # --- looking ------------------------------------------------------------------------------------
 

@@ -76,6 +76,11 @@ class PostgresSubstrate:
             if s.provider == self.name
         }
 
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Services that a connection of the acting role is kept for."""
+        return tuple(name for name, kept in self._kept.items() if kept.writer is not None)
+
     # --- looking ------------------------------------------------------------------------------------
 
     async def look(self, services: Sequence[Service]) -> list[Seen]:
