@@ -103,6 +103,7 @@ async def test_notices_are_repeated_until_taken_and_the_sdk_believes_them(
         await until(lambda: len(bench.events("webhook.sent")) == 4)
         alert, warned = sorted(unwrapped(taken[4:]), key=lambda e: e.type)
         assert (alert.type, warned.type) == ("safety.alert.created", "safety.warning_issued")
+        await until(lambda: bool(bench.events("gateway.served")))  # a tenth of a second after it ended
         told = await bench.ask(f"/v1/safety/alerts/{alert.data.id}", method="GET")
         read = SafetyAlert.model_validate(told.json)
         assert (read.error_type, read.model) == ("potentially_unintended_data_transfer", "big")
