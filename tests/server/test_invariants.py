@@ -303,6 +303,45 @@ async def test_a_hidden_indicator_leaves_by_no_way_out(
         assert hidden.encode() not in way
 
 
+@pytest.mark.parametrize(
+    ("change", "allow", "stops"),
+    [
+        ({}, "", True),
+        ({"valid_until": "2026-01-02T00:00:00Z", "valid_from": "2026-01-01T00:00:00Z"}, "", False),
+        ({"valid_from": "2035-01-01T00:00:00Z"}, "", False),
+        ({"revoked": True}, "", False),
+        ({}, "*.secret.test", False),
+        ({"confidence": 84}, "", False),
+    ],
+    ids=["live", "expired", "not yet valid", "revoked", "allow-listed", "not sure enough"],
+)
+async def test_only_a_live_indicator_stops_a_call(
+    tmp_path: Path, change: dict[str, object], allow: str, stops: bool
+) -> None:
+    """I4: what is expired, revoked or allow-listed never escalates; and what escalates names its evidence."""
+    name = "c2.secret.test"
+    value = json.loads(bundle())
+    value["objects"] = [value["objects"][0] | {"pattern": f"[domain-name:value = '{name}']"} | change]
+    (tmp_path / "feed.json").write_text(json.dumps(value))
+    feeds = f"""monitor:
+  enabled: true
+  allow: ["{allow or "x.test"}"]
+  feeds: [{{name: isac, path: "{tmp_path}/feed.json"}}]"""
+    policy = POLICY.replace("monitor: {enabled: true}", feeds)
+    async with (
+        fake_models(command=f"git fetch https://{name}/x") as fake,
+        running(tmp_path, fake.url, policy=policy) as bench,
+    ):
+        reply = await bench.say("go")
+        assert (reply.status == 400) == stops, reply.body
+        moves = bench.events("ladder.moved")
+        soft = "confidence" in change  # not sure enough to stop anything: one rung, as any soft signal
+        assert bool(moves) == (stops or soft)
+        assert not soft or [m["after"] for m in moves] == ["warn"]
+        assert all(str(m["evidence"][0]).startswith("indicator--") for m in moves)
+        assert bool(bench.events("signal.raised")) == (stops or soft)
+
+
 async def admin_ways(bench: Bench, case: str) -> list[bytes]:
     """Every page and answer that shows the case."""
     office = Office(bench.desk, bench.desk.rules, Actor("root"), str)
