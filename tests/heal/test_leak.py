@@ -7,7 +7,7 @@ import pytest
 from veilig.core.service import Service
 from veilig.core.signal import Answer, Run, Sample
 from veilig.heal.history import History, remember
-from veilig.heal.leak import MIB, descriptors, leaking, suspect
+from veilig.heal.leak import MIB, descriptors, leaking, suspect, trend
 
 SERVICE = Service("worker-a")
 BASE = 20 * MIB
@@ -87,3 +87,42 @@ def test_as_many_open_files_as_it_may_are_a_leak_of_a_service_that_fails(
 ) -> None:
     sample = Sample("worker-a", 9.0, Run.RUNNING, answer=answer, fails=2, fds=held, fds_max=most)
     assert bool(descriptors(sample)) is is_leak
+
+
+def hours(growth_mib_per_min: float, minutes: int, bound_mib: int = 0) -> tuple[Service, Sample, History]:
+    """A service that was looked at each minute for so long."""
+    service, history = Service("worker-a", memory_max_bytes=bound_mib * MIB), History()
+    sample = Sample("worker-a", 0.0)
+    for minute in range(minutes + 1):
+        rss = round((100 + growth_mib_per_min * minute) * MIB)
+        sample = Sample("worker-a", 60.0 * minute, Run.RUNNING, answer=Answer.OK, up_s=60.0 * minute + 5,
+                        incarnation="1:1", rss_bytes=rss, rss_base_bytes=100 * MIB)  # fmt: skip
+        history = remember(history, service, sample)
+    return service, sample, history
+
+
+def test_a_megabyte_a_minute_is_shown_after_an_hour_and_is_no_reason_to_act() -> None:
+    service, sample, history = hours(1.0, 180)
+    assert trend(history) == "its memory grows by 1.0 MiB/min for 1.8 h"  # of the last twelve points
+    assert leaking(service, sample, history) == ()
+    assert trend(hours(1.0, 50)[2]) == ""
+
+
+def test_with_a_bound_the_same_growth_is_a_leak_once_it_is_passed() -> None:
+    assert leaking(*hours(1.0, 100, bound_mib=200)) == ()
+    held, slow = leaking(*hours(1.0, 101, bound_mib=200))
+    assert held == "it holds 201 MiB, its bound is 200 MiB"
+    assert slow == "its memory grows by 1.0 MiB/min for 1.7 h"
+
+
+def test_what_is_steady_or_small_or_goes_back_is_no_trend() -> None:
+    assert trend(hours(0.0, 300)[2]) == ""
+    assert trend(hours(0.1, 120)[2]) == ""
+    ring = tuple((600.0 * n, (100 + n * 30 % 90) * MIB) for n in range(12))
+    assert trend(History(hours=ring)) == ""
+
+
+def test_a_new_process_begins_anew() -> None:
+    service, sample, history = hours(1.0, 180)
+    fresh = replace(sample, incarnation="2:2", t_s=sample.t_s + 60, up_s=1.0, rss_bytes=90 * MIB)
+    assert trend(remember(history, service, fresh)) == ""

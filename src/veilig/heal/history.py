@@ -17,6 +17,7 @@ EARLY_S = 600.0  # starts that died count for so long
 TOLERATED_S = 15.0  # a service that is well for so long without something does not need it
 LATENCY_SHARE = 0.2  # weight of one good answer in the usual latency
 FLAP_S = 120.0
+HOURS_APART_S = 600.0  # points of the slow ring: twelve of them are two hours
 DISK_FREE_BYTES = 64 << 10  # less than one page of a log for each of a dozen writers
 DISK_FREE_SHARE = 0.005
 
@@ -39,13 +40,14 @@ class Act:
 class History:
     """One service over time. Times are seconds of the boot clock, 0 means never or not now.
 
-    ill_s, well_s, down_s, frozen_s: since when without interruption. last_well_s: the last look at which it
-    was well. incarnation: the last that was seen; well_in: it has been well since its start. took_s: how long
-    the last start took until it was well. latency_ms: usual while well; slow: (when, ms) of good answers
-    that took much longer. rss: (when, bytes). threads: while well. flaps: when a failing probe was good
-    again without an act. tried: files (path, SHA-256) with which a start died early. tolerated: what was
-    lacking while it was well. early: starts that died within the warm-up. lacks: what is lacking, and since
-    when. cleared_s: when a cause outside last went away.
+    ill_s, well_s, down_s, frozen_s: since when without interruption. last_well_s: the last look at which
+    it was well. incarnation: the last that was seen; well_in: it has been well since its start. took_s:
+    how long the last start took until it was well. latency_ms: usual while well; slow: (when, ms) of good
+    answers that took much longer. rss: (when, bytes); hours: the same, ten minutes apart. threads: while
+    well. flaps: when a failing probe was good again without an act. tried: files (path, SHA-256) with
+    which a start died early. tolerated: what was lacking while it was well. early: starts that died
+    within the warm-up. lacks: what is lacking, and since when. cleared_s: when a cause outside last went
+    away.
     """
 
     seen_s: float = 0.0
@@ -60,6 +62,7 @@ class History:
     latency_ms: float = 0.0
     slow: tuple[tuple[float, float], ...] = ()
     rss: tuple[tuple[float, int], ...] = ()
+    hours: tuple[tuple[float, int], ...] = ()
     threads: int = 0
     flaps: tuple[float, ...] = ()
     tried: tuple[tuple[str, str], ...] = ()
@@ -82,7 +85,7 @@ class History:
     def from_json(cls, value: object) -> "History":
         """The inverse of `to_json`."""
         given = dict(cast(dict[str, Any], value))
-        for name in ("slow", "rss", "tried", "lacks"):
+        for name in ("slow", "rss", "hours", "tried", "lacks"):
             given[name] = tuple(tuple(item) for item in given.get(name, ()))
         for name in ("flaps", "tolerated", "early"):
             given[name] = tuple(given.get(name, ()))
@@ -101,6 +104,7 @@ class History:
             **moved,
             slow=(),
             rss=(),
+            hours=(),
             flaps=tuple(t + by_s for t in self.flaps),
             early=tuple(t + by_s for t in self.early),
             lacks=tuple((name, t + by_s) for name, t in self.lacks),
@@ -141,7 +145,7 @@ def remember(history: History, service: Service, sample: Sample) -> History:
     well = sample.alive and sample.answer in (Answer.OK, Answer.NONE)
     known = history.incarnation
     if sample.incarnation and sample.incarnation != known:
-        changed |= {"incarnation": sample.incarnation, "well_in": False, "slow": (), "rss": ()}
+        changed |= {"incarnation": sample.incarnation, "well_in": False, "slow": (), "rss": (), "hours": ()}
     if well:
         changed |= _well(history, sample, fresh=bool(sample.incarnation) and sample.incarnation != known)
     else:
@@ -184,7 +188,12 @@ def _memory(history: History, sample: Sample, changed: dict[str, Any]) -> dict[s
     ring = cast(tuple[tuple[float, int], ...], changed.get("rss", history.rss))
     if not sample.alive or not sample.rss_bytes or (ring and sample.t_s - ring[-1][0] < 0.5):
         return {}
-    return {"rss": (*ring, (sample.t_s, sample.rss_bytes))[-RING:]}
+    point = (sample.t_s, sample.rss_bytes)
+    kept: dict[str, Any] = {"rss": (*ring, point)[-RING:]}
+    hours = cast(tuple[tuple[float, int], ...], changed.get("hours", history.hours))
+    if not hours or sample.t_s - hours[-1][0] >= HOURS_APART_S:
+        kept["hours"] = (*hours, point)[-RING:]
+    return kept
 
 
 def _around(history: History, sample: Sample, well: bool) -> dict[str, Any]:

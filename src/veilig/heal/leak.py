@@ -11,6 +11,9 @@ GROWTH_BYTES = 112 * MIB  # less is nobody's trouble
 GROWTH_MAX_BYTES = 1024 * MIB  # a large program needs not grow sevenfold to be in trouble
 STEADY_S = 2.0  # seen growing for so long, by samples that come with each doubling
 FILLING_S = 2.5  # growth that goes back to the start is a cache being filled ...
+SLOW_FOR_S = 3600.0  # a slow leak is steady growth over an hour and more ...
+SLOW_BYTES = 16 * MIB  # ... that somebody would notice
+DIP = 0.98  # a collected garbage heap is no end of a leak
 YOUNG_S = 60.0  # ... for so long
 FILES_SHARE = 0.97  # libraries keep a few in reserve
 FLATTER = 0.6  # the later part grows at least so fast, compared with the earlier
@@ -22,7 +25,8 @@ def leaking(service: Service, sample: Sample, history: History) -> tuple[str, ..
     if service.memory_max_bytes:
         if rss <= service.memory_max_bytes:
             return ()
-        return (f"it holds {rss // MIB} MiB, its bound is {service.memory_max_bytes // MIB} MiB",)
+        held = f"it holds {rss // MIB} MiB, its bound is {service.memory_max_bytes // MIB} MiB"
+        return (held, slow) if (slow := trend(history)) else (held,)
     if not suspect(sample):
         return ()
     grown = rss - base
@@ -43,6 +47,22 @@ def descriptors(sample: Sample) -> tuple[str, ...]:
     if not sample.failing or not sample.fds_max or sample.fds < FILES_SHARE * sample.fds_max:
         return ()
     return (f"it holds {sample.fds} files open, of {sample.fds_max} that it may",)
+
+
+def trend(history: History) -> str:
+    """Steady growth over hours in one sentence; "" where there is none. By itself no reason for an act.
+
+    What a program may hold is the operator's to say (memory_max_mb): caches grow for days and are well.
+    """
+    ring = history.hours
+    if len(ring) < 4 or ring[-1][0] - ring[0][0] < SLOW_FOR_S:
+        return ""
+    if any(later < DIP * earlier for (_, earlier), (_, later) in zip(ring, ring[1:], strict=False)):
+        return ""
+    for_s, grown = ring[-1][0] - ring[0][0], ring[-1][1] - ring[0][1]
+    if grown < SLOW_BYTES:
+        return ""
+    return f"its memory grows by {60 * grown / for_s / MIB:.1f} MiB/min for {for_s / 3600:.1f} h"
 
 
 def suspect(sample: Sample) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 from veilig.core.canonical import JSON
 from veilig.core.signal import Run
 from veilig.heal.incident import Incident
+from veilig.heal.leak import trend
 
 if TYPE_CHECKING:
     from veilig.heal.ward import Ward
@@ -55,6 +56,7 @@ def table(ward: "Ward") -> list[dict[str, Any]]:
         else:
             state, since_s = "healthy", history.well_s
         act = history.acts[-1] if history.acts else None
+        grows = trend(history) if sample.alive and not incident else ""
         rows.append(
             {
                 "service": name,
@@ -62,7 +64,7 @@ def table(ward: "Ward") -> list[dict[str, Any]]:
                 "for_s": round(ward.now_s - since_s, 1) if since_s else 0.0,
                 "cause": incident.cause if incident else "",
                 "subject": incident.subject if incident else "",
-                "why": incident.why if incident else "",
+                "why": incident.why if incident else grows,
                 "last_act": act.kind if act else "",
                 "last_act_ago_s": round(ward.now_s - act.t_s, 1) if act else 0.0,
                 "helped": act.helped if act else None,
