@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-WAIT_MS = 120_000  # for an event on a busy machine, never a measure of speed
+WAIT_MS = 180_000  # for an event on a busy machine, never a measure of speed
 SHOTS = os.environ.get("VEILIG_SHOTS", "")  # a folder: pictures for the documentation
 
 

@@ -191,7 +191,7 @@ export const api = {
       people: people(d.people), control: control(d.control), plan: plan(d.plan), counts: d.counts ?? {},
     };
   },
-  events: async (id: string, after: number, limit = 500): Promise<{ events: Ev[]; last: number; more: boolean }> => {
+  events: async (id: string, after: number, limit = 1000): Promise<{ events: Ev[]; last: number; more: boolean }> => {
     const d = await get(`${s(id)}/events?after=${after}&limit=${limit}`);
     return { events: list(d.events).map(event), last: d.last ?? 0, more: !!d.more };
   },

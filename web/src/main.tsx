@@ -22,13 +22,17 @@ function App() {
   const [help, setHelp] = useState(false);
   const [waiting, setWaiting] = useState<Approval[]>([]);
 
+  const later = (e: unknown): void => {
+    setError(trouble(e));
+    setTimeout(load, 3000); // the server may be starting: the page comes by itself
+  };
   const load = (): void => {
     api.me().then(
       (m) => {
         setMe(m);
         setError(null);
       },
-      (e) => (e instanceof Refused && (e.status === 401 || e.status === 403) ? setMe({ person: null, csrf: "", may: { start: false, admin: false } }) : setError(trouble(e))),
+      (e) => (e instanceof Refused && (e.status === 401 || e.status === 403) ? setMe({ person: null, csrf: "", may: { start: false, admin: false } }) : later(e)),
     );
   };
   useEffect(load, []);

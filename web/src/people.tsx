@@ -114,7 +114,7 @@ function Control({ room, mine, act }: { room: Room; mine: string; act: (f: () =>
 }
 
 function Waiting({ room }: { room: Room }) {
-  const found = useLoad<Approval[]>(() => api.approvals(), [room.sideVersion, room.rows.length], 5000);
+  const found = useLoad<Approval[]>(() => api.approvals(), [room.sideVersion], 5000);
   const open = (found.data ?? []).filter((a) => a.session === room.id && a.state === "open");
   if (!open.length) return null;
   return (

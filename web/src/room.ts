@@ -4,6 +4,8 @@ import { Connection } from "./live";
 import { deed, phrase } from "./phrase";
 import type { Control, Ev, Finding, Person, Role, SessionDetail } from "./types";
 
+const SIDE_MS = 2500;
+
 export type Link = "connecting" | "live" | "reconnecting" | "offline" | "ended" | "refused";
 export type Mark = "done" | "failed" | "refused" | "waits" | "runs" | "note" | "person" | "doubt";
 
@@ -105,6 +107,7 @@ export class Room {
   sideTrouble = "";
   version = 0;
   sideVersion = 0;
+  private wanted = "";
   private names = new Map<string, string>();
   private byRef = new Map<string, Row>();
   private bySeq = new Map<number, Row>();
@@ -205,21 +208,35 @@ export class Room {
     this.changed();
   }
 
-  // Diff, findings and plan follow the events at a walking pace.
+  // What is looked at now is asked for at once, and again as events come.
+  want(tab: string): void {
+    this.wanted = tab;
+    if (tab === "diff" || tab === "findings") void this.fetchSide();
+  }
+
+  // Diff, findings and plan follow the events at a walking pace: each is a fold of the record on the server.
   refreshSide(): void {
     if (this.sideTimer) return;
-    this.sideTimer = window.setTimeout(async () => {
+    this.sideTimer = window.setTimeout(() => {
       this.sideTimer = 0;
-      const found = await Promise.allSettled([api.diff(this.id), api.findings(this.id), api.session(this.id)]);
-      const [diff, findings, detail] = found;
-      if (diff.status === "fulfilled") this.diff = diff.value;
-      if (findings.status === "fulfilled") this.findings = findings.value;
-      if (detail.status === "fulfilled") this.detail = detail.value;
-      const bad = found.find((r) => r.status === "rejected") as PromiseRejectedResult | undefined;
-      this.sideTrouble = bad ? String((bad.reason as Error).message) : "";
-      this.sideVersion++;
-      this.changed();
-    }, 900);
+      void this.fetchSide();
+    }, this.sideVersion ? SIDE_MS : 300);
+  }
+
+  private async fetchSide(): Promise<void> {
+    const found = await Promise.allSettled([
+      this.wanted === "diff" ? api.diff(this.id) : Promise.resolve(this.diff),
+      this.wanted === "findings" || this.findings === null ? api.findings(this.id) : Promise.resolve(this.findings),
+      api.session(this.id),
+    ]);
+    const [diff, findings, detail] = found;
+    if (diff.status === "fulfilled") this.diff = diff.value;
+    if (findings.status === "fulfilled") this.findings = findings.value;
+    if (detail.status === "fulfilled") this.detail = detail.value;
+    const bad = found.find((r) => r.status === "rejected") as PromiseRejectedResult | undefined;
+    this.sideTrouble = bad ? String((bad.reason as Error).message) : "";
+    this.sideVersion++;
+    this.changed();
   }
 
   setLink(link: Link): void {

@@ -50,6 +50,7 @@ function Shown({ room, me, view }: { room: Room; me: Me; view: string }) {
   const [reveal, setReveal] = useState("");
   const [error, setError] = useState<Trouble | null>(null);
   const search = useRef<HTMLInputElement>(null);
+  useEffect(() => room.want(tab), [tab]);
   const width = useWidth();
   const rows = useMemo(() => shown(room.rows, filter, replay), [room.version, filter, replay]);
   const upTo = useMemo(() => (replay === null ? room.rows : room.rows.filter((r) => r.seq <= replay)), [room.version, replay]);
