@@ -3,7 +3,7 @@ import time
 import urllib.request
 
 home = pathlib.Path("/app/services")
-LIMIT = {'worker_2': 0, 'Worker-3': 0, 'my-worker-4': 0}  # the most starts of each service; worker-1 needs at least one
+LIMIT = {'worker_2': 0, 'workers-3': 0, 'my-worker-4': 0}  # the most starts of each service; worker-1 needs at least one
 
 
 def answers(port):
