@@ -20,7 +20,7 @@ from veilig.providers.heal import postgres_acts as acts
 from veilig.providers.heal import postgres_rights as rights
 from veilig.providers.heal import postgres_sql as ask
 from veilig.providers.heal.operator_command import run_once
-from veilig.providers.heal.postgres_link import Denied, Link, Unreached, parameters
+from veilig.providers.heal.postgres_link import Denied, Link, Unreached
 from veilig.providers.heal.substrate import Done, Seen
 
 LOOK_S = 0.8  # a server that is slow must not hide the others: its last word is told meanwhile
@@ -48,6 +48,7 @@ class _Kept:
     rights: tuple[Capability, str] | None = None
     rights_at_s: float = -1e9
     trying: asyncio.Task[tuple[Capability, str]] | None = None
+    work: asyncio.Task[Done] | None = None
     acting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -68,9 +69,7 @@ class PostgresSubstrate:
         self._kept = {
             s.name: _Kept(
                 Link(s.unit, "veilig watch"),
-                Link(s.writer, "veilig act", {"search_path": "pg_catalog, pg_temp"})
-                if s.writer and not readonly
-                else None,
+                Link(s.writer, "veilig act") if s.writer and not readonly else None,
             )
             for s in services
             if s.provider == self.name
@@ -232,7 +231,7 @@ class PostgresSubstrate:
                 if verb == "terminate_backend":
                     return await acts.terminate(kept.watcher, kept.writer, argument)
                 if verb in MAINTENANCE:
-                    return await self._maintain(kept.watcher, kept.writer, verb, argument)
+                    return await self._maintain(service, kept, verb, argument)
             except Denied as error:
                 raise ProviderError(f"{verb} {argument} was refused", why=error.why) from error
             finally:
@@ -248,13 +247,25 @@ class PostgresSubstrate:
             await self._looked(service, kept, ANEW_S)
         await self._looked(service, kept, ANEW_S)
 
-    async def _maintain(self, watcher: Link, writer: Link, verb: str, argument: str) -> Done:
-        work = asyncio.create_task(acts.maintain(watcher, writer, verb, argument))
-        done, _ = await asyncio.wait({work}, timeout=acts.ANSWER_S)
-        if not done:  # a signal amid VACUUM wins nothing: it goes on under its own bound
-            work.add_done_callback(_heard)
+    async def _maintain(self, service: Service, kept: _Kept, verb: str, argument: str) -> Done:
+        """On a connection of its own, so that a session can be ended meanwhile; one at a time."""
+        if kept.work is not None and not kept.work.done():
+            raise ProviderError(
+                f"{service.name} is still being maintained", why="one table or index at a time"
+            )
+        kept.work = asyncio.create_task(self._work(service, kept.watcher, verb, argument))
+        done, _ = await asyncio.wait({kept.work}, timeout=acts.ANSWER_S)
+        if not done:  # ending it midway wins nothing: it goes on under its own bound
+            kept.work.add_done_callback(_heard)
             return Done(True, f"{verb} of {argument} goes on, {acts.MAINTENANCE_S} s at most")
-        return work.result()
+        return kept.work.result()
+
+    async def _work(self, service: Service, watcher: Link, verb: str, argument: str) -> Done:
+        writer = Link(service.writer, "veilig act")
+        try:
+            return await acts.maintain(watcher, writer, verb, argument)
+        finally:
+            await writer.close()
 
     async def restart(self, service: Service, incarnation: str) -> Done:
         """By the operator's own command, as a change of a database."""
@@ -310,19 +321,13 @@ class PostgresSubstrate:
     async def close(self) -> None:
         """Hang up; servers go on."""
         for kept in self._kept.values():
-            for task in (kept.looking, kept.trying):
+            for task in (kept.looking, kept.trying, kept.work):
                 if task is not None:
                     task.cancel()
                     await asyncio.wait({task})
             await kept.watcher.close()
             if kept.writer is not None:
                 await kept.writer.close()
-
-
-def check_links(service: Service) -> None:
-    """Raises ProviderError for connection strings that cannot be used."""
-    for text in filter(None, (service.unit, service.writer)):
-        parameters(text)
 
 
 def _heard(work: "asyncio.Task[Done]") -> None:

@@ -73,11 +73,10 @@ def parameters(conninfo: str) -> Mapping[str, str]:
 
 
 class Link:
-    """One role's connection to one server, opened when needed and kept. settings: beyond the usual bounds."""
+    """One role's connection to one server, opened when needed and kept. program: how the server lists it."""
 
-    def __init__(self, conninfo: str, program: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, conninfo: str, program: str) -> None:
         self._conninfo, self._program = conninfo, program
-        self._settings = _SETTINGS | dict(settings or {})
         self._connection: AsyncConnection[Row] | None = None
         self._lock = asyncio.Lock()
         self.notices: list[str] = []
@@ -131,7 +130,7 @@ class Link:
             raise Unreached("PostgreSQL takes no connection of ours", Run.UNKNOWN, why=said) from error
         connection.add_notice_handler(lambda notice: self.notices.append(notice.message_primary or ""))
         try:
-            for name, value in self._settings.items():
+            for name, value in _SETTINGS.items():
                 await connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
         except psycopg.Error as error:
             await _closed(connection)
