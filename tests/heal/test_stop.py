@@ -11,11 +11,11 @@ from veilig.heal.planner import HealPlanner
 def test_what_was_refused_while_healing_was_stopped_is_proposed_as_soon_as_it_goes_on() -> None:
     planner = HealPlanner(Inventory("/s.json", "d", (Service("worker-a", port=1),)))
 
-    def look(step: Step, now_s: float, stopped: str = "") -> Step:
+    def look(step: Step, now_s: float, holds: str = "") -> Step:
         assert isinstance(step.propose, WatchSignals)
         down = Sample("worker-a", now_s, Run.DOWN, answer=Answer.REFUSED, fails=9, exit="signal 9")
         samples: list[JSON] = [to_json(down)]
-        data: dict[str, JSON] = {"now_s": now_s, "mark": "m", "samples": samples, "stopped": stopped}
+        data: dict[str, JSON] = {"now_s": now_s, "mark": "m", "samples": samples, "holds": holds}
         return planner.next(step.state, step.propose, Outcome(True, "", Status.DONE, data))
 
     act = RestartService("worker-a", "")

@@ -144,9 +144,8 @@ class HealPlanner:
             history = remember(known.history if known else History(), service, sample)
             ward.kept[service.name] = Kept.of(sample, history, given)
         ward.notes = notes
-        stopped, before = str(data.get("stopped", ""))[:300], ward.stopped
-        ward.stopped = stopped
-        if before and not stopped:  # what was refused meanwhile is worth proposing again, now
+        before, ward.holds = ward.holds, str(data.get("holds", ""))[:300]
+        if before and not ward.holds:  # what was refused meanwhile is worth proposing again, now
             ward.incidents = {name: replace(one, refused=()) for name, one in ward.incidents.items()}
         answered = {str(one) for one in data.get("answered", [])}
         guesses = hypothesis.taken(data.get("said"))

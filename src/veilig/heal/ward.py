@@ -59,7 +59,7 @@ class Ward:
     count: int = 0
     acting: str = ""  # the service of the proposal that is out
     fresh: bool = False  # no act lies between the last look and now
-    stopped: str = ""  # by whom and why all healing is stopped
+    holds: str = ""  # what stops every act, as at the last look
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
     incidents: dict[str, Incident] = field(default_factory=dict[str, Incident])
     closed: list[dict[str, JSON]] = field(default_factory=list[dict[str, JSON]])
@@ -99,7 +99,7 @@ class Ward:
             "incidents": open_,
             "closed": cast(JSON, list(self.closed)),
             "notes": cast(JSON, list(self.notes)),
-            **({"stopped": self.stopped} if self.stopped else {}),
+            **({"holds": self.holds} if self.holds else {}),
         }
 
     @classmethod
@@ -114,7 +114,7 @@ class Ward:
             count=given["count"],
             acting=given["acting"],
             fresh=given["fresh"],
-            stopped=given.get("stopped", ""),
+            holds=given.get("holds", ""),
             kept={name: Kept.from_json(kept) for name, kept in given["services"].items()},
             incidents={name: Incident.from_json(one) for name, one in given["incidents"].items()},
             closed=list(given["closed"]),

@@ -176,10 +176,15 @@ class HealProvider:
                 managed=managed.get(service.name, False),
                 foreign_starts=self._look.foreign.get(service.name),
             )
+        return reading.facts(
+            action, reading.Fleet(self._inventory, known, self._look.in_flight, self._holds())
+        )
+
+    def _holds(self) -> tuple[str, ...]:
+        """What stops every act now."""
         stop = stopped(self._folder)  # a broker that stands by itself has a switch of its own, too
         ours = (str(stop),) if stop and str(stop) not in self._look.holds else ()
-        holds = (*self._look.holds, *ours, *self._storm.holds(self._clock.boottime_s()))
-        return reading.facts(action, reading.Fleet(self._inventory, known, self._look.in_flight, holds))
+        return (*self._look.holds, *ours, *self._storm.holds(self._clock.boottime_s()))
 
     def _ailing(self, action: Action) -> bool:
         name = acts.service_of(action, self._inventory).name
@@ -230,7 +235,7 @@ class HealProvider:
                 break
             if self._replaced():
                 return Outcome(False, "the services file changed", Status.FAILED, {"reload": True})
-        data["stopped"] = str(stopped(self._folder) or "")  # that it is over is news to what was refused
+        data["holds"] = "; ".join(self._holds())  # that there are none any more is news to what was refused
         samples = data.get("samples")
         count = len(samples) if isinstance(samples, list) else 0
         return Outcome(True, f"{count} of {len(self._inventory.services)} services changed", data=data)
