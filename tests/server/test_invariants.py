@@ -1,5 +1,6 @@
 """Do the promises of the anchor page hold when the store breaks at every event, and through every way out?"""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ from fake_models import fake_models
 from gateways import POLICY, Bench, rules_of, running
 from veilig.access.budgets import Amount
 from veilig.access.registry import Registry
+from veilig.access.rules import No
 from veilig.access.seats import Duty
 from veilig.access.tiers import LIMITS
 from veilig.app import access, cases, seats
 from veilig.app.access import Office
-from veilig.app.safeguards import Caller, Desk
+from veilig.app.safeguards import Caller, Desk, Reservation
 from veilig.core.actor import Actor, Tier
 from veilig.core.clock import SystemClock
 from veilig.core.ledger import Ledger
@@ -172,6 +174,26 @@ async def test_a_store_that_breaks_at_any_event_loses_nothing_and_leaves_nothing
         assert store.facts() == wanted, f"broken at event {breaks_at}, in step {broke}"
         assert abs(store.ledger.size() - events) <= 2, "at most a lease and a voucher stand twice"
         store.ledger.close()
+
+
+async def test_two_processes_and_many_requests_never_overspend_one_budget(tmp_path: Path) -> None:
+    """I13: 80 reservations of 40 tokens at once, from two desks on one ledger, against 1000 tokens."""
+    store, other = Store(tmp_path), Store(tmp_path)
+    access.add_subject(store.office("root"), "ann", "acme", "person")
+    access.set_budget(store.office("root"), "org:acme", "total", 1000, -1.0)
+    other.desk.catch_up()
+    asked = [desk.reserve(["org:acme"], Amount(40)) for _ in range(40) for desk in (store.desk, other.desk)]
+    found = await asyncio.gather(*asked)
+    held = [one for one in found if isinstance(one, Reservation)]
+    assert len(found) - len(held) == sum(isinstance(one, No) for one in found)
+    assert 20 <= len(held) <= 25, "a part may lie on lease at the other desk, never beyond the budget"
+    for one in held:
+        one.settle(Amount(30))
+    await store.desk.close()
+    await other.desk.close()
+    assert store.desk.spent("org:acme")[0].tokens == 30 * len(held)
+    for one in (store, other):
+        one.ledger.close()
 
 
 # --- who is touched by a signal -----------------------------------------------------------------------------

@@ -37,7 +37,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     deciding.add_argument("decision", choices=("grant", "deny"))
     deciding.add_argument("--reason", required=True, metavar="TEXT", help="the subject is told it")
     level = verb("level", "set a subject's level by hand, until its time is over", _level)
-    level.add_argument("subject", metavar="SUBJECT", help="user:ID, key:ID, subject:NAME or org:NAME")
+    level.add_argument(
+        "subject", metavar="SUBJECT", help="user:ID, key:ID, subject:NAME, org:NAME or agent:WHO"
+    )
     level.add_argument("level", choices=LEVELS)
     level.add_argument("--for", dest="lasts", default="7d", metavar="DURATION", help="default 7d")
     level.add_argument("--reason", required=True, metavar="TEXT", help="the subject is told it")

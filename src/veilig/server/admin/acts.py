@@ -169,7 +169,7 @@ def _days(default: str) -> Field:
 _TIER: Final = Field("tier", "tier", tuple(map(str, Tier)))
 _USD: Final = Field("usd", "credit, USD", number=True, optional=True, hint="empty: none is kept")
 _ACCOUNT: Final = Field("account", "account", hint="key:ID, subject:NAME or org:NAME")
-_WHOM: Final = Field("subject", "subject", hint="user:ID, key:ID, subject:NAME or org:NAME")
+_WHOM: Final = Field("subject", "subject", hint="user:ID, key:ID, subject:NAME, org:NAME or agent:WHO")
 _LEVEL: Final = Field("level", "level", tuple(map(str, LEVELS)))
 _SURFACE: Final = Field("surface", "surface", SURFACES)
 _DECISION: Final = Field("decision", "decision", ("grant", "deny"))
