@@ -61,6 +61,9 @@ def run(given: argparse.Namespace) -> int:
     for root in roots:
         if not root.is_dir():
             raise UsageError(f"{str(root)!r} is not a folder", fix="give folders of projects")
+    host, _, port = given.listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen {given.listen!r} is no address", fix=f"write for example {LISTEN}")
     address = address_of(place_of(given.listen), given.url)
     serving = Serving(Setting(given.policy, model_url=given.model_url), roots)
 
