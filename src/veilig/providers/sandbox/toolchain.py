@@ -63,10 +63,10 @@ def own_interpreter() -> Path:
 
 def covering(paths: list[Path]) -> tuple[Path, ...]:
     """The same paths without those that lie inside another one, parents first. Symbolic links stay."""
-    kept: list[Path] = []
+    kept: dict[Path, bool] = {}  # and whether it is a link
     for path in sorted(set(paths), key=lambda path: (len(path.parts), str(path))):
-        if not any(path.is_relative_to(parent) and not parent.is_symlink() for parent in kept):
-            kept.append(path)
+        if not any(kept.get(parent) is False for parent in path.parents):
+            kept[path] = path.is_symlink()
     return tuple(kept)
 
 
