@@ -62,9 +62,8 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="act through a broker that runs already (veilig broker)",
     )
     parser.add_argument("--broker-key", default="", metavar="FILE", help="with --broker: the key of both")
-    model_options(parser)
     # Not from the environment: what is seen of services is sent nowhere unless this command says so.
-    parser.set_defaults(model="", model_url="")
+    model_options(parser, "who is asked for a hypothesis where people are needed (default: nobody)")
     parser.add_argument("--json", action="store_true", help="print JSON lines (status: one document)")
 
 

@@ -10,19 +10,21 @@ if TYPE_CHECKING:
     from veilig.app import Setting
 
 
-def model_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, and where it is."""
+def model_options(parser: argparse.ArgumentParser, explicit: str = "") -> None:
+    """Which model, and where it is. explicit: what it is for, where only the command line may name one."""
     parser.add_argument(
         "--model",
-        default=os.environ.get("VEILIG_MODEL", ""),
+        default="" if explicit else os.environ.get("VEILIG_MODEL", ""),
         metavar="VENDOR:NAME",
-        help="openai:NAME, anthropic:NAME, google:NAME (default: $VEILIG_MODEL; none: the embedded planner)",
+        help=explicit
+        or "openai:NAME, anthropic:NAME, google:NAME (default: $VEILIG_MODEL; none: the embedded planner)",
     )
     parser.add_argument(
         "--model-url",
-        default=os.environ.get("VEILIG_MODEL_URL", ""),
+        default="" if explicit else os.environ.get("VEILIG_MODEL_URL", ""),
         metavar="URL",
-        help="an OpenAI-compatible server: vLLM, llama.cpp, Ollama, a gateway (default: $VEILIG_MODEL_URL)",
+        help="an OpenAI-compatible server: vLLM, llama.cpp, Ollama, a gateway"
+        + ("" if explicit else " (default: $VEILIG_MODEL_URL)"),
     )
     parser.add_argument(
         "--model-api", choices=("auto", "chat", "responses"), default="auto", help="what that server speaks"
