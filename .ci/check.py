@@ -25,6 +25,7 @@ OPTIONAL = {
     "prometheus-alertmanager": ("prometheus-alertmanager",),
     "tmux": ("tmux",),
     "pg_ctlcluster": ("postgresql",),
+    "systemctl": ("systemd",),
     "chromium": ("chromium",),
 }
 CODEX = "@openai/codex@0.169.0"
