@@ -44,7 +44,10 @@ COMMANDS = {
     "access": ("veilig.cli.access", "say who may use which model: keys, tiers, grants, budgets"),
     "cases": ("veilig.cli.cases", "see what was enforced against whom; appeal, decide"),
     "monitor": ("veilig.cli.monitor", "score texts and tool calls; count the indicators of feeds"),
-    "eval": ("veilig.cli.evaluate", "run benchmark suites against any agent and model, with honest intervals"),
+    "eval": (
+        "veilig.cli.evaluate",
+        "run benchmark suites against any agent and model, with honest intervals",
+    ),
     "deploy": ("veilig.cli.deploy", "sign, check or withdraw that a model may be deployed in a class"),
     "doctor": ("veilig.cli.doctor", "say which walls stand here and what they hold"),
     "redact": ("veilig.cli.redact_cmd", "copy text with its secrets replaced by handles"),

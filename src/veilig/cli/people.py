@@ -17,8 +17,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     """What `people` takes."""
     parser.description = (
         "Accounts of the page (`veilig serve`). The role holds in every session that gives no other: a "
-        "viewer watches, a commenter comments, an approver votes, a driver starts and steers, an owner does all of "
-        "it, lets people in and may see secrets."
+        "viewer watches, a commenter comments, an approver votes, a driver starts and steers, an owner "
+        "does all of it, lets people in and may see secrets."
     )
     ledger_options(parser)
     parser.set_defaults(do=_list)
