@@ -2,8 +2,8 @@
 
     python bench/evals/coverage.py [--runs 1000]
 
-Difficulty of tasks is drawn from Beta(1.4, .41), as solved shares of published boards look; five attempts each. The
-ratio's noise is lognormal with a standard deviation of .5. Printed: coverage, half-width, and the power to exclude 1.
+Difficulty of tasks is drawn from Beta(1.4, .41), as solved shares of published boards look, five attempts.
+The ratio's noise is lognormal with a standard deviation of .5. Printed: coverage, half-width, power.
 """
 
 import argparse

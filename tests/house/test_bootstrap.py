@@ -43,6 +43,7 @@ def checkout(tmp_path: Path) -> Path:
     (cli / "main.py").write_text(PROGRAM)
     (cli / "__init__.py").touch()
     (cli.parent / "__init__.py").touch()
+    (root / "suites").mkdir()  # the build takes them into the wheel
     return root
 
 

@@ -54,7 +54,7 @@ class _Quiet:
 
 
 class _Deliver:
-    """Whoever starts an evaluation wants the result in the trial's folder; every other question stays open."""
+    """Whoever starts an evaluation wants the result in its folder; every other question stays open."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)

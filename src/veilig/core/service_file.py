@@ -5,7 +5,6 @@ be relative to the file. What is not known is not used, and `Inventory.notes` sa
 """
 
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from veilig.core.errors import PolicyError, UsageError
-from veilig.core.policy_load import open_source, read_nodes
-from veilig.core.policy_match import SERVICE_NAME
-from veilig.core.policy_shape import plain
+from veilig.core.errors import UsageError
 from veilig.core.service import (
     HEALTH_TIMEOUT_S,
     HOLD_FILE,
@@ -28,6 +24,7 @@ from veilig.core.service import (
     Service,
     metric_bounds,
 )
+from veilig.core.service_entries import read_entries
 
 BYTES_MAX = 1 << 20  # 1 MiB: some thousand services
 SERVICES_MAX = 2000  # looked at every second by one process
@@ -72,7 +69,7 @@ def parse_services(data: bytes, path: str) -> Inventory:
     """The services `data` describes; `path` is absolute, relative paths in it count from its folder."""
     if len(data) > BYTES_MAX:
         raise UsageError(f"{path} has {len(data)} bytes", why=f"at most {BYTES_MAX} are read")
-    entries = _entries(_document(data, path), path)
+    entries = read_entries(data, path)
     if not entries:
         raise UsageError(
             f"{path} describes no service", fix="name at least one, with its `cmd` or `provider`"
@@ -84,74 +81,6 @@ def parse_services(data: bytes, path: str) -> Inventory:
     base = PurePosixPath(path).parent
     found = tuple(_Reader(name, body, base, names, notes, path).service() for name, body in entries.items())
     return Inventory(path, hashlib.sha256(data).hexdigest(), _held(found), tuple(notes))
-
-
-def _document(data: bytes, path: str) -> Any:
-    """JSON if it is JSON, else our strict subset of YAML."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 at byte {error.start}") from error
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, path))
-        except json.JSONDecodeError as error:
-            if path.endswith(".json"):
-                raise UsageError(f"{path}:{error.lineno}:{error.colno}: {error.msg}") from error
-        except RecursionError as error:
-            raise UsageError(f"{path} is nested too deeply") from error
-    try:
-        source = open_source(data, path)
-        node = read_nodes(source)
-        source.stop_if_invalid()
-    except PolicyError as error:
-        raise UsageError(error.what.replace(" does not validate", " is no services file")) from error
-    return plain(node)
-
-
-def _once(pairs: list[tuple[str, Any]], path: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise UsageError(f"{path}: {key!r} stands twice in one object", fix="remove one of them")
-        found[key] = value
-    return found
-
-
-def _entries(document: Any, path: str) -> dict[str, dict[str, Any]]:
-    """Name -> what the file says of it, in the file's order."""
-    if isinstance(document, Mapping):
-        top = cast(Mapping[str, Any], document)
-        inner: Any = top.get("services")
-        document = cast(Any, inner if isinstance(inner, list | Mapping) else top)
-    pairs: list[tuple[str, Any]]
-    if isinstance(document, Mapping):
-        pairs = list(cast(Mapping[str, Any], document).items())
-    elif isinstance(document, list):
-        pairs = [(_name(item), item) for item in cast(list[Any], document)]
-    else:
-        raise UsageError(f"{path} is neither a mapping nor a list of services")
-    return _checked(pairs, path)
-
-
-def _name(item: Any) -> str:
-    return str(cast(Mapping[str, Any], item).get("name", "")) if isinstance(item, Mapping) else ""
-
-
-def _checked(pairs: list[tuple[str, Any]], path: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for name, body in pairs:
-        if not isinstance(body, Mapping):
-            raise UsageError(f"{path}: {name or body!r} is no service", fix="write a mapping with its `cmd`")
-        if not SERVICE_NAME.fullmatch(name):
-            raise UsageError(
-                f"{path}: {name!r} cannot be the name of a service",
-                why="a name has a-z, 0-9, '.', '_' and '-', so that no two look alike",
-            )
-        if name in found:
-            raise UsageError(f"{path}: {name!r} stands twice", fix="rename one of them")
-        found[name] = dict(cast(Mapping[str, Any], body))
-    return found
 
 
 class _Reader:
