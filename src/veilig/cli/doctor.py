@@ -39,7 +39,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Exit code 0 when a wall stands, else 4."""
-    from veilig.app import walls
+    from veilig.app.walls import walls
 
     places = find_places(given)
     tried = asyncio.run(walls(places.policy, frozenset(given.hide_wall)))
