@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-WIDTH, LEFT, RIGHT, ROW = 760, 250, 70, 30
+WIDTH, LEFT, RIGHT, ROW, LABEL = 760, 250, 70, 30, 14
 _INK, _FAINT, _MARK = "currentColor", "#8a929b", "#2f6f9f"
 
 
@@ -52,9 +52,15 @@ def scatter(points: Sequence[tuple[str, float, float]], across: str, up: str) ->
     for tick in (0.0, 0.5, 1.0):
         parts.append(_line(70, y(tick), WIDTH - RIGHT, y(tick), _FAINT, 0.5))
         parts.append(_text(60, y(tick) + 4, f"{tick:.0%}", "end"))
+    taken: list[float] = []
     for name, cost, share in points:
         parts.append(f'<circle cx="{x(cost):.1f}" cy="{y(share):.1f}" r="5" fill="{_MARK}"/>')
-        parts.append(_text(x(cost) + 8, y(share) - 6, name[:34], "start" if x(cost) < WIDTH * 0.6 else "end"))
+        left = x(cost) >= WIDTH * 0.6
+        low = y(share) - 6
+        while any(abs(low - other) < LABEL for other in taken):  # two labels never stand on one line
+            low += LABEL
+        taken.append(low)
+        parts.append(_text(x(cost) + (-9 if left else 9), low, name[:34], "end" if left else "start"))
     parts.append(_text(70 + inner / 2, height - 10, across, "middle"))
     return "".join([*parts, "</svg>"])
 

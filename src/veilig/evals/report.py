@@ -89,10 +89,7 @@ def _table(runs: Sequence[tuple[Tally, Sequence[Trial]]]) -> str:
 
 
 def _row(task: str, trials: Sequence[Trial]) -> str:
-    note = next(
-        (t.detail.splitlines()[0][:80] for t in trials if t.ending != Ending.RESOLVED and t.detail), ""
-    )
-    note = note.replace("|", "/")
+    note = next((note_of(t)[:80] for t in trials if t.ending is not Ending.RESOLVED), "").replace("|", "/")
     solved = sum(t.ending is Ending.RESOLVED for t in trials)
     seconds = sum(t.agent_s for t in trials) / len(trials)
     tokens = sum(t.tokens_out for t in trials)
