@@ -30,7 +30,7 @@ def holds(code):
         code = start + code + f"\nprint('held', {nonce!r})\n"
         try:
             done = subprocess.run(
-                [sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True, timeout=60
+                [sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True, timeout=15
             )
         except subprocess.TimeoutExpired:
             return False, "out of time"
