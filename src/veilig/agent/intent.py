@@ -44,6 +44,7 @@ _SINCE = re.compile(
     r"\b(which|what) (\w+ )?(change|commit)s?\b|\bfind (out )?(the |a )?(\w+ )?(change|commit)s?\b"
     r"|\bbisect\b|\bsince when\b"
 )
+_PLACE = re.compile("\0([0-9]+)\0")
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n\s*\n")
 # One quoted word is a command only if it could be one: a name, no path to a place and no `name(...)`.
 _NAME = re.compile(r"(?:\./)?[\w.-]*[A-Za-z][\w-]*(?:/[\w.-]+)*\.?(?:sh|py)?")
@@ -52,9 +53,14 @@ _FILE = re.compile(r"^/|/$|\.(txt|md|json|ya?ml|toml|ini|cfg|csv|log|html?|c|h|p
 
 def _about_command(task: str) -> Intent | None:
     """A question about one command that stands in quotes, in the sentence that asks it."""
-    sentences = _SENTENCE.split(task)
+    task = task.replace("\0", " ")
+    quotes = [_quoted(found) for found in _COMMAND.finditer(task)]
+    numbers = iter(range(len(quotes)))
+    # What is quoted may have full stops of its own: a sentence ends outside of quotes.
+    sentences = _SENTENCE.split(_COMMAND.sub(lambda _: f"\0{next(numbers)}\0", task))
     for number, sentence in enumerate(sentences):
-        command = next((c for c in map(_quoted, _COMMAND.finditer(sentence)) if _runs(c)), "")
+        named = (quotes[int(place)] for place in _PLACE.findall(sentence))
+        command = next((quoted for quoted in named if _runs(quoted)), "")
         # The question may stand in the next sentence: "`make` fails. Which change broke it?"
         words = " ".join(sentences[number : number + 2]).lower()
         since = bool(_SINCE.search(words))
