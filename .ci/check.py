@@ -59,7 +59,11 @@ def steps(*, fast: bool) -> Iterator[Step]:
         "docs build", (python, "-m", "mkdocs", "build", "--strict", "--quiet"), "correct the page it names"
     )
     selection = ("-m", "not slow") if fast else ()
-    yield Step("tests", (python, "-m", "pytest", "-q", "-n", "2", *selection), "run the failing test alone")
+    yield Step(
+        "tests",
+        (python, "-m", "pytest", "-q", "-n", "2", "--durations=30", *selection),
+        "run the failing test alone",
+    )
     if (ROOT / "src/veilig/cli/main.py").exists():
         yield Step("audit", (str(ROOT / "veilig"), "audit", "src"), "fix it, or suppress it with a reason")
 

@@ -101,6 +101,7 @@ def test_everything_needed_can_be_reached_by_keys(server: Running, browser: Any)
     press("Escape")
     press("Enter")
     page.locator(".l-live").wait_for()
+    page.get_by_text("Apply the changes to /srv/shop").first.wait_for()  # the rows come after the socket
     for _ in range(2):
         press("k")
     press("Enter")

@@ -1,5 +1,5 @@
 // What waits for a decision, what exactly would be done, and who has said what?
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api } from "./api";
 import { parse } from "./diff";
 import { useKeysOf } from "./keys";
@@ -26,7 +26,7 @@ export function Approvals({ id, changed }: { id: string; me: Me; changed: () => 
     const next = list[Math.max(0, Math.min(n, list.length - 1))];
     if (next) location.hash = `#/approvals/${next.id}`;
   };
-  useEffect(() => useKeysOf({ j: () => to(at + 1), k: () => to(at - 1), Enter: () => at < 0 && to(0) }), [at, found.data]);
+  useLayoutEffect(() => useKeysOf({ j: () => to(at + 1), k: () => to(at - 1), Enter: () => at < 0 && to(0) }), [at, found.data]);
   return (
     <div class={`inbox${id ? " has-one" : ""}`}>
       <section class="inbox-list" aria-label="Approvals">
@@ -93,7 +93,7 @@ function One({ id, changed }: { id: string; changed: () => void }) {
     }
     void send(verdict);
   };
-  useEffect(() => useKeysOf({ a: () => vote("approve"), d: () => vote("deny"), Escape: () => (armed ? setArmed("") : (location.hash = "#/approvals")) }), [a, armed, reason, busy]);
+  useLayoutEffect(() => useKeysOf({ a: () => vote("approve"), d: () => vote("deny"), Escape: () => (armed ? setArmed("") : (location.hash = "#/approvals")) }), [a, armed, reason, busy]);
   if (!a) return found.error ? <Notice of={found.error} /> : <Loading what="the act" />;
   return (
     <article class="approval" data-testid="approval">

@@ -12,6 +12,7 @@ export function setKeysOn(on: boolean): void {
   localStorage.setItem(STORE, on ? "on" : "off");
 }
 
+// Called from a layout effect: after paint would be too late for two keys in a row.
 export function useKeysOf(keys: Keys): () => void {
   stack.push(keys);
   return () => {

@@ -1,6 +1,6 @@
 // Where does the page begin? Who is here, which page is shown, and the bar above it.
 import { render } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { api, Refused } from "./api";
 import { Approvals } from "./approvals";
 import { Help } from "./help";
@@ -41,7 +41,7 @@ function App() {
     addEventListener("hashchange", f);
     return () => removeEventListener("hashchange", f);
   }, []);
-  useEffect(
+  useLayoutEffect(
     () =>
       useKeysOf({
         "?": () => setHelp(true),

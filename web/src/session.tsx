@@ -1,5 +1,5 @@
 // One session: its timeline, the thing worked on, and the people, side by side; live or replayed.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api } from "./api";
 import { Diff } from "./diff";
 import { Findings } from "./findings";
@@ -90,7 +90,7 @@ function Shown({ room, me, view }: { room: Room; me: Me; view: string }) {
     setReplay(!to || now + by >= list.length - 1 ? null : to.seq);
   };
   const at = rows.findIndex((r) => r.key === chosen);
-  useEffect(
+  useLayoutEffect(
     () =>
       useKeysOf({
         j: () => rows[at < 0 ? rows.length - 1 : at + 1] && pick(rows[at < 0 ? rows.length - 1 : at + 1]!, false),

@@ -1,5 +1,5 @@
 // Which sessions are there, and how is a new one begun?
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api } from "./api";
 import { useKeysOf } from "./keys";
 import type { Me, SessionRow } from "./types";
@@ -21,7 +21,7 @@ export function Sessions({ me }: { me: Me }) {
   const search = useRef<HTMLInputElement>(null);
   const rows = found.data ?? [];
   const at = Math.min(chosen, Math.max(0, rows.length - 1));
-  useEffect(
+  useLayoutEffect(
     () =>
       useKeysOf({
         j: () => setChosen(Math.min(at + 1, rows.length - 1)),
