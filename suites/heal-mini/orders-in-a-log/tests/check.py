@@ -18,7 +18,7 @@ def starts(name):
     return len(place.read_text().split()) if place.exists() else 0
 
 
-for _ in range(50):
+for _ in range(25):
     if answers(8501):
         break
     time.sleep(0.2)

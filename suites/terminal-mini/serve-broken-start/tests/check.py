@@ -1,7 +1,7 @@
 import time
 import urllib.request
 
-for _ in range(100):
+for _ in range(40):
     try:
         with urllib.request.urlopen("http://127.0.0.1:8410/", timeout=10) as answer:
             found = answer.read()

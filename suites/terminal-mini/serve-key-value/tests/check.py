@@ -14,7 +14,7 @@ def ask(method, path, body=None):
         return error.code, b""
 
 
-for _ in range(100):
+for _ in range(40):
     try:
         if ask("GET", "/health") == (200, b"ok"):
             break

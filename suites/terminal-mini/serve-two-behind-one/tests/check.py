@@ -14,7 +14,7 @@ def ask(number):
         return error.code, "", ""
 
 
-for _ in range(100):
+for _ in range(40):
     try:
         if ask(0)[0] == 200:
             break

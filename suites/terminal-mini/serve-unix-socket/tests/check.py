@@ -2,7 +2,7 @@ import json
 import socket
 import time
 
-for _ in range(100):
+for _ in range(40):
     try:
         one = socket.socket(socket.AF_UNIX)
         one.connect("/app/run/calc.sock")
