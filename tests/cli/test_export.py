@@ -156,6 +156,6 @@ def test_the_events_can_be_written_to_a_file_and_a_session_without_a_model_has_n
 
 def test_without_a_collector_no_telemetry_is_loaded(veilig: Terminal) -> None:
     heavy = "('opentelemetry', 'textual')"
-    code = f"import sys; import veilig.app; print([m for m in sys.modules if m.startswith({heavy})])"
+    code = f"import sys; import veilig.app.sessions; print([m for m in sys.modules if m.startswith({heavy})])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
