@@ -5,7 +5,9 @@ Whoever may write the state folder may stop and go on. A file that cannot be rea
 
 import json
 import os
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -31,20 +33,25 @@ def stop(folder: Path, who: str, why: str) -> None:
     """No act starts any more, from now on and after every crash. Raises LedgerError when that is not sure."""
     body = json.dumps({"who": who, "why": why, "at_s": time.time()}).encode()
     place = folder / FILE
+    draft = folder / f".{FILE}.{os.getpid()}.{threading.get_ident()}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:  # its mere existence stops, whatever becomes of the text
-            file.truncate()
+        # its mere existence stops, whatever becomes of the text: a full disk takes the text and not the stop
+        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
+        draft.replace(place)
         there = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(there)
         finally:
             os.close(there)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
         raise LedgerError(
             f"cannot write {place}", why=str(error), fix="end the healers by their pid, or set enabled: false"
         ) from error
@@ -69,6 +76,8 @@ def stopped(folder: Path) -> Stopped | None:
         return None
     except OSError as error:
         return Stopped("somebody", f"the stop file cannot be read: {error.strerror}")
+    if not data:  # the moment between the stop and its words
+        return Stopped("somebody", "the stop file holds no words yet")
     try:
         body = cast(dict[str, Any], json.loads(data))
         return Stopped(str(body["who"]), str(body["why"]), float(body["at_s"]))
