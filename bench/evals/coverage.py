@@ -2,36 +2,54 @@
 
     python bench/evals/coverage.py [--runs 1000]
 
-Difficulty of tasks is drawn from Beta(1.4, .41), as solved shares of published boards look, five attempts.
-The ratio's noise is lognormal with a standard deviation of .5. Printed: coverage, half-width, power.
+Difficulty of tasks is drawn from Beta(1.4, .41), as solved shares of published boards look, and from others:
+hard suites, even ones, ones that are solved always or never. Columns: the interval that is used (Wilson for
+what the tasks are worth), half its width, Wilson for one attempt each; beside them, not used: Student's, the
+bootstrap over tasks (percentiles widened by Student's quantile), Wilson over all trials. The ratio's noise is
+lognormal with a standard deviation of .5; power is how often a true ratio of .75 is told from 1.
 """
 
 import argparse
 import math
 import random
 
-from veilig.evals.stats import cluster_bootstrap, paired_ratio, wilson
+from veilig.evals.stats import paired_difference, paired_ratio, student, wilson, wilson_over_tasks
 
-TRUE = 1.4 / 1.81
+SUITES = {
+    "usual": (1.4, 0.41),
+    "hard": (0.41, 1.4),
+    "even": (1.0, 1.0),
+    "split": (0.3, 0.3),
+    "rare": (0.5, 5.0),
+}
+RESAMPLES = 600
 
 
-def score_row(tasks: int, runs: int, dice: random.Random) -> str:
-    boot = pooled = single = 0
-    wide = 0.0
+def score_row(suite: str, attempts: int, tasks: int, runs: int, dice: random.Random) -> str:
+    a, b = SUITES[suite]
+    true = a / (a + b)
+    used = wide = plain = boot = pooled = single = 0.0
     for run in range(runs):
-        chances = [dice.betavariate(1.4, 0.41) for _ in range(tasks)]
-        rewards = [[float(dice.random() < c) for _ in range(5)] for c in chances]
-        found = cluster_bootstrap(rewards, seed=run, resamples=1000)
-        boot += found.low <= TRUE <= found.high
+        chances = [dice.betavariate(a, b) for _ in range(tasks)]
+        rewards = [[float(dice.random() < c) for _ in range(attempts)] for c in chances]
+        found = wilson_over_tasks(rewards)
+        used += found.low <= true <= found.high
         wide += (found.high - found.low) / 2
-        flat = [r for task in rewards for r in task]
-        over = wilson(round(sum(flat)), len(flat))
-        pooled += over.low <= TRUE <= over.high
-        one = wilson(round(sum(task[0] for task in rewards)), tasks)
-        single += one.low <= TRUE <= one.high
-    return (
-        f"{tasks:>6} {boot / runs:>10.3f} {wide / runs:>10.3f} {single / runs:>12.3f} {pooled / runs:>18.3f}"
-    )
+        means = [sum(own) / attempts for own in rewards]
+        mean = sum(means) / tasks
+        half = math.sqrt(sum((m - mean) ** 2 for m in means) / (tasks - 1) / tasks)
+        plain += abs(mean - true) <= half * student(0.975, tasks - 1)
+        zero = dict.fromkeys(map(str, range(tasks)), 0.0)
+        own = {str(i): m for i, m in enumerate(means)}
+        # the difference to nothing is the bootstrap of the means themselves
+        other = paired_difference(zero, own, seed=run, resamples=RESAMPLES)
+        boot += other.low <= true <= other.high
+        flat = wilson(round(sum(map(sum, rewards))), tasks * attempts)
+        pooled += flat.low <= true <= flat.high
+        one = wilson(round(sum(own[0] for own in rewards)), tasks)
+        single += one.low <= true <= one.high
+    shares = [f"{value / runs:>9.3f}" for value in (used, wide, single, plain, boot, pooled)]
+    return f"{suite:<6}{attempts:>9}{tasks:>6}" + "".join(shares)
 
 
 def ratio_row(tasks: int, runs: int, dice: random.Random) -> str:
@@ -52,9 +70,10 @@ def main() -> None:
     given = parser.parse_args()
     dice = random.Random(given.seed)
     print(f"seed {given.seed}, {given.runs} runs, nominal .950")
-    print(" tasks  bootstrap half-width  wilson, k=1  wilson over trials (not used)")
-    for tasks in (12, 25, 89):
-        print(score_row(tasks, given.runs, dice))
+    print("suite  attempts tasks     used   half-w  one att.  student  bootstr.  trials")
+    for suite, attempts in (*((name, 5) for name in SUITES), ("usual", 3), ("usual", 2)):
+        for tasks in (6, 12, 25, 40):
+            print(score_row(suite, attempts, tasks, given.runs, dice), flush=True)
     print(" tasks      ratio      power")
     for tasks in (10, 20, 40, 89):
         print(ratio_row(tasks, given.runs, dice))

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from veilig.evals.stats import (
     PAIRS_MIN,
-    Estimate,
-    cluster_bootstrap,
     paired_difference,
     paired_ratio,
     pass_at_k,
@@ -18,6 +16,7 @@ from veilig.evals.stats import (
     student,
     tokens_per_resolved,
     wilson,
+    wilson_over_tasks,
 )
 
 SEED = 7
@@ -43,31 +42,61 @@ def test_more_solved_than_tried_is_refused():
 
 def test_one_attempt_takes_wilson_and_several_the_bootstrap():
     assert score([[1.0], [0.0], [1.0]]).method == "wilson"
-    assert score([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]).method == "bootstrap over tasks"
-    assert score([[0.5], [1.0], [0.0]]).method == "bootstrap over tasks"
-    assert score([[1.0, 1.0]] * 12) == Estimate(1.0, wilson(12, 12).low, 1.0, 0.95, "wilson over tasks", 12)
+    assert score([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]).method == "wilson over tasks"
+    assert score([[0.5], [1.0], [0.0]]).method == "wilson over tasks"
+    assert score([[1.0]] * 12) == wilson(12, 12)
+
+
+def test_many_attempts_at_twelve_tasks_are_worth_twelve_when_all_are_solved():
+    found = score([[1.0] * 50] * 12)
+    assert (found.value, found.high, found.n) == (1.0, 1.0, 12)
+    assert found.low == pytest.approx(
+        0.7124, abs=1e-3
+    )  # Student's quantile for 11: wider than Wilson's .7575
+
+
+@pytest.mark.parametrize(
+    ("per_task", "trials"),
+    [
+        ([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]], 4 * 0.75),  # attempts alike: the tasks count
+        ([[1.0, 0.0]] * 4, 8),  # tasks alike: the attempts count, no more
+    ],
+)
+def test_the_spread_of_the_tasks_says_how_many_trials_they_are_worth(
+    per_task: list[list[float]], trials: float
+):
+    t = student(0.975, len(per_task) - 1)
+    half = t * math.sqrt(0.25 / trials + t * t / (4 * trials**2)) / (1 + t * t / trials)
+    found = wilson_over_tasks(per_task)
+    assert (found.low, found.high) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=4), min_size=1, max_size=9))
+def test_no_interval_is_without_room_and_none_misses_its_value(per_task: list[list[float]]):
+    found = wilson_over_tasks(per_task)
+    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+    assert found.high - found.low > 0.05
 
 
 def test_a_task_without_an_attempt_counts_for_nothing():
     assert score([[1.0], [], [0.0]]) == score([[1.0], [0.0]])
 
 
-@pytest.mark.parametrize("tasks", [25, 89])
-def test_the_bootstrap_over_tasks_covers_the_true_mean_within_two_in_a_hundred(tasks: int):
+@pytest.mark.parametrize("tasks", [12, 25, 40])
+def test_the_interval_over_tasks_covers_the_true_mean_within_two_in_a_hundred(tasks: int):
     """Difficulty Beta(1.4, .41), five attempts: the simulation under which Wilson over trials covers 82 %."""
-    dice, runs, inside, narrow = random.Random(SEED), 250, 0, 0
+    dice, runs, inside, narrow = random.Random(SEED), 2000, 0, 0
     true = 1.4 / 1.81
-    for run in range(runs):
+    for _ in range(runs):
         chances = [dice.betavariate(1.4, 0.41) for _ in range(tasks)]
         rewards = [[float(dice.random() < chance) for _ in range(5)] for chance in chances]
-        found = cluster_bootstrap(rewards, seed=run, resamples=600)
+        found = wilson_over_tasks(rewards)
         inside += found.low <= true <= found.high
         flat = [reward for task in rewards for reward in task]
         pooled = wilson(round(sum(flat)), len(flat))
         narrow += pooled.low <= true <= pooled.high
-    print(f"seed {SEED}: bootstrap {inside / runs:.3f}, wilson over trials {narrow / runs:.3f}")
-    # Three standard deviations of 250 runs are .041: 2 in a hundred is told by `bench/evals/coverage.py`
-    assert inside / runs == pytest.approx(0.95, abs=0.02 + 0.02)
+    print(f"seed {SEED}: over tasks {inside / runs:.3f}, wilson over trials {narrow / runs:.3f}")
+    assert inside / runs == pytest.approx(0.95, abs=0.02)
     assert narrow / runs < 0.90
 
 

@@ -1,10 +1,12 @@
 """How sure may one be of a score? Intervals over tasks, pairs of runs, tokens per resolved task.
 
 An attempt is a trial of one task. Attempts of one task resemble each other, so the unit of every interval
-here is the task: with one attempt per task Wilson's interval, with several a bootstrap over tasks (Wilson
-over all trials would be far too narrow: the tasks are the sample, not the trials). Speeds are compared on the
-tasks that both runs solved, as the geometric mean of the ratio, and never on fewer than PAIRS_MIN tasks.
-Sources: E. B. Wilson 1927; B. Efron 1979 (percentile bootstrap); Chen et al. 2021 (pass@k without bias).
+here is the task: with one attempt per task Wilson's interval, with several Wilson's for the trials that the
+tasks are worth (over all trials it would be far too narrow: the tasks are the sample). Speeds are compared
+on the tasks that both runs solved, as the geometric mean of the ratio resampled over tasks, and never on
+fewer than PAIRS_MIN tasks.
+Sources: E. B. Wilson 1927; E. L. Korn and B. I. Graubard 1998 (effective sample size); B. Efron 1979
+(percentile bootstrap, for pairs); Chen et al. 2021 (pass@k without bias).
 """
 
 import math
@@ -47,44 +49,54 @@ def wilson(solved: int, tried: int, level: float = 0.95) -> Estimate:
         raise ValueError(f"{solved} of {tried} cannot be solved")
     if tried == 0:
         return Estimate(0.0, 0.0, 1.0, level, "wilson", 0)
-    z = NormalDist().inv_cdf((1 + level) / 2)
     share = solved / tried
-    scale = 1 + z * z / tried
-    centre = (share + z * z / (2 * tried)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried))
-    low = 0.0 if solved == 0 else max(0.0, centre - half)  # exact, where rounding would leave a speck
-    high = 1.0 if solved == tried else min(1.0, centre + half)
+    low, high = _wilson(share, tried, NormalDist().inv_cdf((1 + level) / 2))
     return Estimate(share, low, high, level, "wilson", tried)
 
 
-def cluster_bootstrap(
-    per_task: Sequence[Sequence[float]], level: float = 0.95, *, seed: int = SEED, resamples: int = RESAMPLES
-) -> Estimate:
-    """The mean of the tasks' means, resampled over tasks. Tasks without an attempt count for nothing.
+def _wilson(share: float, trials: float, z: float) -> tuple[float, float]:
+    """The ends of the score interval for a share of so many trials."""
+    scale = 1 + z * z / trials
+    centre = (share + z * z / (2 * trials)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    low = 0.0 if share == 0.0 else max(0.0, centre - half)  # exact, where rounding would leave a speck
+    high = 1.0 if share == 1.0 else min(1.0, centre + half)
+    return low, high
 
-    Where every task has the same mean there is nothing to resample: Wilson's interval over tasks then bounds
-    it, since "all of 12" is no proof of "all".
+
+def wilson_over_tasks(per_task: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
+    """The mean of the tasks' means, for several attempts at each. Tasks without an attempt count for nothing.
+
+    Wilson's interval for as many independent trials as the spread of the tasks' means is worth: between the
+    number of tasks (attempts at a task all alike) and that of attempts (tasks all alike), with Student's
+    quantile for the spread is itself estimated. All or nothing solved is worth the tasks alone: "all of 12"
+    is no proof of "all". Measured by bench/evals/coverage.py, beside a bootstrap over tasks.
     """
-    means = [sum(rewards) / len(rewards) for rewards in per_task if rewards]
-    if not means:
-        return Estimate(0.0, 0.0, 1.0, level, "bootstrap over tasks", 0)
-    value = sum(means) / len(means)
-    if len(set(means)) == 1:
-        if value in (0.0, 1.0):
-            bound = wilson(round(value * len(means)), len(means), level)
-            return Estimate(value, bound.low, bound.high, level, "wilson over tasks", len(means))
-        return Estimate(value, value, value, level, "bootstrap over tasks", len(means))
-    low, high = _percentiles(means, level, seed, resamples)
-    return Estimate(value, low, high, level, "bootstrap over tasks", len(means))
+    method = "wilson over tasks"
+    tried = [rewards for rewards in per_task if rewards]
+    n = len(tried)
+    if not n:
+        return Estimate(0.0, 0.0, 1.0, level, method, 0)
+    means = [sum(rewards) / len(rewards) for rewards in tried]
+    value = min(1.0, sum(means) / n)
+    attempts = sum(len(rewards) for rewards in tried)
+    spread = sum((mean - value) ** 2 for mean in means) / (n - 1) if n > 1 else 0.0
+    if n == 1 or value in (0.0, 1.0):
+        worth = float(n)
+    else:
+        worth = min(attempts, n * value * (1 - value) / spread) if spread else float(attempts)
+    quantile = student((1 + level) / 2, n - 1) if n > 1 else NormalDist().inv_cdf((1 + level) / 2)
+    low, high = _wilson(value, worth, quantile)
+    return Estimate(value, low, high, level, method, n)
 
 
 def score(per_task: Sequence[Sequence[float]], level: float = 0.95) -> Estimate:
-    """The score of a suite: Wilson for one attempt at each task with rewards 0 and 1, else the bootstrap."""
+    """The score of a suite: Wilson for one attempt at each task with rewards 0 and 1, else over tasks."""
     tried = [rewards for rewards in per_task if rewards]
     single = all(len(rewards) == 1 and rewards[0] in (0.0, 1.0) for rewards in tried)
     if single:
         return wilson(sum(rewards[0] == 1.0 for rewards in tried), len(tried), level)
-    return cluster_bootstrap(tried, level)
+    return wilson_over_tasks(tried, level)
 
 
 def pass_at_k(tried: int, solved: int, k: int) -> float:
