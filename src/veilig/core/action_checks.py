@@ -1,6 +1,7 @@
 """Which values can an action never have? Checks that run where an action is born."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from veilig.core.errors import InvalidAction
@@ -66,6 +67,17 @@ def need_address(url: str, kind: str) -> None:
     raise InvalidAction(
         f"{kind}: {shown!r} is no address to fetch from", why=wrong, fix="give an https address"
     )
+
+
+def need_ref(ref: str) -> None:
+    """One branch, tag or commit as git may be given it, or InvalidAction."""
+    bad = ref.startswith(("-", "/", ".")) or ref.endswith(("/", ".", ".lock")) or ".." in ref or "//" in ref
+    if bad or not re.fullmatch(r"[A-Za-z0-9._/+@-]{1,250}", ref) or "@{" in ref:
+        raise InvalidAction(
+            f"{ref[:80]!r} names no branch, tag or commit",
+            why="letters, digits and ._/+@- only, and nothing that git would read as an option or an expression",
+            fix="name a branch, a tag or a whole commit id",
+        )
 
 
 def _loopback(host: str) -> bool:

@@ -13,6 +13,8 @@ from veilig.core.limits import MODEL_TIMEOUT_S
 
 ADVISORIES_BYTES_MAX = 1 << 30  # every ecosystem of OSV in one zip has about half of it
 FEED_BYTES_MAX = 512 << 20  # the largest public collections have a tenth of it
+REPOSITORY_BYTES_MAX = 8 << 30  # one commit of the largest public monorepos, packed
+REPOSITORY_BYTES = 2 << 30  # unless somebody says otherwise
 ADVISORIES_TIMEOUT_S = 600.0  # half a gigabyte over a slow line; what came is kept for the next time
 TEMPERATURE_MAX = 2.0  # no vendor takes more
 
@@ -151,6 +153,35 @@ class FetchFeed(OnTarget):
         object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
         if not 0 < self.size_bytes_max <= FEED_BYTES_MAX:
             raise InvalidAction(f"{self.kind}: {self.size_bytes_max} bytes", why=f"1 to {FEED_BYTES_MAX}")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRepository(OnTarget):
+    """Fetch one commit of a git repository into the cache of mirrors; nothing in it is run or written back.
+
+    url: https, or http on this machine itself. ref: a branch, tag or commit; "": what its HEAD is.
+    token_env: the variable with the token for that host; "" sends none.
+    """
+
+    url: str
+    ref: str = ""
+    token_env: str = ""
+    size_bytes_max: int = REPOSITORY_BYTES
+    timeout_s: float = ADVISORIES_TIMEOUT_S
+    kind: Literal["repository.fetch"] = "repository.fetch"
+    effects: ClassVar[Effects] = frozenset({Effect.READ, Effect.NETWORK})
+
+    def __post_init__(self) -> None:
+        check.need_address(self.url, self.kind)
+        if self.ref:
+            check.need_ref(self.ref)
+        if self.token_env:
+            check.need_name(self.token_env, self.kind)
+        object.__setattr__(self, "timeout_s", check.need_timeout(self.timeout_s))
+        if not 0 < self.size_bytes_max <= REPOSITORY_BYTES_MAX:
+            raise InvalidAction(
+                f"{self.kind}: {self.size_bytes_max} bytes", why=f"1 to {REPOSITORY_BYTES_MAX}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
