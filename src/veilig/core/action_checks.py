@@ -75,7 +75,7 @@ def need_ref(ref: str) -> None:
     if bad or not re.fullmatch(r"[A-Za-z0-9._/+@-]{1,250}", ref) or "@{" in ref:
         raise InvalidAction(
             f"{ref[:80]!r} names no branch, tag or commit",
-            why="letters, digits and ._/+@- only, and nothing that git would read as an option or an expression",
+            why="letters, digits and ._/+@- only, nothing that git reads as an option or an expression",
             fix="name a branch, a tag or a whole commit id",
         )
 
