@@ -302,6 +302,12 @@ SSRF = Rule(
     "    return requests.get(url, timeout=5).text\n",
 )
 
+
+def _location(_frame: Frame, site: CallSite) -> bool:
+    """The header by which every redirect is made in the end."""
+    return text_of(site.arg(0)).lower() == "location"
+
+
 REDIRECT = Rule(
     id="open-redirect",
     cwe=601,
@@ -328,6 +334,8 @@ REDIRECT = Rule(
             (0, "url"),
         ),
         Sink(("tornado.web.RequestHandler().redirect",), (0,)),
+        Sink((".send_header", ".set_header", ".add_header"), (1,), _location),
+        Sink((".__setitem__",), (1,), _location),
     ),
     bad="from flask import request, redirect\ndef out():\n    return redirect(request.args['next'])\n",
     good="from flask import request, redirect, url_for\nPAGES = {'home': '/', 'help': '/help'}\ndef out():\n"

@@ -223,15 +223,20 @@ def _layout(site: Site) -> list[Proposal]:
 
 
 def local_redirect(site: Site) -> list[Proposal]:
-    """Only paths on this host: no scheme, no host, no second slash or backslash that browsers read as one."""
-    for call in site.calls(suffix=("redirect", "RedirectResponse", "HttpResponseRedirect")):
-        node = call.args[0] if call.args else keyword_of(call, "url")
-        if node is None or is_composed(pieces(node)):
+    """Only paths on this host: no scheme, no host, no second slash or backslash that browsers read as one.
+
+    Where the header itself is written the status line is out already, so a foreign target becomes "/".
+    """
+    headers = ("send_header", "set_header", "add_header")
+    for call in site.calls(suffix=("redirect", "RedirectResponse", "HttpResponseRedirect", *headers)):
+        written = site.name_of(call.func).endswith(headers)
+        node = call.args[written] if len(call.args) > written else keyword_of(call, "url")
+        if node is None or is_composed(pieces(node)) or (written and not _is_location(call.args[0])):
             continue
         statement = site.statement(call)
         named = isinstance(node, ast.Name)
         variable = site.source(node) if named else site.free_name("target")
-        refuse, imports = _bad_request(site)
+        refuse, imports = (f'{variable} = "/"', ()) if written else _bad_request(site)
         rows = [] if named else [f"{variable} = {site.source(node)}"]
         rows += [
             (
@@ -248,6 +253,10 @@ def local_redirect(site: Site) -> list[Proposal]:
             edits.append(site.replace(node, variable))
         return [site.proposal("redirects only to paths on this host", *edits, confidence=Confidence.MEDIUM)]
     return []
+
+
+def _is_location(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and str(node.value).lower() == "location"
 
 
 def _bad_request(site: Site) -> tuple[str, tuple[Edit, ...]]:
