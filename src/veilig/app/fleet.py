@@ -1,0 +1,110 @@
+"""How does work reach many machines? It is queued here; workers (`veilig worker`) take it from there.
+
+`enqueue` and its relatives block; `put` and the methods of `Fleet` are for whoever runs an event loop.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from veilig.core.canonical import JSON
+from veilig.core.errors import UsageError
+from veilig.providers.fleet.entries import Entry, Shown, State
+from veilig.providers.fleet.queue import Queue
+
+__all__ = [
+    "KINDS", "Shown", "State", "Work", "cancel", "counts", "enqueue", "enqueue_all", "jobs", "limit", "put",
+    "retry",
+]  # fmt: skip
+
+KINDS: Final = ("audit", "fix", "run", "explain", "review")
+_ORG: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_SESSION: Final = re.compile(r"[a-z0-9][A-Za-z0-9_-]{0,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One session to be run by whichever worker comes first.
+
+    kind: one of KINDS, or one that the workers were given. options: as the planner's Options write themselves
+    (`AuditOptions(...).to_json()`); `source` in them is a folder that every worker can reach, or a tree
+    of the store. priority: larger is sooner. org: whose it is; bounds and isolation go by it.
+    session: its id, empty for a new one.
+    """
+
+    kind: str
+    options: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    org: str = "default"
+    priority: int = 0
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        if not _ORG.fullmatch(self.org):
+            raise UsageError(
+                f"{self.org!r} is no name of an org", fix="use a-z, 0-9, dot, dash, underscore; at most 63"
+            )
+        if self.session and not _SESSION.fullmatch(self.session):
+            raise UsageError(f"{self.session[:120]!r} is no id of a session")
+        if not -1000 <= self.priority <= 1000:
+            raise UsageError(f"priority {self.priority} is out of bounds", fix="from -1000 to 1000")
+
+    def entry(self) -> Entry:
+        """The same, as the queue holds it."""
+        session = self.session or f"{self.kind}-{os.urandom(6).hex()}"
+        return Entry(session, self.kind, {"options": dict(self.options)}, self.org, self.priority)
+
+
+def enqueue(url: str, work: Work) -> str:
+    """Queue one session; its id. Raises ProviderError when the database cannot be reached, UsageError."""
+    return enqueue_all(url, [work])[0]
+
+
+def enqueue_all(url: str, works: Sequence[Work]) -> list[str]:
+    """Queue many, a thousand per transaction; their ids in the same order. Raises as `enqueue`."""
+    return asyncio.run(put(url, works))
+
+
+async def put(url: str, works: Sequence[Work]) -> list[str]:
+    """The same for whoever runs an event loop."""
+    entries = [work.entry() for work in works]
+    async with Queue.open(url) as queue:
+        await queue.put(entries)
+    return [entry.session for entry in entries]
+
+
+def jobs(
+    url: str, prefix: str = "", *, states: Sequence[State] = (), org: str = "", limit: int = 1000
+) -> list[Shown]:
+    """Sessions of the queue, newest first: those whose id starts with `prefix`."""
+    return _ask(url, lambda queue: queue.shown(prefix, states=states, org=org, limit=limit))
+
+
+def counts(url: str) -> dict[tuple[str, State], int]:
+    """How many sessions of each kind are in each state."""
+    return _ask(url, lambda queue: queue.counts())
+
+
+def cancel(url: str, session: str) -> bool:
+    """End a session: at once while it waits, between two acts at work. False when it is over already."""
+    return _ask(url, lambda queue: queue.cancel(session))
+
+
+def retry(url: str, session: str) -> bool:
+    """Queue a session that is held, failed or cancelled again; it goes on where it was. False for others."""
+    return _ask(url, lambda queue: queue.again(session))
+
+
+def limit(url: str, org: str, *, at_once: int | None = None, per_hour: int | None = None) -> None:
+    """Bound an org: sessions at work at once, and begun per hour; None: no bound."""
+    _ask(url, lambda queue: queue.limit(org, at_once=at_once, per_hour=per_hour))
+
+
+def _ask[T](url: str, question: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
+    async def ask() -> T:
+        async with Queue.open(url) as queue:
+            return await question(queue)
+
+    return asyncio.run(ask())

@@ -1,0 +1,228 @@
+"""How do sessions get into the queue, and who sees them there? PostgreSQL holds them, a library orders them.
+
+procrastinate keeps the jobs: their order, who has taken which, whose heart beats. Beside it stands one
+row per session: whose it is, its state, and the lease of whoever drives it.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from veilig.core.errors import ProviderError, UsageError
+from veilig.providers.fleet import tables
+from veilig.providers.fleet.entries import Entry, Shown, State, queue_name
+
+if TYPE_CHECKING:
+    from procrastinate import App
+    from psycopg import AsyncConnection
+    from psycopg_pool import AsyncConnectionPool
+
+TASK: Final = "veilig.session"
+BATCH: Final = 1000  # sessions per transaction
+POOL_MAX: Final = 6
+WAIT_S: Final = 30.0  # for a connection: a restart of the database takes a few seconds
+INIT_LOCK: Final = 0x7665696C6967  # one process at a time makes the tables
+
+type Row = tuple[Any, ...]
+
+
+class Queue:
+    """An open queue. Every method raises ProviderError (retry later) when the database cannot be reached."""
+
+    def __init__(self, pool: "AsyncConnectionPool[AsyncConnection[Row]]", app: "App") -> None:
+        self.pool = pool
+        self.app = app
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, wait_s: float = WAIT_S) -> AsyncGenerator[Self]:
+        """The queue in the database at `url`; its tables are made when missing. Raises ProviderError."""
+        psycopg, pools, procrastinate = libraries()
+        try:
+            base = psycopg.conninfo.make_conninfo(url, options=f"-c search_path={tables.SCHEMA}")
+        except psycopg.Error as error:
+            raise UsageError("this is no address of a database", why=str(error)) from error
+        pool = pools.AsyncConnectionPool(
+            base, min_size=1, max_size=POOL_MAX, timeout=wait_s, open=False, name="veilig-fleet",
+            check=pools.AsyncConnectionPool.check_connection, kwargs={"connect_timeout": 10},
+        )  # fmt: skip
+        connector = procrastinate.PsycopgConnector()
+        app = procrastinate.App(connector=connector)
+        try:
+            await pool.open(wait=True, timeout=wait_s)
+            queue = cls(pool, app)
+            await queue._install()
+            async with app.open_async(pool):
+                yield queue
+        except pools.PoolTimeout as error:
+            raise gone(error) from error
+        finally:
+            await pool.close()
+
+    async def _install(self) -> None:
+        async with self.sql() as sql:
+            await sql.execute("SELECT pg_advisory_xact_lock(%s)", (INIT_LOCK,))
+            await sql.execute(f"CREATE SCHEMA IF NOT EXISTS {tables.SCHEMA}")
+            row = await (await sql.execute("SELECT to_regclass('procrastinate_jobs')")).fetchone()
+            if row is None or row[0] is None:
+                await sql.execute(self.app.schema_manager.get_schema())
+            await sql.execute(tables.TABLES)
+
+    @asynccontextmanager
+    async def sql(self) -> "AsyncGenerator[AsyncConnection[Row]]":
+        """A connection inside one transaction; foreign errors become ours."""
+        psycopg, pools, _ = libraries()
+        try:
+            async with self.pool.connection() as sql, sql.transaction():
+                yield sql
+        except (psycopg.Error, pools.PoolTimeout) as error:
+            raise gone(error) from error
+
+    async def rows(self, query: Any, **values: Any) -> list[Row]:
+        """What one statement answers."""
+        async with self.sql() as sql:
+            return await (await sql.execute(query, values)).fetchall()
+
+    # --- whoever wants work done ------------------------------------------------------------------
+
+    async def put(self, entries: Sequence[Entry]) -> None:
+        """Queue these sessions, all of a thousand or none. Raises UsageError for an id that is taken."""
+        psycopg, _, _ = libraries()
+        for at in range(0, len(entries), BATCH):
+            part = entries[at : at + BATCH]
+            try:
+                async with self.sql() as sql:
+                    await self._put(sql, part)
+            except ProviderError as error:
+                if isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                    raise UsageError("a session of this id is queued already", fix="give another") from error
+                raise
+
+    async def _put(self, sql: "AsyncConnection[Row]", part: Sequence[Entry]) -> None:
+        waits: dict[str, tuple[float, float]] = {}
+        for org in sorted({one.org for one in part}):
+            count = sum(one.org == org for one in part)
+            row = await (await sql.execute(tables.PACE, {"org": org, "count": count})).fetchone()
+            waits[org] = (float(row[0]), float(row[1])) if row else (0.0, 0.0)
+        rows: list[dict[str, Any]] = []
+        for n, one in enumerate(part):
+            wait_s, gap_s = waits[one.org]
+            waits[one.org] = (wait_s + gap_s, gap_s)
+            rows.append(
+                {
+                    "session": one.session, "org": one.org, "kind": one.kind, "version": one.version,
+                    "work": one.work, "priority": one.priority, "queue": queue_name(one), "n": n,
+                    "wait_s": wait_s,
+                }
+            )  # fmt: skip
+        names = sorted({(queue_name(one), one.org, one.kind, one.version) for one in part})
+        for name in names:
+            await sql.execute("INSERT INTO fleet_queue VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING", name)
+        told = json.dumps(rows)
+        await sql.execute(tables.PUT_SESSIONS, {"rows": told})
+        await sql.execute(tables.PUT_JOBS, {"rows": told, "task": TASK})
+
+    async def limit(self, org: str, *, at_once: int | None, per_hour: int | None) -> None:
+        """How many sessions of an org may be at work at once, and begin per hour; None: no bound."""
+        if (at_once is not None and at_once < 1) or (per_hour is not None and per_hour < 1):
+            raise UsageError("a bound of less than one stops everything", fix="give a number from 1 on")
+        query = (
+            "INSERT INTO fleet_org (org, at_once, per_hour) VALUES (%(org)s, %(at_once)s, %(per_hour)s) "
+            "ON CONFLICT (org) DO UPDATE SET at_once = excluded.at_once, per_hour = excluded.per_hour"
+        )
+        async with self.sql() as sql:
+            await sql.execute(query, {"org": org, "at_once": at_once, "per_hour": per_hour})
+
+    async def shown(
+        self, prefix: str = "", *, states: Sequence[State] = (), org: str = "", limit: int = 1000
+    ) -> list[Shown]:
+        """Sessions by the time they were queued, newest first."""
+        rows = await self.rows(
+            tables.SHOW + "WHERE starts_with(s.session, %(prefix)s) AND (%(org)s = '' OR s.org = %(org)s) "
+            "AND (cardinality(%(states)s::text[]) = 0 OR s.state = ANY(%(states)s)) "
+            "ORDER BY s.queued_at DESC, s.session LIMIT %(limit)s",
+            prefix=prefix, org=org, states=[str(s) for s in states], limit=limit,
+        )  # fmt: skip
+        return [_shown(row) for row in rows]
+
+    async def counts(self) -> dict[tuple[str, State], int]:
+        """How many sessions of each kind are in each state."""
+        rows = await self.rows("SELECT kind, state, count(*) FROM fleet_session GROUP BY 1, 2")
+        return {(kind, State(state)): int(count) for kind, state, count in rows}
+
+    async def cancel(self, session: str) -> bool:
+        """End it: at once while it waits, between two acts while it is at work. False when it is over."""
+        rows = await self.rows(
+            "UPDATE fleet_session SET note = 'cancelled', "
+            "state = CASE state WHEN 'working' THEN state ELSE 'cancelled' END, "
+            "ended_at = CASE state WHEN 'working' THEN NULL ELSE now() END "
+            "WHERE session = %(session)s AND state IN ('queued', 'held', 'working') RETURNING state",
+            session=session,
+        )
+        if not rows:
+            return False
+        if rows[0][0] == State.CANCELLED:
+            await self.rows(
+                "SELECT procrastinate_cancel_job_v1(id, false, false) FROM procrastinate_jobs "
+                "WHERE queueing_lock = %(session)s AND status = 'todo'",
+                session=session,
+            )
+        return True
+
+    async def again(self, session: str) -> bool:
+        """Queue a session that is held, failed or cancelled once more; it goes on where it was."""
+        async with self.sql() as sql:
+            query = (
+                "UPDATE fleet_session SET state = 'queued', note = '', until = NULL, ended_at = NULL "
+                "WHERE session = %s AND state IN ('held', 'failed', 'cancelled') "
+                "RETURNING session, org, kind, version, priority"
+            )
+            row = await (await sql.execute(query, (session,))).fetchone()
+            if row is None:
+                return False
+            one = Entry(row[0], row[2], {}, row[1], row[4], row[3])
+            told = {"session": one.session, "queue": queue_name(one), "priority": one.priority}
+            rows = json.dumps([{**told, "wait_s": 0.0, "n": 0}])
+            await sql.execute(tables.PUT_JOBS, {"rows": rows, "task": TASK})
+            return True
+
+    async def only_key(self, name: str, fingerprint: str) -> str:
+        """What the first of the fleet said under this name; `fingerprint` when this is the first."""
+        async with self.sql() as sql:
+            await sql.execute(
+                "INSERT INTO fleet_meta VALUES (%s, %s) ON CONFLICT DO NOTHING", (name, fingerprint)
+            )
+            row = await (
+                await sql.execute("SELECT value FROM fleet_meta WHERE name = %s", (name,))
+            ).fetchone()
+            return str(row[0]) if row else fingerprint
+
+
+def _shown(row: Row) -> Shown:
+    values: list[Any] = [*row]
+    values[3] = State(row[3])
+    return Shown(*values)
+
+
+def gone(error: Exception) -> ProviderError:
+    """The error for a database that cannot be used now."""
+    return ProviderError(
+        "the fleet's database cannot be used",
+        why=str(error).strip()[:300],
+        fix="see that it runs and that --database names it",
+        retry_after_s=2.0,
+    )
+
+
+def libraries() -> tuple[Any, Any, Any]:
+    """psycopg, psycopg_pool and procrastinate. Raises UsageError where they are not installed."""
+    try:
+        import procrastinate
+        import psycopg
+        import psycopg_pool
+    except ImportError as error:
+        raise UsageError(
+            "a fleet needs libraries that are not installed", why=str(error), fix="install veilig[fleet]"
+        ) from error
+    return psycopg, psycopg_pool, procrastinate
