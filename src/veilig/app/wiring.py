@@ -59,6 +59,7 @@ class Setting:
 
     model_url, model_api: where models are asked when it is not their vendor; "auto", "chat" or "responses".
     session: the id of a new session, where somebody has promised one; empty: a new one.
+    hold: where a worker of a fleet drives it.
     """
 
     policy: str | None = None
@@ -69,6 +70,23 @@ class Setting:
     model_url: str = ""
     model_api: Literal["auto", "responses", "chat"] = "auto"
     session: str = ""
+    hold: "Hold | None" = None
+
+
+class Hold(Protocol):
+    """What a worker of a fleet has on the session that it drives, for as long as its lease stands."""
+
+    def fence(self, ledger: Ledger) -> Ledger:
+        """The same ledger, for nobody but the holder."""
+        ...
+
+    def around(self, provider: Provider) -> Provider:
+        """The same provider, acting under the lease only; what it changed is kept before that is told."""
+        ...
+
+    def leaving(self) -> bool:
+        """Whether the session is to be left before its next act."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +118,9 @@ class Wired:
         self.policy = self.laws.operator
         self.redactor: Redactor = self.home.redactor(setting.environment)
         self.ledger: Ledger = self.home.open_ledger(self.policy)
+        self._hold = setting.hold
+        if self._hold is not None:
+            self.ledger = self._hold.fence(self.ledger)
         self.workspace = Workspace(self.home.session(session), self.source)
         watched = Watched(self.workspace) if job.free else None
         python = find_python(self.source, job.python or setting.python, setting.environment)
@@ -125,7 +146,15 @@ class Wired:
         self.ladder = self._on_ladder()
         self._approver = approver
         self._patience_s = setting.patience_s
-        self._shared: list[Provider] = [
+        self._shared = self._hands(setting)
+        self.children = self._family(watched) if watched else None
+        self.gate = self._gate(
+            session, self.children, DeliverProvider(self.source, self.clock, self.redactor.seal)
+        )
+
+    def _hands(self, setting: Setting) -> list[Provider]:
+        """The providers that this session shares with those it starts."""
+        return [
             self.files,
             self.work,
             HistoryProvider(self.workspace, self.clock, self.redactor.learn_text),
@@ -135,10 +164,6 @@ class Wired:
             *self._models(setting),
             self.mcp,
         ]
-        self.children = self._family(watched) if watched else None
-        self.gate = self._gate(
-            session, self.children, DeliverProvider(self.source, self.clock, self.redactor.seal)
-        )
 
     def _gate(self, session: str, children: Children | None, *own: Provider) -> Gate:
         """The gate of this session, or of one that it started: the same law, wall, ledger and people."""
@@ -151,16 +176,13 @@ class Wired:
 
             made = LadderGate
             guards.append(self.ladder)
+        said = OutputsProvider(self.clock, lambda ref: self._said(session, ref))
+        providers: list[Provider] = [*self._shared, said, *([children] if children else []), *own]
         gate = made(
             session=session,
             ledger=self.ledger,
             law=self.laws.law(self.clock, lambda _: self._facts(children)),
-            providers=[
-                *self._shared,
-                OutputsProvider(self.clock, lambda ref: self._said(session, ref)),
-                *([children] if children else []),
-                *own,
-            ],
+            providers=[self._hold.around(p) for p in providers] if self._hold else providers,
             redactor=self.redactor,
             clock=self.clock,
             guards=guards,
@@ -303,6 +325,7 @@ class Wired:
             budget=self._budget(),
             policy=self.laws.digest,
             watcher=self.watcher,
+            leaving=self._hold.leaving if self._hold else None,
         )
 
     async def _stood(self, wall: Wall) -> None:

@@ -153,6 +153,10 @@ def outcome_of(name: str, body: dict[str, Any]) -> Outcome:
     return Outcome(False, body["why"], Status.REFUSED, {"rule": body["rule"]})
 
 
+class Left(SessionError):
+    """The session was left between two acts, as it stands in the ledger: anybody may resume it."""
+
+
 class Watcher(Protocol):
     """Sees every step; what it does has no effect on the session."""
 
@@ -175,8 +179,12 @@ class Session:
         policy: Callable[[], str],
         watcher: Watcher | None = None,
         endless: bool = False,
+        leaving: Callable[[], bool] | None = None,
     ) -> None:
-        """endless: it watches until it is stopped; questions, refusals and bounds are news to its planner."""
+        """endless: it watches until it is stopped; questions, refusals and bounds are news to its planner.
+
+        leaving: asked before each act; `run`, `resume` and `go_on` raise Left when it says so.
+        """
         if actor.kind is ActorKind.HUMAN:
             raise UsageError(
                 f"{actor.id!r} is a person", why="a session proposes as an agent, so that people can approve"
@@ -190,6 +198,7 @@ class Session:
         self._policy = policy
         self._watcher = watcher
         self._endless = endless
+        self._leaving = leaving
         self._begun_s = time.monotonic()
         self._looked = 0  # no message of an earlier event is unheard
 
@@ -260,6 +269,10 @@ class Session:
         while not isinstance(step.propose, Finish):
             if not self._endless and (over := self._over(steps, view.used_s, tokens, cost_usd)):
                 return await self._end("over_budget", Finish(False, over, step.state))
+            if self._leaving is not None and self._leaving():
+                raise Left(
+                    f"session {self.id!r} was left before its next act", fix=f"veilig resume {self.id}"
+                )
             action = step.propose
             if self._watcher:
                 self._watcher.proposed(action)
