@@ -127,6 +127,7 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
     "agent.apply": lambda d, n: stricter(d["agent"], "apply", VERDICTS, n),
     "agent.branch": lambda d, n: stricter(d["agent"], "branch", VERDICTS, n),
     "agent.tests": lambda d, n: stricter(d["agent"], "tests", VERDICTS, n),
+    "agent.desktop": lambda d, n: stricter(d["agent"], "desktop", VERDICTS, n),
     "agent.hosts[].verdict": lambda d, n: _item(d["agent"]["hosts"], n, "verdict"),
     "agent.delegates.verdict": lambda d, n: stricter(d["agent"]["delegates"], "verdict", VERDICTS, n),
     "agent.delegates.sessions": lambda d, n: lower(d["agent"]["delegates"], "sessions", n),

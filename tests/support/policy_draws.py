@@ -98,6 +98,7 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
                 "apply": verdicts,
                 "branch": verdicts,
                 "tests": verdicts,
+                "desktop": verdicts,
                 "hosts": st.lists(
                     st.builds(
                         lambda h, v: {"host": h, "verdict": v}, st.sampled_from(HOST_PATTERNS), verdicts
@@ -207,6 +208,19 @@ actions: st.SearchStrategy[Action] = st.one_of(
     st.builds(lambda p: act(kind="audit.scan", paths=p), some(PATHS, 2)),
     st.builds(
         lambda m, t: act(kind="model.ask", model=m, prompt="", tokens_max=t),
+    st.builds(lambda a, t: act(kind="desktop.launch", argv=a, timeout_s=t), st.sampled_from(ARGVS), seconds),
+    st.sampled_from(
+        [
+            act(kind="desktop.look", picture=True),
+            act(kind="desktop.move", x=1, y=2),
+            act(kind="desktop.click", x=1, y=2, count=2),
+            act(kind="desktop.drag", x=1, y=2, to_x=3, to_y=4),
+            act(kind="desktop.scroll", x=1, y=2, dy=3),
+            act(kind="desktop.type", text="t"),
+            act(kind="desktop.key", keys="ctrl+s"),
+            act(kind="desktop.wait", seconds=1),
+        ]
+    ),
         st.sampled_from(["local/a", "big", "no"]),
         st.integers(1, 25),
     ),

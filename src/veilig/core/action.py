@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from veilig.core import action_checks as check
+from veilig.core.action_desktop import DESKTOP_ACTIONS, DesktopAction
 from veilig.core.action_heal import FreeSpace, Notify, RollBack, WatchSignals
 from veilig.core.action_mcp import CallTool, ListTools
 from veilig.core.action_session import StartSession
@@ -385,5 +386,6 @@ type Action = (
     | EditPolicy
 )
 
-ACTIONS: tuple[type[Action], ...] = Action.__value__.__args__
+ACTIONS: tuple[type[Action], ...] = (*Action.__value__.__args__[:-1], *DESKTOP_ACTIONS)
+    | DesktopAction  # look, launch, move, click, drag, scroll, type, key, wait: core/action_desktop.py
 KINDS: Mapping[str, type[Action]] = {a.__dataclass_fields__["kind"].default: a for a in ACTIONS}

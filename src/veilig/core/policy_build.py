@@ -232,6 +232,8 @@ def _agent(section: Section, source: Source, base: model.AgentRules | None) -> m
         branch_rule=section.rule("branch"),
         tests=Verdict(section.text("tests")),
         tests_rule=section.rule("tests"),
+        desktop=base.desktop if silent and base else Verdict(section.text("desktop")),
+        desktop_rule=base.desktop_rule if silent and base else section.rule("desktop"),
         hosts=_hosts(section, source),
         secrets=base.secrets if base and not section.has("secrets") else _secrets(section, source),
         budgets=model.Budgets(

@@ -15,6 +15,7 @@ agent:
   apply: ask
   branch: ask
   tests: allow
+  desktop: allow
   hosts: []
   secrets:
     - name: "*"

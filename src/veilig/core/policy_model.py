@@ -272,6 +272,8 @@ class AgentRules:
     branch_rule: str
     tests: Verdict
     tests_rule: str
+    desktop: Verdict
+    desktop_rule: str
     hosts: tuple[HostRule, ...]
     secrets: tuple[SecretRule, ...]
     budgets: Budgets

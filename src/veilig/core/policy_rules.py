@@ -28,6 +28,7 @@ from veilig.core.action import (
     ViewImage,
     WriteFile,
 )
+from veilig.core.action_desktop import DESKTOP_KINDS, LaunchProgram
 from veilig.core.actor import Actor
 from veilig.core.effect import READ, Effect, Effects, InWall, Scope
 from veilig.core.grant import grantable
@@ -259,6 +260,14 @@ def _tests(case: Case) -> None:
         _argv(case, action.command)
 
 
+def _desktop(case: Case) -> None:
+    """Mouse and keys reach every program there, a terminal too: one verdict for all that is done by them."""
+    agent, action = case.policy.agent, case.action
+    case.grant(agent.desktop, agent.desktop_rule, "on the session's own desktop, inside the wall")
+    if isinstance(action, LaunchProgram):
+        _argv(case, action.argv)
+
+
 # --- the user's own tree ---------------------------------------------------------------------------------
 
 
@@ -331,4 +340,5 @@ JUDGES: Mapping[str, Judge] = {
     "audit.scan": _look,
     "repair.propose": _look,
     "repair.search": _tests,
+    **dict.fromkeys(DESKTOP_KINDS, _desktop),
 }

@@ -206,6 +206,7 @@ AGENT = Table((
     Entry("apply", VERDICTS, "", "ask", "changing your own tree is yours to allow"),
     Entry("branch", VERDICTS, "", "ask", "a branch in your repository, too"),
     Entry("tests", VERDICTS, "", "allow", "inside the wall, no network"),
+    Entry("desktop", VERDICTS, "", "deny", "what is clicked and typed there no rule of commands sees"),
     Entry("hosts", Many(Either(HOST, HOST_RULE)), "", (), "no network unless a host is named"),
     Entry(
         "secrets", Many(SECRET_RULE), "", "as in the built-in policy",

@@ -77,12 +77,13 @@ class World:
         *,
         cwd: str,
         env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
         timeout_s: float,
     ) -> CommandResult:
         """Run one command to its end, as `Sandbox.run` does; `cwd` is a path inside."""
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         given = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
-        return await self._sandbox.run(argv, cwd=cwd, env=given, timeout_s=timeout_s)
+        return await self._sandbox.run(argv, cwd=cwd, env=given, stdin=stdin, timeout_s=timeout_s)
 
     async def hand_over(self) -> None:
         """Give what was written from outside to the world's user."""

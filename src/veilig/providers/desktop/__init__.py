@@ -1,0 +1,1 @@
+"""A desktop inside the box: screen, mouse, keyboard, and what programs tell of themselves."""
