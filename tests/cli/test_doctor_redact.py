@@ -1,6 +1,10 @@
 """`veilig doctor` says what stands; `veilig redact` lets no secret through."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +80,28 @@ def test_a_line_that_is_no_item_ends_with_2_after_the_good_ones(veilig: Terminal
     assert said.code == 2
     assert "line 2" in said.err
     assert json.loads(said.out) == {"id": 1, "spans": []}
+
+
+@pytest.mark.outside_gate
+def test_redact_live_shows_a_question_while_its_asker_waits(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "veilig.cli.main", "redact", "--live"]
+    environment = {
+        **os.environ,
+        "VEILIG_HOME": str(tmp_path),
+        "DB_PASSWORD": "correct-horse" + "-battery-9417",
+    }
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"Password:")
+        process.stdin.flush()
+        seen = b""
+        while seen != b"Password:":  # nothing more is written before this is read
+            more = os.read(process.stdout.fileno(), 100)
+            assert more, seen
+            seen += more
+        process.stdin.write(b" correct-horse" + b"-battery-9417\n")
+        process.stdin.close()
+        rest = process.stdout.read().decode()
+        assert process.wait(60) == 0
+    assert rest.startswith(" ‹secret:DB_PASSWORD#") and "horse" not in rest

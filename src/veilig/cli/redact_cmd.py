@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import select
 import sys
 from typing import Any, cast
 
@@ -17,7 +18,13 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Copy standard input to standard output with every known secret replaced by its handle: secrets of "
         "this environment, and what has the published shape of one. The same secret has the same handle as "
-        "in the ledger."
+        "in the ledger. What may be the beginning of a secret is held until it is whole."
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="somebody watches (so it is on a terminal): show at most three characters of what may be the "
+        "beginning of a secret after 0.2 s, and a mark in place of a longer one after 2 s",
     )
     parser.add_argument(
         "--jsonl",
@@ -28,16 +35,20 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Exit code 0; 2 for a line that is no item (everything before it was written)."""
-    return _spans() if given.jsonl else _filter()
+    return _spans() if given.jsonl else _filter(live=given.live or sys.stdout.isatty())
 
 
-def _filter() -> int:
+def _filter(*, live: bool) -> int:
     from veilig.home import find_home
 
     stream = find_home(os.environ).redactor(os.environ).stream()
     source, sink = sys.stdin.fileno(), sys.stdout.buffer
-    while data := os.read(source, CHUNK_BYTES):
-        sink.write(stream.feed(data))
+    while True:
+        ready, _, _ = select.select([source], [], [], stream.waits_s() if live else None)
+        data = os.read(source, CHUNK_BYTES) if ready else b""
+        if ready and not data:
+            break
+        sink.write(stream.feed(data) if data else stream.late())
         sink.flush()
     sink.write(stream.flush())
     sink.flush()

@@ -32,24 +32,41 @@ class OutputLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, stream: str, data: bytes) -> None:
-        """Take `data` of `stream`; it is shown once it can hold no half of a secret."""
+        """Take `data` of `stream`; it is shown once it can hold no half of a secret, or has waited long."""
         redactor = self._streams.get(stream)
         if redactor is None:
             redactor = self._streams[stream] = self._redactor.stream()
         self._keep(stream, redactor.feed(data))
-        if self._timer is None and any(self._pending.values()):
-            self._timer = asyncio.get_running_loop().call_later(SHOWN_EVERY_S, self._show)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Come back when there is something to show: what was found clean, or what is held too long."""
+        waits = [wait_s for redactor in self._streams.values() if (wait_s := redactor.waits_s()) is not None]
+        if any(self._pending.values()):
+            waits.append(SHOWN_EVERY_S)
+        if not waits:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + min(waits)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._show)
 
     def _show(self) -> None:
-        """Append what has waited for more; what could be half of a secret is still held back."""
+        """Append what has waited for more; of what could be half of a secret only what `late` lets go."""
         self._timer = None
-        for stream in self._streams:
+        for stream, redactor in self._streams.items():
+            self._keep(stream, redactor.late())
             self._append(stream)
+        self._wait()
 
     async def close(self) -> None:
         """Flush what was held back and wait until everything is in the ledger."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for stream, redactor in self._streams.items():
             self._keep(stream, redactor.flush(), last=True)
             self._append(stream)

@@ -13,16 +13,19 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import accumulate
 
 from veilig.core.canonical import JSON
 from veilig.core.errors import SecretRefused, UsageError
 from veilig.core.redact_assignments import assignment_spans, boring, key_says_secret, looks_random
 from veilig.core.redact_forms import utf8
+from veilig.core.redact_hold import SHOWN_CHARS_MAX, growing
 from veilig.core.redact_index import VALUES_MAX, FormIndex
 from veilig.core.redact_patterns import Span, provider_spans
 from veilig.core.redact_places import Handle, Known, Origin, OriginKind, Place, blanked, merge
 from veilig.core.redact_stream import StreamRedactor as _StreamRedactor
+from veilig.core.redact_view import SEPARATORS
 
 __all__ = ["Handle", "Origin", "OriginKind", "Place", "Redactor", "Span", "StreamRedactor", "find"]
 
@@ -277,12 +280,32 @@ class Redactor:
             return at
         return len(text) if at == len(data) else bisect_right(_char_ends(text), at)
 
+    def presentable(self, text: str, word: int) -> int:
+        """Up to where `text` may be shown although its last word (from `word` on) may go on: no more than
+        SHOWN_CHARS_MAX characters of what could become a secret.
+        """
+        data = utf8(text)
+        known, short = self._index.unfinished(data), self._index.unfinished_short(data)
+        few = len(data[known:].translate(None, SEPARATORS)) <= SHOWN_CHARS_MAX
+        if not text.isascii():
+            ends = _char_ends(text)
+            known, short = (len(text) if at == len(data) else bisect_right(ends, at) for at in (known, short))
+        shape = growing(text, word)
+        upto = len(text) if few else known
+        upto = upto if len(text) - shape <= SHOWN_CHARS_MAX else min(upto, shape)
+        return min(upto, short)
+
     def replace(self, text: str, places: list[Place], start: int, end: int) -> str:
-        """text[start:end] with handles for the places inside it."""
+        """text[start:end] with handles for the places that end inside it; of a place that begins before
+        `start` the rest becomes the handle of a part.
+        """
         pieces: list[str] = []
         at = start
-        for place in places:
-            if place.start >= start and place.end <= end:
+        for whole in places:
+            if start < whole.end <= end:
+                place = (
+                    whole if whole.start >= start else replace(whole, start=start, form=whole.form or "part")
+                )
                 pieces += (text[at : place.start], self._handle_text(place, text[place.start : place.end]))
                 at = place.end
                 self._counts[place.kind] += 1
@@ -293,7 +316,7 @@ class Redactor:
             tail = f"~{place.form}" if place.form else ""
             return f"‹secret:{place.name}#{self._known[place.known].n}{tail}›"
         number = self._numbers.get(value)
-        if number is None and self._sightings >= SIGHTINGS_MAX:
+        if place.form or (number is None and self._sightings >= SIGHTINGS_MAX):
             digest = hmac.new(self._key, utf8(value), hashlib.sha256).hexdigest()
             self._handles[place.name, digest[:6]] = _FORGOTTEN
             return f"‹secret:{place.name}#{digest[:6]}~part›"

@@ -137,12 +137,7 @@ class FormIndex:
         """The raw position from which the end of `data` may be the beginning of a known secret, len(data)
         if nothing is.
         """
-        least = len(data)
-        for _, value in self._short:
-            for size in range(min(len(value) - 1, len(data)), 0, -1):
-                if data.endswith(value[:size]):
-                    least = min(least, len(data) - size)
-                    break
+        least = self.unfinished_short(data, 1)
         if not self._forms:
             return least
         # Only the last stretch matters, and seldom all of it: try a short one first.
@@ -160,6 +155,16 @@ class FormIndex:
                 return least
             return min(least, len(data) - len(window) + view.raw(left))
         return least
+
+    def unfinished_short(self, data: bytes, least: int = 0) -> int:
+        """The same for short values, of which `least` characters stand there; 0: more than a quarter."""
+        found = len(data)
+        for _, value in self._short:
+            for size in range(min(len(value) - 1, len(data)), (least or len(value) // 4 + 1) - 1, -1):
+                if data.endswith(value[:size]):
+                    found = min(found, len(data) - size)
+                    break
+        return found
 
     def _suffix(self, flat: bytes) -> int:
         """Length of the longest end of `flat` that stands inside some form."""
