@@ -203,6 +203,25 @@ async def test_a_project_without_tests_is_said(tmp_path: Path) -> None:
     assert "no tests" in outcome.detail
 
 
+async def test_a_failure_whose_message_holds_a_secret_gets_its_repair_and_not_the_secret(
+    bench: Bench,
+) -> None:
+    bench.workspace.tree.root.joinpath("pkg/sums.py").write_text(
+        f"import os\nKEY = '{SECRET}'\n\n\ndef add(a, b):\n    return a + b, json.dumps(KEY)\n"
+    )
+    bench.redactor.mark(SECRET, "KEY")
+    bench.allowed = False
+    group = {
+        "kind": "test", "exception": "NameError", "message": f"name 'json' is not defined for {SECRET}",
+        "path": "pkg/sums.py", "line": 6, "tests": ["tests/test_sums.py::test_add"],
+        "frames": [["pkg/sums.py", 6, "add", "return a + b, json.dumps(KEY)"]],
+    }  # fmt: skip
+    outcome = await bench.do(ProposePatch(bench.redactor.seal(json.dumps(group))))
+    assert outcome.ok, outcome.detail
+    assert "import json" in str(outcome.data["proposals"])
+    assert SECRET not in str(outcome.data)
+
+
 async def test_after_a_crash_looks_are_repeated_and_runs_are_in_doubt(bench: Bench) -> None:
     assert await bench.work.inspect(ScanCode()) is Found.NOT_DONE
     assert await bench.work.inspect(ProposePatch(json.dumps({}))) is Found.NOT_DONE

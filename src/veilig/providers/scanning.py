@@ -59,8 +59,11 @@ class Scanner:
         )
 
     async def propose(self, action: ProposePatch, permit: Permit) -> Outcome:
-        """Deterministic repairs for one failure, best first, as ready changes."""
-        task: dict[str, JSON] = {"do": "propose", "failure": json.loads(permit.expand(action.failure))}
+        """Deterministic repairs for one failure, best first, as ready changes.
+
+        Secrets in the failure's message stay handles: it is evidence, and no repair needs their values.
+        """
+        task: dict[str, JSON] = {"do": "propose", "failure": json.loads(action.failure)}
         task["python"] = str(self._box.python)
         answer = await self._ask(task, action.timeout_s)
         if isinstance(answer, Outcome):
