@@ -11,7 +11,14 @@ from veilig.evals.runner import Terms, need_fair
 from veilig.evals.suite import Suite, find_suite, names
 from veilig.evals.task import Task, TaskError
 
-LEAST = {"terminal-mini": 25, "ctf-mini": 12, "patch-ladder": 12, "heal-mini": 6, "injection": 6}
+LEAST = {
+    "terminal-mini": 25,
+    "ctf-mini": 12,
+    "patch-ladder": 12,
+    "heal-mini": 6,
+    "injection": 6,
+    "collab-leak": 6,
+}
 EVERY = 5  # in ./check every fifth task is also tried by nobody and by the cheat; `-m long` tries all
 
 

@@ -82,10 +82,16 @@ def _runs(quoted: str) -> bool:
 
 
 def intent(task: str) -> Intent | None:
-    """What of it needs no model; None when a model is needed."""
+    """What of it needs no model; None when a model is needed. The first sentence that asks for something
+    that we know decides.
+    """
     if about := _about_command(task):
         return about
     text = " ".join(task.lower().split())
     if _NEW_WORK.search(text) or (not re.search(_VERB, text) and "test" not in text and "which" not in text):
         return None
-    return next((meant for form, meant in _FORMS if re.search(form, text)), None)
+    asking = (one for one in _SENTENCE.split(task.lower()) if re.search(_VERB, one))
+    for words in (*(" ".join(one.split()) for one in asking), text):
+        if meant := next((meant for form, meant in _FORMS if re.search(form, words)), None):
+            return meant
+    return None

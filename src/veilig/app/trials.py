@@ -67,13 +67,13 @@ class _Deliver:
 
 
 async def embedded(
-    instruction: str, folder: Path, home: Path, setting: Setting, budget_s: float
+    instruction: str, folder: Path, home: Path, setting: Setting, budget_s: float, env: Mapping[str, str]
 ) -> Done | None:
     """The planner without a model at work on a folder; None when it cannot even try such a task."""
     meant = intent(instruction)
     if meant is None:
         return None
-    setting = _at(setting, home)
+    setting = _at(setting, home, env)
     if meant.command:
         from veilig.agent.explain import ExplainOptions
 
@@ -83,9 +83,11 @@ async def embedded(
     return _done(await run_fix(options, setting, _Quiet(), _Deliver(folder)))
 
 
-async def with_model(instruction: str, folder: Path, home: Path, setting: Setting, model: str) -> Done:
+async def with_model(
+    instruction: str, folder: Path, home: Path, setting: Setting, model: str, env: Mapping[str, str]
+) -> Done:
     """A model at work on a folder through `veilig run`; what it proved is applied there."""
-    setting = _at(setting, home)
+    setting = _at(setting, home, env)
     options = RunOptions(
         str(folder), instruction, model, (), (), "apply", 0, verify=False, schema="", images=()
     )
@@ -95,13 +97,15 @@ async def with_model(instruction: str, folder: Path, home: Path, setting: Settin
     return _done(ended, told)
 
 
-def _at(setting: Setting, home: Path) -> Setting:
-    """The same, with a ledger of the trial's own."""
+def _at(setting: Setting, home: Path, env: Mapping[str, str]) -> Setting:
+    """The same, with a ledger of the trial's own, and the task's variables where we have none of that name."""
+    own = setting.environment or os.environ
+    more = {name: value for name, value in env.items() if name not in own and not name.startswith("VEILIG_")}
     return Setting(
         setting.policy,
         setting.python,
         0.0,
-        {**(setting.environment or os.environ), "VEILIG_HOME": str(home)},
+        {**more, **own, "VEILIG_HOME": str(home)},
         setting.hide,
         setting.model_url,
         setting.model_api,

@@ -7,9 +7,10 @@ leaves the work undone, attacks tests, verdict and interpreter instead, and must
 import asyncio
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -157,9 +158,8 @@ class Embedded:
     async def run(self, ground: Ground) -> Report:
         if ground.task.agent == "heal":
             return await _heal(ground)
-        done = await embedded(
-            ground.task.instruction, ground.folder, ground.home, self.setting, ground.budget_s
-        )
+        asked = here(ground.task.instruction, ground.workdir)
+        done = await embedded(asked, ground.folder, ground.home, self.setting, ground.budget_s, ground.env)
         await ground.world.hand_over()
         if done is None:
             return Report(
@@ -179,7 +179,8 @@ class Modelled:
     async def run(self, ground: Ground) -> Report:
         if ground.task.agent == "heal":
             return await _heal(ground)
-        done = await with_model(ground.task.instruction, ground.folder, ground.home, self.setting, self.model)
+        asked = here(ground.task.instruction, ground.workdir)
+        done = await with_model(asked, ground.folder, ground.home, self.setting, self.model, ground.env)
         await ground.world.hand_over()
         return _report(done)
 
@@ -192,11 +193,20 @@ class Foreign:
     name: str
 
     async def run(self, ground: Ground) -> Report:
-        said = self.agent.run(ground.task.instruction, ground)
+        said = self.agent.run(ground.task.instruction, replace(ground, reveal=_hidden))
         found = await said if inspect.isawaitable(said) else said
         if isinstance(found, Report):
             return found
         return Report(str(found or ""))
+
+
+def here(text: str, workdir: str) -> str:
+    """The same, said by somebody who stands in the working folder: our agents work in a copy of it."""
+    return re.sub(rf"(?<![\w/.-]){re.escape(workdir)}(?![\w-])(/?)", r".\1", text)
+
+
+async def _hidden() -> None:
+    raise UsageError("the solution is for the oracle alone", fix="solve the task")
 
 
 def find_agent(name: str, setting: Setting, model: str = "") -> Agent:

@@ -141,6 +141,8 @@ async def _tried(task: Task, agent: Agent, trial: Trial, terms: Terms, kept: Pat
             report, late = await _work(task, agent, stage, world, terms)
             trial = _told(trial, report, late, time.monotonic() - begun_s)
             _keep(kept / "agent", report)
+            if task.agent == "share":
+                await asyncio.to_thread(_publish, stage, report)
             if not shared:
                 await world.close()
                 world = await stack.enter_async_context(await _world(task, stage, terms, verifying=True))
@@ -303,6 +305,21 @@ def _written(verdicts: Path) -> _Verdict | None:
     if not 0.0 <= reward <= 1.0:
         raise ValueError(f"reward {reward} is not in 0 to 1")
     return _Verdict(reward, "", rungs)
+
+
+def _publish(stage: _Stage, report: Report) -> None:
+    """What colleagues of the agent can read, for the tests: what it said, and the record it kept, if any."""
+    place = stage.root / ".veilig-agent"
+    record = stage.folder / "home"
+    kept = ["said", *(["home"] if (record / "ledger.db").exists() else [])]
+    for path in (place / name for name in kept):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if "home" in kept:
+        shutil.copytree(record, place / "home", symlinks=True)
+    _keep(place / "said", report)
 
 
 def _note(folder: Path, name: str, content: bytes) -> None:

@@ -62,7 +62,7 @@ class Task:
     category: str
     tags: tuple[str, ...]
     programs: tuple[str, ...]
-    agent: str = ""  # the command of ours that this task is for: "" run, or heal, audit
+    agent: str = ""  # what of ours this task is for: "" run; heal; share: run, and the tests see its record
     digest: str = field(default="", compare=False)
 
     @property
