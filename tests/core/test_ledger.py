@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from veilig.core.clock import SystemClock
 from veilig.core.errors import LedgerError, LedgerTampered
 from veilig.core.ledger import Draft, Ledger, Tx
-from veilig.core.ledger_file import Head
+from veilig.core.ledger_head import Head
 from veilig.core.ledger_proof import verify_consistency, verify_export, verify_inclusion
 from veilig.core.ledger_tree import EMPTY
 from veilig.core.ledger_tx import ledger_time

@@ -50,7 +50,7 @@ def foreign_sqlite(path: Path) -> None:
 def newer_ledger(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
 
 
@@ -62,7 +62,7 @@ def newer_ledger(path: Path) -> None:
         (lambda p: p.write_bytes(b""), "not a veilig ledger"),
         (lambda p: p.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000), r"cannot be used|not what"),
         (foreign_sqlite, "not a veilig ledger"),
-        (newer_ledger, "schema 2"),
+        (newer_ledger, "schema 3"),
     ],
     ids=["missing", "folder", "empty", "damaged header", "foreign", "newer"],
 )  # fmt: skip

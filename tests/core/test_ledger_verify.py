@@ -63,7 +63,7 @@ def forge(place: Path, upto: int, edit: Callable[[list[Any]], None]) -> None:
         row[9] = leaf_hash(event_line(tuple(row)))
         last = row[10] = chain_hash(last, row[9])
         frontier = frontier.push(row[9])
-        db.execute(f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", row)
+        db.execute(f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
     final = rows[-1]
     write_head(db, type(head)(last, final[4], final[5], final[6], frontier))
     db.execute("DELETE FROM counters WHERE seq > ?", (len(rows),))
@@ -100,7 +100,7 @@ def test_an_empty_ledger_verifies(tmp_path: Path):
         (["UPDATE events SET body = CAST(x'7bff7d' AS TEXT) WHERE seq = 5"], 5),
         (["UPDATE events SET session = 's2' WHERE seq = 5"], 5),
         (["UPDATE events SET name = 'action.decided' WHERE seq = 5"], 5),
-        (["UPDATE events SET v = 2 WHERE seq = 5"], 5),
+        (["UPDATE events SET v = 3 WHERE seq = 5"], 5),
         (["UPDATE events SET t_ms = t_ms + 1 WHERE seq = 5"], 5),
         (["UPDATE events SET boot = '' WHERE seq = 5"], 5),
         (["UPDATE events SET up_ms = up_ms - 1 WHERE seq = 5"], 5),

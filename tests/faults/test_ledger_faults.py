@@ -78,15 +78,15 @@ class Dying:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.db.execute(*args)
 ledger = Ledger.open(place / "l.db", anchor_dir=place / "anchors", checkpoint_events=3)
-ledger._committer._db = Dying(ledger._committer._db)
-real_write = type(ledger._committer._anchor).write
+ledger._store._committer._db = Dying(ledger._store._committer._db)
+real_write = type(ledger._store._committer._anchor).write
 def dying_write(self, anchored):
     global left
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     real_write(self, anchored)
-type(ledger._committer._anchor).write = dying_write
+type(ledger._store._committer._anchor).write = dying_write
 for n in range(6):
     intent = Draft("action.started", "s", {"n": n, "claims": [f"c{n}"]})
     ledger.append([intent, Draft("action.verified", "s", {})])

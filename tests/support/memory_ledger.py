@@ -5,16 +5,16 @@ the writer's thread. What is committed survives every death that a test plays. t
 have the real one; `tests/heal/test_whole.py` plays the same stories on both.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from veilig.core.clock import Clock
 from veilig.core.errors import LedgerError
 from veilig.core.ledger import Ledger, Tx
-from veilig.core.ledger_event import Event, check_draft, keys_of
-from veilig.core.ledger_file import Head
+from veilig.core.ledger_event import Event, Row, check_draft, keys_of
+from veilig.core.ledger_head import Head
 from veilig.core.ledger_tree import Frontier
-from veilig.core.ledger_tx import ledger_time
+from veilig.core.ledger_tx import LEASED, ledger_time
 
 
 class MemoryTx(Tx):
@@ -61,6 +61,14 @@ class MemoryTx(Tx):
     def claimed(self, key: str) -> bool:
         return self._ledger.claiming and (key in self._ledger.claims or key in self.taken)
 
+    def leased(self, session: str) -> int:
+        return sum(1 for e in (*self._ledger.all, *self.fresh) if (e.name, e.session) == (LEASED, session))
+
+    def lease(self, session: str, holder: str) -> int:
+        token = self.leased(session) + 1
+        self.append(LEASED, session, {"token": token, "holder": holder})
+        return token
+
     def events(
         self, session: str | None = None, names: Collection[str] | None = None, after: int = 0
     ) -> Iterator[Event]:
@@ -70,6 +78,26 @@ class MemoryTx(Tx):
             for e in self.fresh
             if (session is None or e.session == session) and (not names or e.name in names)
         )
+
+    # What a store brings: nothing here is a row.
+
+    def _insert(self, row: Row, budget_keys: Sequence[str], claims: Sequence[str], token: int) -> None:
+        raise AssertionError(row)
+
+    def _last_of_boot(self, boot: str) -> tuple[int, int] | None:
+        raise AssertionError(boot)
+
+    def _counted(self, key: str, since_ms: int) -> int:
+        raise AssertionError(key)
+
+    def _taken(self, key: str) -> bool:
+        raise AssertionError(key)
+
+    def _token(self, session: str) -> int:
+        raise AssertionError(session)
+
+    def _rows(self, session: str | None, names: Collection[str] | None, after: int) -> Sequence[Row]:
+        raise AssertionError(session)
 
 
 class MemoryLedger(Ledger):
@@ -115,6 +143,7 @@ class MemoryLedger(Ledger):
         after: int = 0,
         names: Collection[str] | None = None,
         limit: int | None = None,
+        erased: bool = False,
     ) -> Iterator[Event]:
         found = self.all[after:]
         if names is not None:

@@ -8,7 +8,6 @@ budget.
 
 import asyncio
 import hashlib
-import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -88,7 +87,6 @@ class Desk:
     _rows: list[JSON] = field(default_factory=list[JSON])
     _drafts: list[Draft] = field(default_factory=list[Draft])
     _seen: int = 0
-    _log: str = ""
     _stamp: tuple[int, int] = (0, 0)
     _grown: dict[tuple[Tier, int], TierLimits] = field(default_factory=dict[tuple[Tier, int], TierLimits])
     _latest_s: float = 0.0
@@ -96,7 +94,6 @@ class Desk:
     _stated: dict[Tier, TierLimits] = field(default_factory=dict[Tier, TierLimits])
 
     def __post_init__(self) -> None:
-        self._log = f"{self.ledger.path}-wal"
         self._stated = dict(self.rules.access.limits)
         self.catch_up()
         t_ms = self.ledger.transact(lambda tx: tx.now_ms(), durable=False)
@@ -133,11 +130,9 @@ class Desk:
 
         A file's time is only as fine as the kernel's tick, so one written just now counts as touched.
         """
-        try:
-            seen = os.stat(self._log)  # noqa: PTH116  # on the path of every request
-        except OSError:
-            return False  # no log at the moment: ask
-        stamp = (seen.st_mtime_ns, seen.st_size)
+        stamp = self.ledger.stamp()
+        if stamp is None:
+            return False  # no log at the moment, or none that this machine sees: ask
         same = stamp == self._stamp and time.time_ns() - stamp[0] > TICK_NS
         self._stamp = stamp
         return same

@@ -69,6 +69,10 @@ class LedgerTampered(LedgerError):
         self.seq = seq
 
 
+class Fenced(LedgerError):
+    """Somebody else holds the session's lease now: nothing was recorded, and nothing may be done for it."""
+
+
 class SessionError(VeiligError):
     """The session is unknown, ended, or driven by another process."""
 

@@ -6,12 +6,13 @@ Bodies hold ids, numbers with units and text whose secrets are handles already.
 
 from collections.abc import Mapping
 
-EVENT_VERSION = 1
+EVENT_VERSION = 2  # 1: the body itself stands in the leaf; 2: a salted hash of it, so that it can be erased
 
 EVENTS: Mapping[str, tuple[str, ...]] = {
     # the session
     "session.started": ("kind", "actor", "source", "options", "policy", "veilig"),
     "session.resumed": ("policy", "veilig", "in_doubt"),
+    "session.leased": ("token", "holder"),  # who may drive it from now on; every earlier token is fenced off
     "session.rewound": ("to",),  # a person brought files and conversation back to before event `to`
     "session.told": (
         "actor",
@@ -100,6 +101,8 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "record.exported": ("form", "role", "actor"),
     # the ledger about itself
     "ledger.checkpointed": ("size", "root", "key"),
+    "ledger.erased": ("session", "bodies", "ranges", "kept", "actor", "reason"),
+    "ledger.moved": ("place", "before", "actor"),  # it goes on at `place`
 }
 
 CLOSING = frozenset({"action.verified", "action.failed", "action.refused", "action.held", "action.doubted"})

@@ -38,7 +38,7 @@ class Anchor:
 
     __slots__ = ("_fd", "_path_hash", "path")
 
-    def __init__(self, path: Path, ledger: Path) -> None:
+    def __init__(self, path: Path, ledger: Path | str) -> None:
         self.path = path
         self._path_hash = path_hash(ledger)
         try:
@@ -64,7 +64,7 @@ class Anchor:
         os.close(self._fd)
 
 
-def create_anchor(path: Path, ledger: Path, anchored: Anchored) -> None:
+def create_anchor(path: Path, ledger: Path | str, anchored: Anchored) -> None:
     """Make the record (mode 0600), on disk when this returns; an existing one is kept. Raises LedgerError."""
     first = _packed(anchored, path_hash(ledger)).ljust(_SLOTS * _SLOT_BYTES, b"\0")
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -131,8 +131,10 @@ def lost_ledger(anchor_dir: Path, ledger: Path) -> Path | None:
     return None
 
 
-def path_hash(ledger: Path) -> bytes:
+def path_hash(ledger: Path | str) -> bytes:
     """Names the place of a ledger without telling it."""
+    if isinstance(ledger, str):
+        return hashlib.sha256(ledger.encode()).digest()
     return hashlib.sha256(os.fsencode(ledger.resolve())).digest()
 
 

@@ -124,6 +124,19 @@ def check_signatures(checkpoints: list[Checkpoint], key_file: Path) -> None:
             )
 
 
+def split_by_key(checkpoints: list[Checkpoint], key_file: Path) -> tuple[list[Checkpoint], list[Checkpoint]]:
+    """Those that name this machine's key, and those of other machines. Raises LedgerError for a bad key."""
+    if not checkpoints or not key_file.exists():
+        return [], checkpoints
+    ours = SigningKey(key_file, create=False).id
+    return [c for c in checkpoints if c.key == ours], [c for c in checkpoints if c.key != ours]
+
+
+def parse_checkpoint(line: bytes, ledger_id: str) -> Checkpoint:
+    """The checkpoint in one stored line. Raises LedgerTampered."""
+    return _parsed(line, 1, ledger_id)
+
+
 def _parsed(line: bytes, number: int, ledger_id: str) -> Checkpoint:
     try:
         value = parse(line.decode())

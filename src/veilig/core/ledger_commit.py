@@ -4,52 +4,18 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from veilig.core.clock import Clock
 from veilig.core.errors import LedgerError
 from veilig.core.ledger_anchor import Anchor, Anchored
 from veilig.core.ledger_checkpoint import Checkpoint, SigningKey, append_checkpoint
-from veilig.core.ledger_event import tampered
-from veilig.core.ledger_file import Head, read_head, translated, unwritable, write_head
+from veilig.core.ledger_event import ERASED, commitment, tampered
+from veilig.core.ledger_file import read_head, translated, unwritable, write_head
+from veilig.core.ledger_file_tx import FileTx
+from veilig.core.ledger_head import Head
+from veilig.core.ledger_store import LEDGER_SESSION, Done, Failed, Places
 from veilig.core.ledger_tx import Tx
-
-LEDGER_SESSION = "ledger"  # the ledger's facts about itself
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a request returned; it is in the ledger."""
-
-    value: object
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Why a request left nothing in the ledger."""
-
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the parts of one ledger are."""
-
-    ledger: Path
-    anchor: Path
-    checkpoints: Path
-    key: Path
-
-
-def places_of(ledger: Path, anchor_dir: Path, ledger_id: str) -> Places:
-    """The paths that belong to a ledger, by its id."""
-    return Places(
-        ledger,
-        anchor_dir / f"{ledger_id}.head",
-        anchor_dir / f"{ledger_id}.checkpoints",
-        anchor_dir.parent / "keys" / "ledger.key",
-    )
 
 
 class Committer:
@@ -58,6 +24,7 @@ class Committer:
     def __init__(
         self,
         db: sqlite3.Connection,
+        path: Path,
         places: Places,
         *,
         ledger_id: str,
@@ -66,6 +33,7 @@ class Committer:
         checkpointed_size: int,
     ) -> None:
         self._db = db
+        self._path = path
         self._places = places
         self._id = ledger_id
         self._clock = clock
@@ -74,7 +42,7 @@ class Committer:
         self._anchor = Anchor(places.anchor, places.ledger)
         self._lock = threading.Lock()
         self._owner = 0
-        self._inode = _inode(places.ledger)
+        self._inode = _inode(path)
         self._known = read_head(db)
         self._unanchored: Anchored | None = None
         self._synchronous = ""
@@ -82,16 +50,13 @@ class Committer:
         self._closed = False
 
     def run(self, requests: Sequence[Callable[[Tx], object]], *, durable: bool) -> list[Done | Failed]:
-        """Run each request in one common transaction; one that fails takes only itself back.
-
-        Nothing is returned before the commit. Raises LedgerError when no request could be committed.
-        """
+        """As `LedgerStore.run`; no request is run twice."""
         self._enter()
         try:
             self._settle()
             return self._transaction(requests, durable=durable)
         except sqlite3.Error as error:
-            raise translated(error, self._places.ledger, seq=self._known.size + 1) from error
+            raise translated(error, self._path, seq=self._known.size + 1) from error
         finally:
             self._leave()
 
@@ -101,7 +66,31 @@ class Committer:
         try:
             return self._checkpoint()
         except sqlite3.Error as error:
-            raise translated(error, self._places.ledger, seq=self._known.size + 1) from error
+            raise translated(error, self._path, seq=self._known.size + 1) from error
+        finally:
+            self._leave()
+
+    def erase(self, seqs: Sequence[int], said: Callable[[Tx], object]) -> None:
+        """As `LedgerStore.erase`. What stood in the pages is overwritten (secure_delete)."""
+
+        def request(tx: Tx) -> None:
+            self._db.execute("PRAGMA secure_delete = ON")
+            for seq in seqs:
+                body, salt = self._db.execute(
+                    "SELECT body, salt FROM events WHERE seq = ?", (seq,)
+                ).fetchone()
+                row = (ERASED, commitment(salt, body), seq)
+                self._db.execute("UPDATE events SET body = ?, salt = ? WHERE seq = ?", row)
+            said(tx)
+
+        for result in self.run([request], durable=True):
+            if isinstance(result, Failed):
+                raise result.error
+        self._enter()
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still holds the pages as they were
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
         finally:
             self._leave()
 
@@ -161,7 +150,7 @@ class Committer:
 
     def _one(self, request: Callable[[Tx], object], head: Head) -> tuple[Done | Failed, Head]:
         self._db.execute("SAVEPOINT request")
-        tx = Tx(self._db, head, self._clock)
+        tx = FileTx(self._db, head, self._clock)
         try:
             value = request(tx)
             after = tx.finish()
@@ -172,7 +161,7 @@ class Committer:
             self._db.execute("ROLLBACK TO request")
             self._db.execute("RELEASE request")
             if isinstance(error, sqlite3.Error):
-                ours = translated(error, self._places.ledger, seq=head.size + 1)
+                ours = translated(error, self._path, seq=head.size + 1)
                 ours.__cause__ = error
                 return Failed(ours), head
             return Failed(error), head
@@ -180,9 +169,9 @@ class Committer:
         return Done(value), after
 
     def _begin(self, *, durable: bool) -> Head:
-        if _inode(self._places.ledger) != self._inode:
+        if _inode(self._path) != self._inode:
             raise LedgerError(
-                f"the ledger {str(self._places.ledger)!r} was replaced while it was open",
+                f"the ledger {str(self._path)!r} was replaced while it was open",
                 why="what would be written now could not be found again",
                 fix="stop, look who did it, and open it again",
             )

@@ -1,6 +1,7 @@
 """What is one event of the ledger, as a value, as bytes to hash and as a row?"""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from json.encoder import encode_basestring  # the C function json itself uses for text
@@ -16,8 +17,11 @@ SESSION_CHARS_MAX = 200  # an id, not a story
 KEY_CHARS_MAX = 1000  # of a budget or claim key
 _NAME = re.compile(r"[a-z][a-z_]*\.[a-z][a-z_]*")
 
-COLUMNS = "seq, session, name, v, t_ms, boot, up_ms, wall_ms, body, leaf, hash"
-type Row = tuple[int, str, str, int, int, str, int, int, str, bytes, bytes]
+COLUMNS = "seq, session, name, v, t_ms, boot, up_ms, wall_ms, body, leaf, hash, salt"
+type Row = tuple[int, str, str, int, int, str, int, int, str, bytes, bytes, bytes | None]
+
+SALT_BYTES = 16  # of each body: without it, an erased body that is short could be guessed from its hash
+ERASED = ""  # stands where a body was; no JSON text is empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +52,33 @@ class Event:
     body: dict[str, JSON]
     leaf: str
     hash: str
+    salt: str = ""
+
+    @property
+    def erased(self) -> bool:
+        """Its body is gone (`body` is empty); that it was here, when and in which session, still stands."""
+        return len(self.salt) == 2 * HASH_BYTES
 
 
 def event_line(row: Row) -> bytes:
-    """The canonical JSON of an event without its hashes: the entry of its Merkle leaf."""
-    seq, session, name, v, t_ms, boot, up_ms, wall_ms, body, _, _ = row
+    """The canonical JSON of an event without its hashes: the entry of its Merkle leaf.
+
+    In place of the body stands its commitment (in version 1: the body itself).
+    """
+    seq, session, name, v, t_ms, boot, up_ms, wall_ms, body, _, _, salt = row
+    if v != 1:
+        body = f'"{commitment(salt or b"", body).hex()}"'
     return (
         f'{{"body":{body},"boot":{encode_basestring(boot)},"name":{encode_basestring(name)},"seq":{seq},'
         f'"session":{encode_basestring(session)},"t_ms":{t_ms},"up_ms":{up_ms},"v":{v},"wall_ms":{wall_ms}}}'
     ).encode()
+
+
+def commitment(salt: bytes, body: str) -> bytes:
+    """SHA-256(salt || body); of an erased body nothing but this is left, where its salt stood."""
+    if body == ERASED and len(salt) == HASH_BYTES:
+        return salt
+    return hashlib.sha256(salt + body.encode()).digest()
 
 
 def genesis(ledger_id: str) -> bytes:
@@ -99,16 +121,18 @@ def make_row(draft: Draft, *, seq: int, t_ms: int, boot: str, up_ms: int, wall_m
             fix="record its digest and size, and keep the bytes in a file",
         )
     row: Row = (
-        seq, draft.session, draft.name, EVENT_VERSION, t_ms, boot, up_ms, wall_ms, body, b"", b""
+        seq, draft.session, draft.name, EVENT_VERSION, t_ms, boot, up_ms, wall_ms, body, b"", b"",
+        os.urandom(SALT_BYTES),
     )  # fmt: skip
     leaf = leaf_hash(event_line(row))
-    return (*row[:9], leaf, chain_hash(before, leaf))
+    return (*row[:9], leaf, chain_hash(before, leaf), row[11])
 
 
 def event_of(row: Row, body: dict[str, JSON]) -> Event:
     """The event of a row whose body is already known."""
     return Event(
-        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], body, row[9].hex(), row[10].hex()
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], body, row[9].hex(), row[10].hex(),
+        (row[11] or b"").hex(),
     )  # fmt: skip
 
 
@@ -124,12 +148,17 @@ def read_row(row: Row) -> Event:
             raise LedgerTampered(f"event {seq!r} has a number of the wrong type", seq=_number(seq))
         if len(row[10]) != HASH_BYTES or leaf_hash(event_line(row)) != row[9]:
             raise tampered(seq, "its content does not fit its hash")
-        body = parse(row[8])
+        body: JSON = {} if is_erased(row) else parse(row[8])
     except (TypeError, ValueError, AttributeError) as error:
         raise tampered(_number(seq), "a column cannot be read") from error
     if not isinstance(body, dict):
         raise tampered(seq, "its body is not a JSON object")
     return event_of(row, body)
+
+
+def is_erased(row: Row) -> bool:
+    """Whether the row's body was erased."""
+    return row[8] == ERASED and row[3] != 1 and len(row[11] or b"") == HASH_BYTES
 
 
 def keys_of(body: dict[str, JSON], field: str, seq: int | None = None) -> list[str]:
@@ -152,6 +181,16 @@ def keys_of(body: dict[str, JSON], field: str, seq: int | None = None) -> list[s
         why=f"it is a list of different, non-empty texts of at most {KEY_CHARS_MAX} characters",
         fix="correct the event's body",
     )
+
+
+def lease_of(name: str, body: dict[str, JSON], seq: int | None = None) -> int:
+    """The token in the body of a `session.leased`. Raises as `keys_of` for what is no token."""
+    token = body.get("token")
+    if type(token) is int and token > 0:
+        return token
+    if seq is not None:
+        raise tampered(seq, "its token cannot have been recorded")
+    raise LedgerError(f"{name} has the token {token!r}"[:200], fix="take the lease with `lease`")
 
 
 def tampered(seq: int, why: str) -> LedgerTampered:

@@ -4,17 +4,16 @@ import errno
 import os
 import sqlite3
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from veilig.core.errors import LedgerError
 from veilig.core.ledger_event import genesis, tampered
-from veilig.core.ledger_tree import EMPTY, HASH_BYTES, Frontier
+from veilig.core.ledger_head import Head, head_of
 from veilig.core.limits import LEDGER_BUSY_S
 
 APPLICATION_ID = 0x7665_696C  # "veil" in the file's header
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_CACHE_KIB = 4096
 _SQLITE_MIN = (3, 37, 0)  # STRICT tables
 _HEADER_BYTES = 100  # of every SQLite file
@@ -24,7 +23,8 @@ SCHEMA: dict[str, str] = {
     "events": (
         "CREATE TABLE events (seq INTEGER PRIMARY KEY, session TEXT NOT NULL, name TEXT NOT NULL,"
         " v INTEGER NOT NULL, t_ms INTEGER NOT NULL, boot TEXT NOT NULL, up_ms INTEGER NOT NULL,"
-        " wall_ms INTEGER NOT NULL, body TEXT NOT NULL, leaf BLOB NOT NULL, hash BLOB NOT NULL) STRICT"
+        " wall_ms INTEGER NOT NULL, body TEXT NOT NULL, leaf BLOB NOT NULL, hash BLOB NOT NULL,"
+        " salt BLOB) STRICT"
     ),
     "events_session": "CREATE INDEX events_session ON events (session)",  # the rowid is seq: (session, seq)
     "events_name": "CREATE INDEX events_name ON events (name)",  # approvals and grants among a million acts
@@ -38,35 +38,17 @@ SCHEMA: dict[str, str] = {
         " PRIMARY KEY (key, t_ms, seq)) STRICT, WITHOUT ROWID"
     ),
     "claims": "CREATE TABLE claims (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "leases": (
+        "CREATE TABLE leases (session TEXT PRIMARY KEY, token INTEGER NOT NULL, seq INTEGER NOT NULL)"
+        " STRICT, WITHOUT ROWID"
+    ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where the ledger ends: what the next event continues."""
-
-    hash: bytes
-    t_ms: int = 0
-    boot: str = ""
-    up_ms: int = 0
-    frontier: Frontier = EMPTY
-
-    @property
-    def size(self) -> int:
-        """How many events there are."""
-        return self.frontier.size
+_TO_2 = ("ALTER TABLE events ADD COLUMN salt BLOB", SCHEMA["leases"])  # what an older file lacks
 
 
 def read_head(db: sqlite3.Connection) -> Head:
     """The head as the file's last commit left it. Raises LedgerTampered when it cannot be one."""
-    row = db.execute("SELECT size, hash, t_ms, boot, up_ms, peaks FROM head").fetchone()
-    try:
-        size, last, t_ms, boot, up_ms, peaks = row
-        if len(last) != HASH_BYTES:
-            raise ValueError("the hash has another length")
-        return Head(last, t_ms, boot, up_ms, Frontier.unpack(size, peaks))
-    except (TypeError, ValueError) as error:
-        raise tampered(1, "the head row is missing or damaged") from error
+    return head_of(db.execute("SELECT size, hash, t_ms, boot, up_ms, peaks FROM head").fetchone())
 
 
 def write_head(db: sqlite3.Connection, head: Head) -> None:
@@ -130,6 +112,8 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         )
     _check_file(path, write=write)
     try:
+        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+            _upgrade(path)
         db = _open(path, write=write)
         try:
             check_schema(db, path)
@@ -149,6 +133,22 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     return db
 
 
+def _upgrade(path: Path) -> None:
+    """Add what a ledger of an older veilig lacks; one transaction, and an older veilig still writes it."""
+    db = _open(path, write=True)
+    try:
+        if _pragma(db, "application_id") != APPLICATION_ID or _pragma(db, "user_version") != 1:
+            return
+        db.execute("BEGIN IMMEDIATE")
+        if _pragma(db, "user_version") == 1:
+            for statement in _TO_2:
+                db.execute(statement)
+            db.execute("PRAGMA user_version = 2")
+        db.execute("COMMIT")
+    finally:
+        db.close()
+
+
 def check_schema(db: sqlite3.Connection, path: Path) -> None:
     """Raises LedgerError for no ledger of ours or a newer one, LedgerTampered for a changed schema."""
     if _pragma(db, "application_id") != APPLICATION_ID:
@@ -164,6 +164,12 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
             why="a newer veilig wrote it",
             fix="upgrade veilig; nothing was changed",
         )
+    if version < SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger {str(path)!r} has the older schema {version}",
+            why="it is brought up to date when it can be written",
+            fix="make it writable once, or copy it to where it is",
+        )
     found = dict(db.execute("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%'"))
     if found != SCHEMA:
         odd = min(set(found.items()) ^ set(SCHEMA.items()), key=repr)[0]
@@ -176,6 +182,23 @@ def ledger_id(db: sqlite3.Connection) -> str:
     if row is None or not isinstance(row[0], str) or len(row[0]) != 32 or not row[0].isalnum():
         raise tampered(1, "the ledger's id is missing or damaged")
     return row[0]
+
+
+def file_id(path: Path) -> str:
+    """The id of the ledger in this file. Raises LedgerError when it cannot be opened."""
+    db = connect(path, write=False)
+    try:
+        return ledger_id(db)
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    finally:
+        db.close()
+
+
+def moved_to(db: sqlite3.Connection) -> str:
+    """Where this ledger goes on, when it was moved away; else empty."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'moved_to'").fetchone()
+    return str(row[0]) if row else ""
 
 
 def translated(error: sqlite3.Error, path: Path, *, seq: int = 1) -> LedgerError:

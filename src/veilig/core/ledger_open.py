@@ -8,9 +8,10 @@ import sqlite3
 from veilig.core.errors import LedgerError
 from veilig.core.ledger_anchor import Anchored, behind, create_anchor, read_anchor
 from veilig.core.ledger_checkpoint import Checkpoint
-from veilig.core.ledger_commit import Places
 from veilig.core.ledger_event import COLUMNS, chain_hash, genesis, read_row, tampered
-from veilig.core.ledger_file import Head, ledger_id, read_head
+from veilig.core.ledger_file import ledger_id, read_head
+from veilig.core.ledger_head import Head
+from veilig.core.ledger_store import Places
 
 
 def check_end(db: sqlite3.Connection, places: Places, checkpoints: list[Checkpoint]) -> None:

@@ -6,8 +6,8 @@ from typing import cast
 
 from veilig.core.canonical import JSON, canonical_text, parse
 from veilig.core.errors import LedgerError, LedgerTampered
-from veilig.core.ledger_event import Event, Row, read_row, tampered
-from veilig.core.ledger_tree import Tree, verify_consistency_path, verify_inclusion_path
+from veilig.core.ledger_event import ERASED, Event, Row, read_row, tampered
+from veilig.core.ledger_tree import HASH_BYTES, Tree, verify_consistency_path, verify_inclusion_path
 
 _EXPORT_FORMAT = "veilig.ledger.export.v1"
 
@@ -129,7 +129,9 @@ def _exported(line: str, *, after: int, size: int, root: str) -> Event:
         path = [item for item in cast(list[object], value["path"]) if isinstance(item, str)]
         raw = [value[k] for k in ("seq", "session", "name", "v", "t_ms", "boot", "up_ms", "wall_ms")]
         leaf, last = bytes.fromhex(cast(str, value["leaf"])), bytes.fromhex(cast(str, value["hash"]))
-        event = read_row(cast(Row, (*raw, canonical_text(value["body"]), leaf, last)))
+        salt = bytes.fromhex(cast(str, value.get("salt", "")))
+        body = ERASED if len(salt) == HASH_BYTES else canonical_text(value["body"])
+        event = read_row(cast(Row, (*raw, body, leaf, last, salt)))
     except LedgerTampered:
         raise
     except (KeyError, TypeError, ValueError, LedgerError) as error:

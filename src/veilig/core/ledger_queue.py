@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from veilig.core.errors import LedgerError
-from veilig.core.ledger_commit import Committer, Done
+from veilig.core.ledger_store import Done, LedgerStore
 from veilig.core.ledger_tx import Tx
 
 BATCH_MAX = 256  # one transaction holds other processes up for no longer than this many requests
@@ -28,8 +28,8 @@ class GroupCommit:
     ledger, whether the caller still waits or not.
     """
 
-    def __init__(self, committer: Committer) -> None:
-        self._committer = committer
+    def __init__(self, store: LedgerStore) -> None:
+        self._store = store
         self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -81,7 +81,7 @@ class GroupCommit:
 
     def _commit(self, batch: list[_Request]) -> None:
         try:
-            results = self._committer.run([r.fn for r in batch], durable=any(r.durable for r in batch))
+            results = self._store.run([r.fn for r in batch], durable=any(r.durable for r in batch))
         except BaseException as error:  # noqa: BLE001  # handed to the callers who wait
             for request in batch:
                 request.future.set_exception(error)

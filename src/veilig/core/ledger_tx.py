@@ -1,39 +1,27 @@
 """What may happen inside one transaction of the ledger?"""
 
-import sqlite3
-from collections.abc import Collection, Iterator
-from typing import cast
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
 
 from veilig.core.canonical import JSON
 from veilig.core.clock import Clock
-from veilig.core.errors import LedgerError
-from veilig.core.ledger_event import (
-    COLUMNS,
-    Draft,
-    Event,
-    Row,
-    event_of,
-    keys_of,
-    make_row,
-    read_row,
-    tampered,
-)
-from veilig.core.ledger_file import Head
+from veilig.core.errors import Fenced, LedgerError
+from veilig.core.ledger_event import Draft, Event, Row, event_of, keys_of, lease_of, make_row, read_row
+from veilig.core.ledger_head import Head
 
-_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # a constant
+LEASED = "session.leased"
 
 
-class Tx:
-    """Reads and appends that become true together or not at all.
+class Tx(ABC):
+    """Reads and appends that become true together or not at all; each store brings its own rows.
 
     Time is read once, so what was counted and what is appended agree. Every method raises
     LedgerError once the transaction is over.
     """
 
-    __slots__ = ("_claimed", "_db", "_now_ms", "_open", "_promised", "_up_ms", "_wall_ms", "boot", "head")
+    __slots__ = ("_claimed", "_now_ms", "_open", "_promised", "_up_ms", "_wall_ms", "boot", "head")
 
-    def __init__(self, db: sqlite3.Connection, head: Head, clock: Clock) -> None:
-        self._db = db
+    def __init__(self, head: Head, clock: Clock) -> None:
         self.head = head
         self.boot = clock.boot_id()
         self._up_ms = int(clock.boottime_s() * 1000)
@@ -44,9 +32,7 @@ class Tx:
         elif head.size:
             # A boot that wrote before (two machines on one disk, a restored guest) must not count its
             # whole uptime again.
-            known = db.execute(
-                "SELECT t_ms, up_ms FROM events WHERE boot = ? ORDER BY seq DESC LIMIT 1", (self.boot,)
-            ).fetchone()
+            known = self._last_of_boot(self.boot)
         self._now_ms, self._up_ms = ledger_time(head, known, self._up_ms)
         self._promised: set[str] = set()
         self._claimed: set[str] = set()
@@ -60,7 +46,7 @@ class Tx:
     def append(self, name: str, session: str, body: dict[str, JSON]) -> Event:
         """Record a fact. `body["budget_keys"]` is counted, `body["claims"]` is taken for ever.
 
-        Raises LedgerError when it cannot be recorded, or a claim is taken already.
+        Raises LedgerError when it cannot be recorded, or a claim or the token of a lease is taken already.
         """
         self._must_be_open()
         row = make_row(
@@ -73,7 +59,6 @@ class Tx:
             before=self.head.hash,
         )
         budget_keys, claims = keys_of(body, "budget_keys"), keys_of(body, "claims")
-        seq = row[0]
         for key in claims:
             if self._taken(key):
                 raise LedgerError(
@@ -81,25 +66,20 @@ class Tx:
                     why="what may happen once has happened, or is about to",
                     fix="do not do it again",
                 )
-        try:
-            self._db.execute(_INSERT, row)
-        except sqlite3.IntegrityError as error:
-            raise tampered(seq, "a row stands where the next event belongs") from error
-        if budget_keys:
-            self._db.executemany(
-                "INSERT INTO counters VALUES (?, ?, ?)", [(key, self._now_ms, seq) for key in budget_keys]
+        token = lease_of(name, body) if name == LEASED else 0
+        if token and token != self._token(session) + 1:
+            raise LedgerError(
+                f"the lease of {session!r} has another token than {token}", fix="take it with `lease`"
             )
-        if claims:
-            self._db.executemany("INSERT INTO claims VALUES (?, ?)", [(key, seq) for key in claims])
-            self._claimed.update(claims)
+        self._insert(row, budget_keys, claims, token)
+        self._claimed.update(claims)
         self.head = Head(row[10], self._now_ms, self.boot, self._up_ms, self.head.frontier.push(row[9]))
         return event_of(row, body)
 
     def count(self, key: str, since_ms: int) -> int:
         """How many events carry this budget key at or after `since_ms` of ledger time."""
         self._must_be_open()
-        query = "SELECT count(*) FROM counters WHERE key = ? AND t_ms >= ?"
-        return int(self._db.execute(query, (key, since_ms)).fetchone()[0])
+        return self._counted(key, since_ms)
 
     def claim(self, key: str) -> bool:
         """True once ever per key. Whoever gets True must append an event with the key in its `claims`
@@ -116,14 +96,33 @@ class Tx:
         self._must_be_open()
         return self._taken(key)
 
+    def lease(self, session: str, holder: str) -> int:
+        """Give the session to `holder`: the new token (from 1), which fences every earlier one off."""
+        self._must_be_open()
+        token = self._token(session) + 1
+        self.append(LEASED, session, {"token": token, "holder": holder})
+        return token
+
+    def leased(self, session: str) -> int:
+        """The token of the session's lease; 0 when nobody ever took it."""
+        self._must_be_open()
+        return self._token(session)
+
+    def must_hold(self, session: str, token: int) -> None:
+        """Raises Fenced when `token` is not that of the session's lease: somebody took it over."""
+        if (now := self.leased(session)) != token:
+            raise Fenced(
+                f"the session {session!r} was taken over",
+                why=f"its lease has token {now}, this driver holds {token}",
+                fix="stop: the other one goes on with it",
+            )
+
     def events(
         self, session: str | None = None, names: Collection[str] | None = None, after: int = 0
     ) -> Iterator[Event]:
-        """The events so far, this transaction's own included, in order."""
+        """The events so far that are not erased, this transaction's own included, in order."""
         self._must_be_open()
-        query, values = row_query(session=session, names=names, after=after, limit=-1)
-        rows: list[Row] = self._db.execute(query, values).fetchall()
-        return map(read_row, rows)
+        return (event for event in map(read_row, self._rows(session, names, after)) if not event.erased)
 
     def finish(self) -> Head:
         """End the transaction's work (the ledger calls this before the commit).
@@ -145,8 +144,23 @@ class Tx:
         """Refuse every further use: the transaction was rolled back."""
         self._open = False
 
-    def _taken(self, key: str) -> bool:
-        return self._db.execute("SELECT 1 FROM claims WHERE key = ?", (key,)).fetchone() is not None
+    @abstractmethod
+    def _insert(self, row: Row, budget_keys: Sequence[str], claims: Sequence[str], token: int) -> None: ...
+
+    @abstractmethod
+    def _last_of_boot(self, boot: str) -> tuple[int, int] | None: ...
+
+    @abstractmethod
+    def _counted(self, key: str, since_ms: int) -> int: ...
+
+    @abstractmethod
+    def _taken(self, key: str) -> bool: ...
+
+    @abstractmethod
+    def _token(self, session: str) -> int: ...
+
+    @abstractmethod
+    def _rows(self, session: str | None, names: Collection[str] | None, after: int) -> Sequence[Row]: ...
 
     def _must_be_open(self) -> None:
         if not self._open:
@@ -168,18 +182,3 @@ def ledger_time(head: Head, known: tuple[int, int] | None, up_ms: int) -> tuple[
     then_ms, then_up_ms = known
     up_ms = max(up_ms, then_up_ms)
     return max(head.t_ms, then_ms + up_ms - then_up_ms), up_ms
-
-
-def row_query(
-    *, session: str | None, names: Collection[str] | None, after: int, limit: int
-) -> tuple[str, list[object]]:
-    """The SELECT for some events in order, and its values. limit: -1 for all."""
-    where, values = ["seq > ?"], cast(list[object], [after])
-    if session is not None:
-        where.append("session = ?")
-        values.append(session)
-    if names is not None:
-        where.append(f"name IN ({', '.join('?' * len(names))})")
-        values.extend(names)
-    values.append(limit)
-    return f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?", values  # noqa: S608  # only marks

@@ -1,30 +1,23 @@
 """Is the ledger, to the last byte, what was written?"""
 
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from veilig.core.canonical import canonical_text
 from veilig.core.errors import LedgerError
 from veilig.core.event import EVENTS
 from veilig.core.ledger_anchor import Anchored, behind, create_anchor, damaged_slots, read_anchor
-from veilig.core.ledger_checkpoint import Checkpoint, check_signatures, read_checkpoints
-from veilig.core.ledger_commit import Places, places_of
-from veilig.core.ledger_event import (
-    COLUMNS,
-    Event,
-    Row,
-    chain_hash,
-    genesis,
-    keys_of,
-    read_row,
-    tampered,
-)
-from veilig.core.ledger_file import Head, connect, ledger_id, read_head, translated
+from veilig.core.ledger_checkpoint import Checkpoint, check_signatures, read_checkpoints, split_by_key
+from veilig.core.ledger_event import Event, Row, chain_hash, genesis, keys_of, lease_of, read_row, tampered
+from veilig.core.ledger_file import file_id
+from veilig.core.ledger_head import Head
 from veilig.core.ledger_open import missing_anchor
-from veilig.core.ledger_tx import ledger_time
+from veilig.core.ledger_sqlite import file_snapshot
+from veilig.core.ledger_store import Places, Snapshot, places_of
+from veilig.core.ledger_tx import LEASED, ledger_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +39,7 @@ class Verified:
 
 
 @dataclass(slots=True)
-class _Fold:
+class Fold:
     """What the events say, recomputed one after another."""
 
     head: Head
@@ -55,6 +48,9 @@ class _Fold:
     boots: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     counters: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
     claims: dict[str, int] = field(default_factory=dict[str, int])
+    leases: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    erased: set[int] = field(default_factory=set[int])
+    said_erased: set[int] = field(default_factory=set[int])
     said: list[tuple[int, object, object]] = field(default_factory=list[tuple[int, object, object]])
     first_wall_ms: int | None = None
     last_wall_ms: int | None = None
@@ -65,7 +61,9 @@ class _Fold:
         if row[0] != seq:
             raise tampered(seq, f"the event is missing: after {seq - 1} comes {row[0]!r}")
         event = read_row(row)
-        if canonical_text(event.body) != row[8]:
+        if event.erased:
+            self.erased.add(seq)
+        elif canonical_text(event.body) != row[8]:
             raise tampered(seq, "its body is not in canonical form")
         if event.name not in EVENTS:
             raise tampered(seq, f"no veilig writes events called {event.name!r}; or a newer one did")
@@ -104,37 +102,65 @@ class _Fold:
             self.claims[key] = event.seq
         if event.name == "ledger.checkpointed":
             self.said.append((event.seq, event.body.get("size"), event.body.get("root")))
+        if event.name == LEASED:
+            token = lease_of(event.name, event.body, event.seq)
+            if token != self.leases.get(event.session, (0, 0))[0] + 1:
+                raise tampered(event.seq, f"it leases with token {token} out of order")
+            self.leases[event.session] = (token, event.seq)
+        if event.name == "ledger.erased":
+            for first, last in _ranges(event):
+                self.said_erased.update(range(first, last + 1))
+
+
+def _ranges(event: Event) -> list[tuple[int, int]]:
+    found: Any = event.body.get("ranges")
+    try:
+        ranges = [(int(first), int(last)) for first, last in found]
+    except (TypeError, ValueError) as error:
+        raise tampered(event.seq, "it does not say what was erased") from error
+    if any(not 1 <= first <= last < event.seq for first, last in ranges):
+        raise tampered(event.seq, "it says that something was erased that was not there")
+    return ranges
 
 
 def verify(path: Path, anchor_dir: Path) -> Verified:
-    """Recompute every hash, time, derived row, anchor and signature of the ledger at `path`.
+    """Recompute every hash, time, derived row, anchor and signature of the ledger file at `path`.
 
     Reads only; may run beside writers. Raises LedgerTampered naming the first bad event, LedgerError when
     the ledger, its anchor or its key cannot be read. What it cannot see: events appended by somebody who can
     write the ledger and its anchor, after the last checkpoint.
     """
-    db = connect(path, write=False)
-    try:
-        identity = ledger_id(db)
-        places = places_of(path, anchor_dir, identity)
-        anchored = read_anchor(places.anchor)  # before the snapshot, so it cannot be ahead of it
-        if anchored is None:
-            raise missing_anchor(places)
-        checkpoints, torn = read_checkpoints(places.checkpoints, identity)
-        check_signatures(checkpoints, places.key)
-        fold, stored = _pass(db, path, identity, _anchors(anchored, checkpoints))
-        _check_said(fold, checkpoints + read_checkpoints(places.checkpoints, identity)[0])
-        warnings = _warnings(places, anchored, fold.head.size, torn=torn)
-    except sqlite3.Error as error:
-        raise translated(error, path) from error
-    finally:
-        db.close()
+    return verify_store(lambda: file_snapshot(path), places_of(path, anchor_dir, file_id(path)))
+
+
+def verify_store(look: Callable[[], AbstractContextManager[Snapshot]], places: Places) -> Verified:
+    """As `verify`, for what any store holds. `look` opens one frozen look at it."""
+    anchored = read_anchor(places.anchor)  # before the snapshot, so it cannot be ahead of it
+    if anchored is None:
+        raise missing_anchor(places)
+    identity = places.anchor.stem
+    checkpoints, torn = read_checkpoints(places.checkpoints, identity)
+    check_signatures(checkpoints, places.key)
+    with look() as snapshot:
+        shared = snapshot.checkpoints()
+        ours, others = split_by_key(shared, places.key)
+        check_signatures(ours, places.key)
+        fold, stored = fold_snapshot(snapshot, _anchors(anchored, checkpoints + shared))
+    again = read_checkpoints(places.checkpoints, identity)[0]
+    _check_said(fold, checkpoints + shared + again)
+    warnings = _warnings(places, anchored, fold.head.size, torn=torn)
+    if others:
+        warnings += (
+            f"{len(others)} checkpoints are signed by other machines: their signatures are checked there",
+        )
+    if fold.erased:
+        warnings += (f"{len(fold.erased)} bodies were erased, as the ledger says; their hashes hold",)
     return Verified(
         identity,
         stored.size,
         stored.frontier.root().hex(),
         stored.hash.hex(),
-        len(checkpoints),
+        len({(c.size, c.key) for c in checkpoints + shared}),
         fold.first_wall_ms,
         fold.last_wall_ms,
         stored.t_ms,
@@ -143,27 +169,27 @@ def verify(path: Path, anchor_dir: Path) -> Verified:
 
 
 def adopt(path: Path, anchor_dir: Path) -> Anchored:
-    """Trust the ledger at `path` as it is: check it in itself, then make the anchor it lacks.
+    """Trust the ledger file at `path` as it is: check it in itself, then make the anchor it lacks.
 
     For an operator who moved a ledger here. Raises LedgerTampered, or LedgerError when an anchor exists.
     """
-    db = connect(path, write=False)
-    try:
-        identity = ledger_id(db)
-        places = places_of(path, anchor_dir, identity)
-        if places.anchor.exists():
-            raise LedgerError(
-                f"the ledger {str(path)!r} has an anchor",
-                why="adopting is for a ledger without one; it would overrule what vouches for it",
-                fix="verify it",
-            )
-        checkpoints, _ = read_checkpoints(places.checkpoints, identity)
-        check_signatures(checkpoints, places.key)
-        fold, _ = _pass(db, path, identity, _anchors(None, checkpoints))
-    except sqlite3.Error as error:
-        raise translated(error, path) from error
-    finally:
-        db.close()
+    return adopt_store(lambda: file_snapshot(path), places_of(path, anchor_dir, file_id(path)))
+
+
+def adopt_store(look: Callable[[], AbstractContextManager[Snapshot]], places: Places) -> Anchored:
+    """As `adopt`, for what any store holds."""
+    if places.anchor.exists():
+        raise LedgerError(
+            f"the ledger {str(places.ledger)!r} has an anchor",
+            why="adopting is for a ledger without one; it would overrule what vouches for it",
+            fix="verify it",
+        )
+    checkpoints, _ = read_checkpoints(places.checkpoints, places.anchor.stem)
+    check_signatures(checkpoints, places.key)
+    with look() as snapshot:
+        shared = snapshot.checkpoints()
+        check_signatures(split_by_key(shared, places.key)[0], places.key)
+        fold, _ = fold_snapshot(snapshot, _anchors(None, checkpoints + shared))
     anchored = Anchored(fold.head.size, fold.head.hash, fold.head.frontier.root())
     create_anchor(places.anchor, places.ledger, anchored)
     return anchored
@@ -181,34 +207,20 @@ def _anchors(
     return found
 
 
-def _pass(
-    db: sqlite3.Connection, path: Path, identity: str, anchors: dict[int, list[tuple[str, Anchored]]]
-) -> tuple[_Fold, Head]:
-    """Fold all events in one snapshot and compare with what is derived from them."""
-    fold = _Fold(Head(genesis(identity)), anchors)
+def fold_snapshot(snapshot: Snapshot, anchors: dict[int, list[tuple[str, Anchored]]]) -> tuple[Fold, Head]:
+    """Fold all events of one look and compare with what is derived from them. Raises LedgerTampered."""
+    fold = Fold(Head(genesis(snapshot.id)), anchors)
     fold.compare()
-    try:
-        db.execute("BEGIN")
-        for row in _rows(db):
-            fold.add(row)
-        stored = read_head(db)
-        _check_stored(db, fold, stored)
-        damage = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if damage != "ok":
-            raise tampered(1, f"the file is damaged: {damage}")
-        db.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise translated(error, path, seq=fold.head.size + 1) from error
+    for row in snapshot.rows():
+        fold.add(row)
+    stored = snapshot.head()
+    _check_stored(snapshot, fold, stored)
+    if damage := snapshot.damage():
+        raise tampered(1, f"the file is damaged: {damage}")
     return fold, stored
 
 
-def _rows(db: sqlite3.Connection) -> Iterator[Row]:
-    # NOT INDEXED: the order is that of the table itself, whatever an index says.
-    query = f"SELECT {COLUMNS} FROM events NOT INDEXED ORDER BY seq"  # noqa: S608  # constant
-    return cast(Iterator[Row], db.execute(query))
-
-
-def _check_stored(db: sqlite3.Connection, fold: _Fold, stored: Head) -> None:
+def _check_stored(snapshot: Snapshot, fold: Fold, stored: Head) -> None:
     size = fold.head.size
     if fold.anchors:
         longest = max(fold.anchors)
@@ -218,16 +230,17 @@ def _check_stored(db: sqlite3.Connection, fold: _Fold, stored: Head) -> None:
         raise tampered(min(stored.size, size) + 1, f"the head counts {stored.size} events, {size} are there")
     if stored != fold.head:
         raise tampered(max(size, 1), "the head row does not fit the events")
-    counters = cast(set[tuple[str, int, int]], set(db.execute("SELECT key, t_ms, seq FROM counters")))
-    claims = cast(set[tuple[str, int]], set(db.execute("SELECT key, seq FROM claims")))
-    wrong = [row[2] for row in counters ^ fold.counters] + [
-        row[1] for row in claims ^ set(fold.claims.items())
-    ]
+    leases = {(session, token, seq) for session, (token, seq) in fold.leases.items()}
+    wrong = [row[2] for row in snapshot.counters() ^ fold.counters]
+    wrong += [row[1] for row in snapshot.claims() ^ set(fold.claims.items())]
+    wrong += [row[2] for row in snapshot.leases() ^ leases]
     if wrong:
-        raise tampered(max(min(wrong), 1), "what is counted or claimed is not what the event says")
+        raise tampered(max(min(wrong), 1), "what is counted, claimed or leased is not what the event says")
+    if silent := fold.erased - fold.said_erased:
+        raise tampered(min(silent), "its body is gone, and nobody said that it was erased")
 
 
-def _check_said(fold: _Fold, checkpoints: Iterable[Checkpoint]) -> None:
+def _check_said(fold: Fold, checkpoints: Iterable[Checkpoint]) -> None:
     known = {(c.size, c.root) for c in checkpoints}
     for seq, size, root in fold.said:
         if (size, root) not in known:
