@@ -17,7 +17,7 @@ from veilig.agent.run_calls import RULES, Calls, said_by_project
 from veilig.agent.run_end import Ending
 from veilig.agent.run_state import WINDOW_TOKENS, Draft, Json, RunOptions, fresh
 from veilig.agent.skills import skills_told
-from veilig.agent.tools import TOOLS
+from veilig.agent.tools import TOOLS, tools_there
 from veilig.core.action import Action, AskModel, ListSkills, ListTools, OpenWorkspace, ReadFile
 from veilig.core.canonical import JSON
 from veilig.core.message import Message, Role, Stop, ToolCall
@@ -34,6 +34,13 @@ SYSTEM = (
     "is missing. When done, or stuck, call finish and say what you changed, how you know that it works, and "
     "what is left."
 )
+# Where somebody else has set the world up: nothing is brought back, and what is started goes on.
+SYSTEM_THERE = SYSTEM.replace(
+    "works on the project in the current folder: a private copy, behind a wall without network. Nothing "
+    "reaches the user's own files until the result was checked and the user takes it.",
+    "works on a task in a world that was set up for it; you begin in its working folder. What you change "
+    "stays there, and what you start goes on after you end: leave it as the task wants it.",
+)
 
 
 class RunPlanner(Ending, Calls):
@@ -41,7 +48,8 @@ class RunPlanner(Ending, Calls):
 
     def __init__(self, options: RunOptions) -> None:
         super().__init__(options)
-        self._tools = json.dumps([tool.to_json() for tool in TOOLS], separators=(",", ":"))
+        self._set = tools_there() if options.world else TOOLS
+        self._tools = json.dumps([tool.to_json() for tool in self._set], separators=(",", ":"))
 
     def first(self) -> Step:
         """Start with the copy; a child finds its parent's."""
@@ -100,7 +108,7 @@ class RunPlanner(Ending, Calls):
         told, now["skills_left"] = skills_told(outcome)
         text = "\n\n".join(part for part in (str(now["opening"]), told) if part)
         now["opening"] = ""
-        now.say(Message(Role.SYSTEM, SYSTEM))
+        now.say(Message(Role.SYSTEM, SYSTEM_THERE if self._options.world else SYSTEM))
         now.say(Message(Role.USER, text, images=self._options.images))
         return self._next_server(now)
 
@@ -162,7 +170,7 @@ class RunPlanner(Ending, Calls):
         more = self._more(now)
         if not more:
             return self._tools
-        return json.dumps([tool.to_json() for tool in (*TOOLS, *more.values())], separators=(",", ":"))
+        return json.dumps([tool.to_json() for tool in (*self._set, *more.values())], separators=(",", ":"))
 
     def _after_ask(self, now: Draft, outcome: Outcome) -> Step:
         if not outcome.ok:

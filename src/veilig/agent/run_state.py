@@ -59,7 +59,7 @@ class RunOptions:
     or "branch:NAME". window: tokens of the model's context, 0 to ask the provider. schema: a JSON schema that
     the final result must have, as text. servers: the MCP servers whose tools the model is told of.
     delegates: levels of child sessions that it may start; origin: where a child comes from. hooks: what the
-    law wants to be run on the way.
+    law wants to be run on the way. world: what the world is called that it works in, where that is no copy.
     """
 
     source: str
@@ -77,6 +77,8 @@ class RunOptions:
     delegates: int = 0
     origin: Origin | None = None
     hooks: tuple[Hook, ...] = ()
+    world: str = ""
+    desktop: str = ""  # "with": tools for one beside the others; "only": for a session about nothing else
 
     def to_json(self) -> Json:
         """The options as `session.started` records them."""

@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from veilig.core.canonical import JSON
@@ -105,6 +105,16 @@ TOOLS: tuple[ToolSpec, ...] = (
     ),
 )
 NAMES = tuple(tool.name for tool in TOOLS)
+
+
+def tools_there() -> tuple[ToolSpec, ...]:
+    """The same tools in a world that somebody else has set up."""
+    said = {
+        "shell": "Run a command with bash in the working folder: no state kept but files and what runs. "
+        "background: give it a job name and go on.",
+        "finish": "The task is done, or cannot be: say which.",
+    }
+    return tuple(replace(tool, description=said.get(tool.name, tool.description)) for tool in TOOLS)
 
 
 @dataclass(frozen=True, slots=True)

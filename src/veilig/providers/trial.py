@@ -65,6 +65,11 @@ class World:
         """The name of the wall that stands."""
         return self._sandbox.wall.name
 
+    @property
+    def enforces(self) -> frozenset[str]:
+        """What the wall is known to hold."""
+        return frozenset(feature.value for feature in self._sandbox.wall.enforces)
+
     async def __aenter__(self) -> Self:
         return self
 
