@@ -59,6 +59,7 @@ BUILTIN = [
     (act("workspace.restore", tree="ab"), "allow"),
     (act("service.restart", service="worker-1"), "deny"),
     (act("advisories.fetch", url="https://osv.example/all.zip"), "ask"),
+    (act("repository.fetch", url="https://git.example/a.git"), "deny"),
     (act("security_group.describe", group="web"), "deny"),
 ]  # fmt: skip
 

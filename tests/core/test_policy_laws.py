@@ -137,6 +137,7 @@ TIGHTER: dict[str, Callable[[Doc, int], None]] = {
     "models.tokens_per_answer": lambda d, n: lower(d["models"], "tokens_per_answer", n, 1),
     "models.requests_per_hour": lambda d, n: lower(d["models"], "requests_per_hour", n),
     "audit.download": lambda d, n: stricter(d["audit"], "download", VERDICTS, n),
+    "audit.hosts": lambda d, n: shorter(d["audit"]["hosts"], n),
     "mcp.servers": lambda d, n: shorter(d["mcp"]["servers"], n),
     "monitor.feeds": lambda d, n: shorter(d["monitor"]["feeds"], n),
     "mcp.servers[].tools.allow": lambda d, n: _tool(d, n, "allow", "ask"),

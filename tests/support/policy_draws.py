@@ -118,7 +118,9 @@ policies: st.SearchStrategy[Doc] = st.fixed_dictionaries(
                 "requests_per_hour": st.integers(0, 3),
             }
         ),
-        "audit": st.fixed_dictionaries({"download": verdicts}),
+        "audit": st.fixed_dictionaries(
+            {"download": verdicts, "hosts": some(["git.example", "*.example"], 2)}
+        ),
         "monitor": st.fixed_dictionaries(
             {
                 "feeds": st.lists(
@@ -206,8 +208,6 @@ actions: st.SearchStrategy[Action] = st.one_of(
         lambda a, t: act(kind="tests.run", command=a, timeout_s=t), st.sampled_from([[], *ARGVS]), seconds
     ),
     st.builds(lambda p: act(kind="audit.scan", paths=p), some(PATHS, 2)),
-    st.builds(
-        lambda m, t: act(kind="model.ask", model=m, prompt="", tokens_max=t),
     st.builds(lambda a, t: act(kind="desktop.launch", argv=a, timeout_s=t), st.sampled_from(ARGVS), seconds),
     st.sampled_from(
         [
@@ -221,6 +221,8 @@ actions: st.SearchStrategy[Action] = st.one_of(
             act(kind="desktop.wait", seconds=1),
         ]
     ),
+    st.builds(
+        lambda m, t: act(kind="model.ask", model=m, prompt="", tokens_max=t),
         st.sampled_from(["local/a", "big", "no"]),
         st.integers(1, 25),
     ),
@@ -245,6 +247,7 @@ actions: st.SearchStrategy[Action] = st.one_of(
     st.just(act(kind="session.start", task="look", steps=5)),
     st.sampled_from([act(kind="skills.list"), act(kind="skill.read", skill="release")]),
     st.just(act(kind="advisories.fetch", url="https://osv.example/all.zip")),
+    st.just(act(kind="repository.fetch", url="https://git.example/a.git")),
     st.builds(
         lambda f, k: act(kind="feed.fetch", url=FEED_URL, feed=f, key_env=k),
         st.sampled_from(["", "isac", "no"]),

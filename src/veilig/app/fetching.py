@@ -6,7 +6,7 @@ from pathlib import Path
 
 from veilig.app.wiring import Setting
 from veilig.audit.advisories_files import AdvisoryError
-from veilig.core.action import FetchAdvisories, FetchFeed
+from veilig.core.action import FetchAdvisories, FetchFeed, FetchRepository
 from veilig.core.action_json import JSON
 from veilig.core.actor import Actor, ActorKind
 from veilig.core.clock import Clock, SystemClock
@@ -29,7 +29,7 @@ async def fetch_advisories(action: FetchAdvisories, setting: Setting, approver: 
     def hand(home: Home, clock: Clock) -> Provider:
         return FetchProvider(clock, home.path / "cache" / "advisories", setting.environment)
 
-    outcome = await _through_gate(action, hand, "agent:advisories", setting, approver)
+    outcome = await through_gate(action, hand, "agent:advisories", setting, approver)
     if not outcome.ok:
         raise _trouble(action, outcome)
     return Path(str(outcome.data["path"]))
@@ -44,7 +44,7 @@ async def fetch_feed(action: FetchFeed, setting: Setting, approver: Approver | N
     def hand(home: Home, clock: Clock) -> Provider:
         return TaxiiProvider(clock, home.feeds, setting.environment)
 
-    outcome = await _through_gate(action, hand, "agent:feeds", setting, approver)
+    outcome = await through_gate(action, hand, "agent:feeds", setting, approver)
     if outcome.ok:
         return outcome.data
     if outcome.status in (Status.REFUSED, Status.HELD):
@@ -58,13 +58,14 @@ async def fetch_feed(action: FetchFeed, setting: Setting, approver: Approver | N
     )
 
 
-async def _through_gate(
-    action: FetchAdvisories | FetchFeed,
+async def through_gate(
+    action: FetchAdvisories | FetchFeed | FetchRepository,
     hand: Callable[[Home, Clock], Provider],
     agent: str,
     setting: Setting,
     approver: Approver | None,
 ) -> Outcome:
+    """What became of one act of a session of its own. Raises VeiligError."""
     home, clock = find_home(setting.environment), SystemClock()
     laws = find_laws(home.path, setting.policy, setting.environment)
     with home.open_ledger(laws.operator) as ledger:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veilig.cli.audit_fleet import fleet_options
 from veilig.cli.models import model_options, named_or_none, setting_of
 from veilig.core.errors import EXIT_INTERRUPTED, SessionError, UsageError
 
@@ -41,6 +42,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="write the report there instead of printing it; repeated: one form each, by suffix "
         "(.txt .json .sarif .md .html .openvex.json .cdx.json)",
     )
+    fleet_options(parser)
     _scope_options(parser)
     model_options(parser)
     parser.add_argument(
@@ -156,6 +158,10 @@ def run(given: argparse.Namespace) -> int:
         return check_rules(given.rules)
     if given.rules:
         check_rules(given.rules, quiet=True)  # those of a project are checked behind the wall
+    if given.fleet:
+        from veilig.cli import audit_fleet
+
+        return audit_fleet.run(given)
     folders = _folders(given.paths)
     own = [Settings() if given.no_config else read_settings(folder) for folder in folders]
     given = settled(given, own)

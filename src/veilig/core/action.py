@@ -24,6 +24,7 @@ from veilig.core.action_world import (
     DescribeSecurityGroup,
     FetchAdvisories,
     FetchFeed,
+    FetchRepository,
     RestartService,
     ScaleDown,
     ScaleUp,
@@ -56,6 +57,7 @@ __all__ = [
     "Effect",
     "FetchAdvisories",
     "FetchFeed",
+    "FetchRepository",
     "FreeSpace",
     "ListSkills",
     "ListTools",
@@ -378,14 +380,15 @@ type Action = (
     | AskModel
     | FetchAdvisories
     | FetchFeed
+    | FetchRepository
     | ListTools
     | CallTool
     | StartSession
     | ListSkills
     | ReadSkill
     | EditPolicy
+    | DesktopAction  # look, launch, move, click, drag, scroll, type, key, wait: core/action_desktop.py
 )
 
 ACTIONS: tuple[type[Action], ...] = (*Action.__value__.__args__[:-1], *DESKTOP_ACTIONS)
-    | DesktopAction  # look, launch, move, click, drag, scroll, type, key, wait: core/action_desktop.py
 KINDS: Mapping[str, type[Action]] = {a.__dataclass_fields__["kind"].default: a for a in ACTIONS}

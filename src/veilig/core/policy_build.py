@@ -375,6 +375,8 @@ def _elsewhere(root: Section, roles: dict[str, frozenset[str]], source: Source) 
         audit_advisories=audit.text("advisories"),
         audit_download=Verdict(audit.text("download")),
         audit_rule=audit.rule("download"),
+        audit_hosts=audit.texts("hosts"),
+        audit_hosts_rule=audit.rule("hosts"),
         ledger_path=ledger.text("path"),
         ledger_anchor_dir=ledger.text("anchor_dir"),
         roles=roles,

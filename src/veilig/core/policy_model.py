@@ -342,12 +342,14 @@ class McpRules:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Keys that other capabilities read; no verdict depends on them but on `audit_download`."""
+    """Keys that other capabilities read; no verdict depends on them but on `audit_download` and `audit_hosts`."""
 
     audit_exclude: tuple[str, ...]
     audit_advisories: str
     audit_download: Verdict
     audit_rule: str
+    audit_hosts: tuple[str, ...]
+    audit_hosts_rule: str
     ledger_path: str
     ledger_anchor_dir: str
     roles: Mapping[str, frozenset[str]]  # role -> people

@@ -258,6 +258,7 @@ AUDIT = Table((
     Entry("exclude", Many(GLOB), "", (), "not audited; counted in every report"),
     Entry("advisories", FOLDER, "", "", "an advisory database on this machine; empty: the one shipped"),
     Entry("download", VERDICTS, "", "ask", "advisories from an address that a person gives"),
+    Entry("hosts", Many(HOST), "", (), "where a fleet's repositories may be fetched; empty: nowhere"),
 ))  # fmt: skip
 LEDGER = Table((
     Entry("path", FOLDER, "", "", "empty: the user's state folder"),

@@ -1,6 +1,7 @@
 """What may be done to services, containers, security groups and databases, or fetched? The contract, read."""
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from veilig.core.action import (
     ChangeDatabase,
@@ -8,6 +9,7 @@ from veilig.core.action import (
     DescribeSecurityGroup,
     FetchAdvisories,
     FetchFeed,
+    FetchRepository,
     FreeSpace,
     Notify,
     RestartService,
@@ -18,7 +20,7 @@ from veilig.core.action import (
     WatchSignals,
 )
 from veilig.core.effect import Effect
-from veilig.core.policy_match import SERVICE_NAME
+from veilig.core.policy_match import SERVICE_NAME, host_matches
 from veilig.core.policy_model import BudgetClaim, Gateway, Healing, ServiceRule
 from veilig.core.policy_rules import HOUR_S, Case, Judge
 from veilig.core.provider import Verdict
@@ -283,6 +285,20 @@ def _fetch(case: Case) -> None:
         case.grant(found.audit_download, found.audit_rule, f"fetches advisories from {case.action.url!r}")
 
 
+def _fetch_repository(case: Case) -> None:
+    """From a host that the operator named, and from no other: `*` alone names none."""
+    action = case.action
+    if not isinstance(action, FetchRepository):
+        return
+    found, parts = case.policy.elsewhere, urlsplit(action.url)
+    host = parts.netloc if parts.port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
+    named = next((h for h in found.audit_hosts if h != "*" and host_matches(h, host)), "")
+    if named:
+        case.grant(Verdict.ALLOW, found.audit_hosts_rule, f"{named!r} is named")
+    else:
+        case.deny(found.audit_hosts_rule, f"audit.hosts does not name {host!r}")
+
+
 def _fetch_feed(case: Case) -> None:
     """A feed of the policy is fetched as it stands there, with its key; anything else is a person's wish."""
     action = case.action
@@ -302,6 +318,7 @@ def _fetch_feed(case: Case) -> None:
 JUDGES: Mapping[str, Judge] = {
     "advisories.fetch": _fetch,
     "feed.fetch": _fetch_feed,
+    "repository.fetch": _fetch_repository,
     "service.restart": _restart,
     "service.stop": _stop,
     "service.rollback": _roll_back,

@@ -1,0 +1,217 @@
+"""`veilig audit --fleet repos.txt`: many repositories, one report; nothing of them is changed."""
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from veilig.cli.style import Style, cut, printable
+from veilig.core.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from veilig.app.campaigns import Wanted
+    from veilig.campaign.repositories import Repository
+    from veilig.campaign.result import Result
+    from veilig.campaign.store import Heading
+
+FORMS = {"html": ".html", "jsonl": ".jsonl", "sarif": ".sarif", "text": ".txt"}
+LIST_BYTES_MAX = 64 << 20
+NOT_WITH = (
+    *("paths", "baseline", "write_baseline", "vex", "imports", "since", "diff", "history", "patch"),
+    *("model", "format"),
+)
+PAGE_S = 3.0  # between two versions of the page
+
+
+def fleet_options(parser: argparse.ArgumentParser) -> None:
+    """What both `audit` and `fix` take for many repositories."""
+    parser.add_argument(
+        "--fleet",
+        metavar="FILE",
+        help="every repository of this list: a folder or https git address on a line, with a ref after it if "
+        "one is meant; # begins a comment. Far ones only from hosts in `audit.hosts` of the policy",
+    )
+    parser.add_argument(
+        "--git-token",
+        action="append",
+        default=[],
+        metavar="HOST=NAME",
+        help="the variable NAME holds a token for this git host (with --fleet)",
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """0 clean, 1 a finding at or above --fail-at, 3 nothing found but not all was looked at."""
+    from veilig.app.campaigns import audit_fleet
+    from veilig.cli.models import setting_of
+
+    _need_alone(given)
+    outputs = forms_of(given.output or [])
+    from veilig.cli.audit_rules import rules_text
+
+    wanted = wanted_of(given, rules=rules_text(given.rules), pattern=given.pattern, fresh=given.fresh)
+    page = next((file for file, form in outputs.items() if form == "html"), "")
+    watcher = FleetProgress(sys.stderr, page)
+    try:
+        finished = asyncio.run(audit_fleet(wanted, setting_of(given), watcher))
+    except KeyboardInterrupt:
+        watcher.done()
+        print("interrupted: what was finished is kept; the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    watcher.done()
+    from veilig.cli.fleet_report import render_text, write_report
+
+    code = exit_code(finished.results, given.fail_at or "low")
+    for file, form in outputs.items():
+        write_report(file, form, finished)
+        print(f"report  {file}, exit code {code}", file=sys.stderr)
+    if not outputs:
+        print(render_text(finished, Style(sys.stdout)))
+    return code
+
+
+def wanted_of(
+    given: argparse.Namespace, *, rules: str = "", pattern: bool = False, fresh: bool = False
+) -> "Wanted":
+    """What is asked of the repositories. Raises UsageError."""
+    from veilig.app.campaigns import Wanted
+
+    listed = Path(given.fleet).expanduser()
+    return Wanted(
+        str(listed.absolute()),
+        tuple(read_list(listed)),
+        given.jobs or len(os.sched_getaffinity(0)),
+        pattern,
+        fresh,
+        rules,
+        tokens_of(given.git_token),
+    )
+
+
+def read_list(listed: Path) -> "list[Repository]":
+    """The repositories of the file. Raises UsageError."""
+    from veilig.campaign.repositories import read_repositories
+
+    try:
+        with listed.open("rb") as file:
+            data = file.read(LIST_BYTES_MAX + 1)
+        if len(data) > LIST_BYTES_MAX:
+            raise UsageError(f"{str(listed)!r} is too large", why=f"more than {LIST_BYTES_MAX} bytes")
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the list {str(listed)!r}", why=str(error)) from error
+    return read_repositories(text, listed.absolute().parent, listed.name)
+
+
+def tokens_of(given: Sequence[str]) -> Mapping[str, str]:
+    """Host -> variable. Raises UsageError."""
+    found: dict[str, str] = {}
+    for item in given:
+        host, _, name = item.partition("=")
+        if not host or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise UsageError(
+                "--git-token names no host and variable",
+                why="it is HOST=NAME, where NAME is a variable that holds the token",
+                fix="write for example github.com=GIT_TOKEN",
+            )
+        found[host] = name
+    return found
+
+
+def forms_of(outputs: Sequence[str]) -> dict[str, str]:
+    """File -> form, by its suffix. Raises UsageError."""
+    found: dict[str, str] = {}
+    for file in outputs:
+        form = next((form for form, suffix in FORMS.items() if file.endswith(suffix)), "")
+        if not form:
+            raise UsageError(f"no form belongs to {file!r}", why=f"known are {', '.join(FORMS.values())}")
+        if not Path(file).absolute().parent.is_dir():
+            raise UsageError(f"cannot write {file!r}", why="its folder does not exist", fix="make it first")
+        found[file] = form
+    return found
+
+
+def exit_code(results: "Sequence[Result]", fail_at: str) -> int:
+    """As `run` says."""
+    from veilig.campaign.result import SEVERITIES
+
+    counted = SEVERITIES[: SEVERITIES.index(fail_at) + 1]
+    if any(result.counts[name] for result in results for name in counted):
+        return EXIT_FINDINGS
+    missing = any(not result.status.read or result.incomplete for result in results)
+    return EXIT_INCOMPLETE if missing else EXIT_OK
+
+
+def _need_alone(given: argparse.Namespace) -> None:
+    """Raises UsageError for what a fleet cannot be asked."""
+    for name in NOT_WITH:
+        if getattr(given, name):
+            other = "a folder" if name == "paths" else f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--fleet and {other} exclude each other",
+                why="that belongs to one folder",
+                fix="name the folder in the list; the last campaign is the baseline of the next",
+            )
+
+
+class FleetProgress:
+    """One line for each repository that ended in trouble, one live line for the rest, and the page."""
+
+    def __init__(self, stream: TextIO, page: str) -> None:
+        self._stream = stream
+        self._style = Style(stream)
+        self._page = page
+        self._heading: Heading | None = None
+        self._written_s = 0.0
+
+    def began(self, heading: "Heading", kept: int) -> None:
+        """A campaign begins, or goes on."""
+        self._heading = heading
+        goes = f", goes on after {kept}" if kept else ""
+        print(f"fleet   {heading.repositories} repositories, campaign {heading.id}{goes}", file=self._stream)
+
+    def ended(self, result: "Result", results: "Sequence[Result]") -> None:
+        """A repository has a result."""
+        assert self._heading is not None, "a campaign begins before it has results"
+        self.done()
+        total = self._heading.repositories
+        if result.status.trouble:
+            print(
+                f"{result.status:<8}{printable(result.label)}: {printable(result.reason)}", file=self._stream
+            )
+        elif self._style.live:
+            counts = Counter[str]()
+            for one in results:
+                counts.update(one.counts)
+            told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
+            line = cut(f"  {len(results)} of {total}  {told}  {printable(result.label)}", 110)
+            self._stream.write(self._style("dim", line))
+            self._stream.flush()
+        now_s = time.monotonic()
+        if self._page and now_s - self._written_s > PAGE_S:
+            from veilig.campaign.page import to_page
+
+            self._written_s = now_s
+            write(self._page, to_page(self._heading, results))
+
+    def done(self) -> None:
+        """Leave a clean line."""
+        if self._style.live:
+            self._stream.write("\r\x1b[K")
+
+
+def write(file: str, text: str) -> None:
+    """Put the whole text where the file is, at once. Raises UsageError."""
+    place = Path(file)
+    fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(place)
+    except OSError as error:
+        raise UsageError(f"cannot write {file!r}", why=error.strerror or str(error)) from error
