@@ -8,16 +8,20 @@ import os
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from veilig.core.canonical import JSON
 from veilig.core.errors import UsageError
+from veilig.providers.fleet.copies import Copies
 from veilig.providers.fleet.entries import Entry, Shown, State
 from veilig.providers.fleet.queue import Queue
+from veilig.providers.fleet.store import open_store
 
 __all__ = [
     "KINDS", "Shown", "State", "Work", "cancel", "counts", "enqueue", "enqueue_all", "jobs", "limit", "put",
     "retry",
+    "upload",
 ]  # fmt: skip
 
 KINDS: Final = ("audit", "fix", "run", "explain", "review")
@@ -100,6 +104,14 @@ def retry(url: str, session: str) -> bool:
 def limit(url: str, org: str, *, at_once: int | None = None, per_hour: int | None = None) -> None:
     """Bound an org: sessions at work at once, and begun per hour; None: no bound."""
     _ask(url, lambda queue: queue.limit(org, at_once=at_once, per_hour=per_hour))
+
+
+def upload(store: str, source: Path) -> str:
+    """Put a project into the workers' store, without history and environments; what to name as source.
+
+    What its policy file withholds is not known here: upload what every worker may see. Raises ProviderError.
+    """
+    return f"tree:{Copies(open_store(store), source).save_source().tree}"
 
 
 def _ask[T](url: str, question: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:

@@ -34,6 +34,8 @@ COMMANDS = {
     "ledger": ("veilig.cli.ledger", "verify, show, follow, export and prove the record"),
     "serve": ("veilig.cli.serve", "a page and an API for several people: watch, steer, approve, replay"),
     "watch": ("veilig.cli.watch", "see one session live, of this machine or of a page"),
+    "worker": ("veilig.cli.worker", "take sessions from a fleet's queue and drive them"),
+    "queue": ("veilig.cli.queue", "what waits for a fleet's workers; queue, cancel, try again"),
     "people": ("veilig.cli.people", "who has an account on the page, and as what"),
     "mcp": ("veilig.cli.mcp", "let another agent fix and audit these folders, over MCP; people still decide"),
     "acp": ("veilig.cli.acp", "work from inside an editor, over the Agent Client Protocol"),

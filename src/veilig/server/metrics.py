@@ -49,13 +49,18 @@ class Metrics:
 
     def text(self, gauges: dict[str, float]) -> str:
         """Everything, for a scrape."""
+        found = self.counted(gauges)
+        found += self.duration.lines("veilig_request_seconds")
+        found += self.first_byte.lines("veilig_first_byte_seconds")
+        return "\n".join(found) + "\n"
+
+    def counted(self, gauges: dict[str, float]) -> list[str]:
+        """Gauges and counters, a line each."""
         found = [f"veilig_{name} {value:g}" for name, value in sorted(gauges.items())]
         for (name, labels), value in sorted(self._counts.items()):
             shown = ",".join(f'{k}="{_escaped(v)}"' for k, v in labels)
             found.append(f"veilig_{name}{{{shown}}} {value:g}" if shown else f"veilig_{name} {value:g}")
-        found += self.duration.lines("veilig_request_seconds")
-        found += self.first_byte.lines("veilig_first_byte_seconds")
-        return "\n".join(found) + "\n"
+        return found
 
 
 def _escaped(value: str) -> str:

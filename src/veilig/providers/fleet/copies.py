@@ -102,7 +102,7 @@ class Copies:
                 f"the copy {name[:16]} is written in form {told.get('form')!r}",
                 why=f"this veilig reads form {FORM}", fix="let a newer worker take it",
             )  # fmt: skip
-        self._empty()
+        self.empty()
         self._known.clear()
         rows: list[list[Any]] = told["rows"]
         tree, folders = Tree(self._folder), [row for row in rows if row[1] == "d"]
@@ -120,7 +120,8 @@ class Copies:
         for path, _, mode, _, _ in sorted(folders, reverse=True):
             (self._folder / path).chmod(mode)
 
-    def _empty(self) -> None:
+    def empty(self) -> None:
+        """Remove everything in the folder, save its lock. Raises ProviderError."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             for inner, names, _ in os.walk(self._folder):

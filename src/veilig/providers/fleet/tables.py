@@ -100,6 +100,7 @@ RETURNING s.session
 
 SETTLE: Final = """
 UPDATE fleet_session SET state = %(state)s, note = %(note)s, until = NULL, worker = '', seq = %(seq)s,
+    tries = tries - %(free)s,
     ended_at = CASE WHEN %(state)s IN ('done', 'failed', 'cancelled') THEN now() END
 WHERE session = %(session)s AND token = %(token)s AND state = 'working'
 RETURNING job

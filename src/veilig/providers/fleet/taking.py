@@ -83,7 +83,14 @@ class Desk(Queue):
 
         seq: the ledger's size then, after which votes for a held session count. delay_s: not before.
         """
-        values = {"session": taken.session, "token": taken.token, "state": str(state), "seq": seq}
+        free = int(state is State.QUEUED and not note)  # a session that was left in peace is no try
+        values = {
+            "session": taken.session,
+            "token": taken.token,
+            "state": str(state),
+            "seq": seq,
+            "free": free,
+        }
         async with self.sql() as sql:
             found = await sql.execute(tables.SETTLE, {**values, "note": note[:500]})
             if await found.fetchone() is None:

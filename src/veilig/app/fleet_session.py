@@ -1,0 +1,203 @@
+"""How is one session of the queue driven to its end, on whatever machine? Started, or resumed.
+
+The copy comes from the store, what happened from the ledger: nothing of the machine that drove it before is
+needed.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import os
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from veilig.agent.audit_plan import AuditOptions
+from veilig.agent.explain import ExplainOptions
+from veilig.agent.fix_state import FixOptions
+from veilig.agent.job import JOBS
+from veilig.agent.review import ReviewOptions
+from veilig.agent.run_state import RunOptions
+from veilig.app.driver import Silent
+from veilig.app.fleet_hold import Held
+from veilig.app.sessions import run_audit, run_explain, run_fix, run_review, run_task
+from veilig.app.wiring import Ended, Setting, Wired
+from veilig.core.errors import (
+    Fenced,
+    LedgerError,
+    LedgerTampered,
+    ProviderError,
+    SessionError,
+    UsageError,
+    VeiligError,
+)
+from veilig.core.ledger import Ledger
+from veilig.core.lock import SessionLock
+from veilig.core.session import Left, fold
+from veilig.home import Home
+from veilig.providers.fleet.copies import Copies
+from veilig.providers.fleet.entries import LeaseLost, State
+from veilig.providers.fleet.store import Store
+
+TREE: Final = "tree:"  # a source that lies in the store
+STATES: Final = {"done": State.DONE, "failed": State.FAILED, "held": State.HELD}
+NOTE_CHARS: Final = 300
+LATER_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What became of a session that was driven. back: it can go on, after `delay_s`."""
+
+    state: State
+    note: str = ""
+    delay_s: float = 0.0
+
+
+type Handler = Callable[[Held, Setting], Awaitable[Came]]
+
+_START: Final[Mapping[str, Callable[[dict[str, Any], Setting], Awaitable[Ended]]]] = {
+    "audit": lambda o, s: run_audit(AuditOptions.from_json(o), s, Silent()),
+    "explain": lambda o, s: run_explain(ExplainOptions.from_json(o), s, Silent()),
+    "fix": lambda o, s: run_fix(FixOptions.from_json(o), s, Silent(), None),
+    "review": lambda o, s: run_review(ReviewOptions.from_json(o), s, Silent()),
+    "run": lambda o, s: run_task(RunOptions.from_json(o), s, Silent(), None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the sessions of one worker have in common. ledger: to read from.
+
+    sources: where trees of the store are laid out; on every machine at the same path: the record names it.
+    """
+
+    setting: Setting
+    home: Home
+    store: Store
+    sources: Path
+    ledger: Ledger
+    handlers: Mapping[str, Handler]
+
+
+async def drive(held: Held, site: Site) -> Came:
+    """Start or resume, and say what became of it. Raises LeaseLost or is cancelled without a lease."""
+    try:
+        held.begin()
+        return await _drive(held, site)
+    except Left:
+        return Came(State.CANCELLED, "cancelled") if held.cancelled else Came(State.QUEUED)
+    except (LeaseLost, Fenced):
+        raise
+    except VeiligError as error:
+        if held.gone:
+            raise
+        if error.retry_after_s is not None or isinstance(error, LedgerError):
+            if isinstance(error, LedgerTampered):
+                return Came(State.FAILED, error.what)
+            return Came(State.QUEUED, error.what, error.retry_after_s or LATER_S)
+        return Came(State.FAILED, f"{error.what}: {error.why}"[:NOTE_CHARS])
+    finally:
+        held.end()
+        await asyncio.to_thread(_clear, site.home, held.taken.session)
+
+
+async def _drive(held: Held, site: Site) -> Came:
+    taken = held.taken
+    setting = replace(site.setting, session=taken.session, hold=held)
+    if handler := site.handlers.get(taken.kind):
+        return await handler(held, setting)
+    view = await asyncio.to_thread(lambda: fold(taken.session, site.ledger.events(session=taken.session)))
+    if view.ended in ("done", "failed"):  # the worker before died between its end and telling the queue
+        return Came(STATES[view.ended], view.summary[:NOTE_CHARS])
+    options = dict[str, Any](taken.work["options"])
+    await asyncio.to_thread(_lay_out, held, site, options)
+    if view.kind:
+        job = JOBS[view.kind](dict[str, Any](view.options))
+        ended = await Wired(taken.session, job, setting, Silent(), None).go(resume=True)
+    else:
+        ended = await _START[taken.kind](options, setting)
+    return await asyncio.to_thread(_came, site, ended)
+
+
+def _lay_out(held: Held, site: Site, options: dict[str, Any]) -> None:
+    """Bring copy and source to this machine. Raises SessionError (later) while a process here drives it."""
+    folder = site.home.session(held.taken.session)
+    with SessionLock(folder):
+        held.must_hold()
+        if held.taken.tree:
+            held.copies.restore(held.taken.tree)
+        else:
+            held.copies.empty()
+    source = str(options.get("source", ""))
+    if source.startswith(TREE):
+        options["source"] = str(laid_out(site.store, site.sources, source.removeprefix(TREE)))
+    elif not Path(source).is_dir():
+        raise SessionError(
+            f"there is no folder {source!r} on this machine",
+            why="work of a fleet names a folder that every worker can reach, or a tree of the store",
+            fix="queue it with --upload",
+        )
+
+
+def laid_out(store: Store, sources: Path, tree: str) -> Path:
+    """The folder in which this tree of the store lies, made when missing. Raises ProviderError."""
+    _need_own(sources)
+    place = sources / tree[:32]
+    if not place.is_dir():
+        fresh = sources / f".{tree[:32]}.{os.urandom(4).hex()}"
+        Copies(store, fresh).restore(tree)
+        with contextlib.suppress(OSError):  # somebody else was as fast: it is the same
+            fresh.rename(place)
+    if not place.is_dir():
+        raise ProviderError(f"cannot make {place}", why="the folder could not be renamed", retry_after_s=2.0)
+    return place
+
+
+def _need_own(sources: Path) -> None:
+    """Raises ProviderError when somebody else could put projects there."""
+    try:
+        sources.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = sources.lstat()
+    except OSError as error:
+        raise ProviderError(f"cannot make {sources}", why=str(error), fix="give --sources") from error
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
+        raise ProviderError(
+            f"{sources} is not a folder of this user alone", why="others could change projects in it",
+            fix="remove it, or give --sources",
+        )  # fmt: skip
+
+
+def _clear(home: Home, session: str) -> None:
+    """Remove this machine's folder of a session, unless a process drives it here: the store has its copy."""
+    folder = home.session(session)
+    if folder.is_dir():
+        with contextlib.suppress(VeiligError), SessionLock(folder):
+            home.remove_session(session)
+
+
+def _came(site: Site, ended: Ended) -> Came:
+    ends = [e.body["state"] for e in site.ledger.events(session=ended.session, names=("session.ended",))]
+    state, note = str(ends[-1]) if ends else "", ended.finish.summary[:NOTE_CHARS]
+    return Came(STATES.get(state, State.FAILED), note if state in STATES else f"{state}: {note}")
+
+
+def default_sources() -> Path:
+    """Where trees are laid out when nobody says it: the same for this user on every machine."""
+    return Path(f"/var/tmp/veilig-sources-{os.geteuid()}")  # noqa: S108  # checked to be ours alone
+
+
+def key_print(home: Home, environment: Mapping[str, str]) -> str:
+    """A fingerprint of the key that names secrets: handles of a session must be the same everywhere."""
+    home.redactor(environment)  # makes the key when there is none
+    key = (home.path / "keys" / "redact.key").read_bytes()
+    return hmac.new(key, b"veilig fleet", hashlib.sha256).hexdigest()[:32]
+
+
+def need_kind(kind: str, handlers: Mapping[str, Handler]) -> None:
+    """Raises UsageError for a kind of session that cannot be driven here."""
+    if kind not in _START and kind not in handlers:
+        raise UsageError(f"{kind!r} is no kind of session", fix=f"one of {', '.join([*_START, *handlers])}")
