@@ -17,14 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from veilig.app.trials import CommandResult, Place, World, open_world, read_answer, top
+from veilig.app.trials import World, open_world, read_answer
 from veilig.core.errors import VeiligError
 from veilig.evals.agents import Agent, Ground, Report, within
-from veilig.evals.dockerfile import Recipe, read_dockerfile
 from veilig.evals.results import Ending, Trial, read_trial, trial_folder, write
+from veilig.evals.stage import Stage, carry_out, make_stage, tail
 from veilig.evals.task import Network, Task, TaskError, Verifier
 
-_ASIDE = ("tests", "solution", "environment", "logs")  # folders of the harness, at the top of the world
 _KEPT_BYTES = 64 << 10  # of what the tests said
 # The tests read no file of start-up, module or setting that an agent could have left.
 _CLEAN = {"HOME": "/tests", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
@@ -48,28 +47,6 @@ class _Verdict:
     reward: float
     why: str
     rungs: Mapping[str, float] = field(default_factory=dict[str, float])
-
-
-@dataclass(slots=True)
-class _Stage:
-    """The folders of one trial. root lies on the host; `places` say what of it the world sees, and where."""
-
-    folder: Path
-    root: Path
-    aside: Mapping[str, Path]
-    tops: tuple[str, ...]
-    recipe: Recipe
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-
-    def places(self, *, verifying: bool, building: bool = False) -> list[Place]:
-        found = [Place(self.root / name, f"/{name}", True) for name in self.tops]
-        found += [Place(self.aside["tests"], "/tests"), Place(self.aside["solution"], "/solution")]
-        found += [Place(self.root / ".veilig-agent", "/logs/agent", True)]
-        if verifying:
-            found.append(Place(self.root / ".veilig-verifier", "/logs/verifier", True))
-        if building:
-            found.append(Place(self.aside["environment"], "/environment"))
-        return found
 
 
 async def run_trial(task: Task, agent: Agent, attempt: int, terms: Terms) -> Trial:
@@ -129,7 +106,10 @@ def _has(program: str) -> bool:
 
 async def _tried(task: Task, agent: Agent, trial: Trial, terms: Terms, kept: Path) -> Trial:
     with tempfile.TemporaryDirectory(prefix="veilig-trial-", ignore_cleanup_errors=True) as folder:
-        stage = await asyncio.to_thread(_stage, task, Path(folder))
+        programs = bool(task.programs)
+        stage = await asyncio.to_thread(
+            make_stage, task.environment, Path(folder), task.name, workdir=task.workdir, programs=programs
+        )
         if stage.recipe.skipped:
             trial = replace(trial, skipped_steps=stage.recipe.skipped)
         trial = replace(trial, build_s=await _build(task, stage, terms))
@@ -171,80 +151,23 @@ def _told(trial: Trial, report: Report, late: bool, spent_s: float) -> Trial:
     )
 
 
-def _stage(task: Task, folder: Path) -> _Stage:
-    """The empty folders of a trial, and copies of what its author wrote."""
-    text = (task.environment / "Dockerfile").read_text(encoding="utf-8")
-    recipe = read_dockerfile(text, f"{task.name}/environment/Dockerfile", programs=bool(task.programs))
-    folder.chmod(0o755)  # the world's user walks through it
-    root = folder / "world"
-    aside = {name: folder / name for name in _ASIDE[:3]}
-    for place in (root, aside["tests"], aside["solution"]):
-        place.mkdir()
-    shutil.copytree(task.environment, aside["environment"], symlinks=True)
-    workdir = task.workdir or recipe.workdir
-    wanted = [workdir if workdir != "/" else "/app"]
-    wanted += [step.at for step in recipe.steps if step.at != "/"]
-    wanted += [w for s in recipe.steps if s.kind == "copy" for w in s.words[-1:] if w.startswith("/")]
-    tops = tuple(dict.fromkeys(top(path) for path in wanted))
-    for name in tops:
-        if name in _ASIDE:
-            raise TaskError(f"{task.name}: /{name} belongs to the harness", fix="let the task live in /app")
-        (root / name).mkdir()
-    for name in (".veilig-agent", ".veilig-verifier"):
-        (root / name).mkdir()
-    return _Stage(folder, root, aside, tops, recipe)
-
-
 async def _world(
-    task: Task, stage: _Stage, terms: Terms, *, verifying: bool = False, building: bool = False
+    task: Task, stage: Stage, terms: Terms, *, verifying: bool = False, building: bool = False
 ) -> World:
     wall_s = max(task.agent_timeout_s, task.verifier_timeout_s, task.build_timeout_s) * terms.timeout_scale
     places = stage.places(verifying=verifying, building=building)
     return await open_world(stage.root, places, memory_mb=task.memory_mb, wall_s=wall_s + 60, hide=terms.hide)
 
 
-async def _build(task: Task, stage: _Stage, terms: Terms) -> float:
+async def _build(task: Task, stage: Stage, terms: Terms) -> float:
     """Carry out the recipe in a world of its own, so that nothing it starts outlives it."""
     begun_s = time.monotonic()
     async with await _world(task, stage, terms, building=True) as world:
-        for step in stage.recipe.steps:
-            match step.kind:
-                case "folder":
-                    argv = ("mkdir", "-p", step.at)
-                case "copy":
-                    argv = ("bash", "-c", _COPY, "copy", *step.words)
-                case _:
-                    argv = ("bash", "-c", step.words[0])
-            at = step.at if step.kind != "folder" else f"/{stage.tops[0]}"
-            at = at if at != "/" else f"/{stage.tops[0]}"
-            env = {**step.env, **task.env}
-            found = await world.run(argv, cwd=at, env=env, timeout_s=task.build_timeout_s)
-            if not found.ok:
-                raise VeiligError(
-                    f"{task.name}: line {step.line} of the Dockerfile fails",
-                    why=_tail(found),
-                    fix="mend the task",
-                )
+        await carry_out(stage, world, env=task.env, timeout_s=task.build_timeout_s)
     return round(time.monotonic() - begun_s, 3)
 
 
-# Sources are relative to environment/, as in a Dockerfile; a folder's contents are copied, not itself.
-_COPY = r"""
-set -eu
-to="${@: -1}"; here="$PWD"; cd /environment; shopt -s dotglob nullglob
-case "$to" in /*) ;; *) to="$here/$to" ;; esac
-for from in "${@:1:$#-1}"; do
-  if [ -d "$from" ]; then
-    mkdir -p "$to"
-    for one in "$from"/*; do [ "$one" = ./Dockerfile ] || cp -R "$one" "$to/"; done
-  elif [ "${to%/}" != "$to" ] || [ -d "$to" ] || [ $# -gt 2 ]; then mkdir -p "$to"; cp "$from" "$to/"
-  else mkdir -p "$(dirname "$to")"; cp "$from" "$to"; fi
-done
-"""
-
-
-async def _work(task: Task, agent: Agent, stage: _Stage, world: World, terms: Terms) -> tuple[Report, bool]:
-    workdir = task.workdir or (stage.recipe.workdir if stage.recipe.workdir != "/" else "/app")
+async def _work(task: Task, agent: Agent, stage: Stage, world: World, terms: Terms) -> tuple[Report, bool]:
     limit_s = task.agent_timeout_s * terms.timeout_scale
 
     async def reveal() -> None:
@@ -253,8 +176,8 @@ async def _work(task: Task, agent: Agent, stage: _Stage, world: World, terms: Te
     ground = Ground(
         task=task,
         world=world,
-        workdir=workdir,
-        folder=stage.root / workdir.lstrip("/"),
+        workdir=stage.workdir,
+        folder=stage.root / stage.workdir.lstrip("/"),
         home=stage.folder / "home",
         env={**stage.recipe.env, **task.env},
         budget_s=limit_s,
@@ -263,7 +186,7 @@ async def _work(task: Task, agent: Agent, stage: _Stage, world: World, terms: Te
     return await within(agent.run(ground), limit_s)
 
 
-async def _verify(task: Task, stage: _Stage, world: World, kept: Path, terms: Terms) -> _Verdict:
+async def _verify(task: Task, stage: Stage, world: World, kept: Path, terms: Terms) -> _Verdict:
     """What the tests say. Raises VeiligError when they could not be run at all."""
     verdicts = stage.root / ".veilig-verifier"
     await asyncio.to_thread(_clear, verdicts)
@@ -280,11 +203,11 @@ async def _verify(task: Task, stage: _Stage, world: World, kept: Path, terms: Te
     except (VeiligError, ValueError) as error:
         return _Verdict(0.0, f"the verdict cannot be read: {error}")
     if verdict is None:
-        return _Verdict(0.0, f"the tests wrote no verdict: {_tail(found)}")
+        return _Verdict(0.0, f"the tests wrote no verdict: {tail(found)}")
     if verdict.reward == 1.0 and not found.ok:
         why = "a reward of 1 stands there, but the tests did not end with 0: it does not count"
         return _Verdict(0.0, why)
-    return verdict if verdict.reward == 1.0 else replace(verdict, why=_tail(found))
+    return verdict if verdict.reward == 1.0 else replace(verdict, why=tail(found))
 
 
 def _written(verdicts: Path) -> _Verdict | None:
@@ -307,7 +230,7 @@ def _written(verdicts: Path) -> _Verdict | None:
     return _Verdict(reward, "", rungs)
 
 
-def _publish(stage: _Stage, report: Report) -> None:
+def _publish(stage: Stage, report: Report) -> None:
     """What colleagues of the agent can read, for the tests: what it said, and the record it kept, if any."""
     place = stage.root / ".veilig-agent"
     record = stage.folder / "home"
@@ -351,12 +274,6 @@ def _keep(folder: Path, report: Report) -> None:
     (folder / "summary.txt").write_text(report.summary + "\n", encoding="utf-8")
     if report.trajectory is not None:
         write(folder / "trajectory.json", report.trajectory)
-
-
-def _tail(found: CommandResult) -> str:
-    said = (found.stdout + b"\n" + found.stderr).decode("utf-8", "replace").strip()
-    end = found.reason if found.exit_code is None or found.reason != "exited" else f"exit {found.exit_code}"
-    return f"{end}: {said[-600:]}"
 
 
 def _json(trial: Trial) -> dict[str, object]:
