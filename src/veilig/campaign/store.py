@@ -4,10 +4,12 @@ A folder for each campaign: `campaign.json`, and `results.jsonl`, of which every
 added. What an audit found is kept once for each content, beside the campaigns.
 """
 
+import contextlib
 import gzip
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,6 +99,7 @@ class Campaign:
     def __init__(self, folder: Path, heading: Heading) -> None:
         self.folder = folder
         self.heading = heading
+        self._writing = threading.Lock()
 
     @classmethod
     def at(cls, folder: Path) -> Self | None:
@@ -115,27 +118,25 @@ class Campaign:
         """Label -> result. A line that a crash cut off is not there: its repository is done again."""
         found: dict[str, Result] = {}
         try:
-            lines = (self.folder / "results.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = (self.folder / "results.jsonl").read_bytes().split(b"\n")
         except OSError:
             return {}
-        for line in lines:
-            if line.endswith("\n"):
-                result = Result.from_json(line)
+        for line in lines[:-1]:
+            with contextlib.suppress(UsageError, UnicodeDecodeError):
+                result = Result.from_json(line.decode())
                 found[result.label] = result
         return found
 
     def add(self, result: Result) -> None:
         """Append one result; it is on the disk when this returns. Raises UsageError."""
         place = self.folder / "results.jsonl"
+        line = f"{result.to_json()}\n".encode()
         try:
-            with place.open("r+b" if place.exists() else "w+b") as file:
+            with self._writing, place.open("ab+") as file:
                 end = file.seek(0, os.SEEK_END)
-                if end:
-                    file.seek(end - 1)
-                    if file.read(1) != b"\n":  # cut off by a crash
-                        file.truncate(_last_end(file.name))
-                        file.seek(0, os.SEEK_END)
-                file.write(f"{result.to_json()}\n".encode())
+                if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # cut off by a crash
+                    line = b"\n" + line
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -152,11 +153,6 @@ class Campaign:
 def ordered(results: Mapping[str, Result], labels: Iterable[str]) -> list[Result]:
     """The results that are known, in the order of the list."""
     return [results[label] for label in labels if label in results]
-
-
-def _last_end(name: str) -> int:
-    data = Path(name).read_bytes()
-    return data.rfind(b"\n") + 1
 
 
 def _write(place: Path, data: bytes) -> None:
