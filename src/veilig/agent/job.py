@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veilig.agent.audit_plan import AuditOptions, AuditPlanner
+from veilig.agent.desktop import ONLY, DesktopPlanner
 from veilig.agent.explain import ExplainOptions, ExplainPlanner
 from veilig.agent.fix import FixPlanner
 from veilig.agent.fix_state import FixOptions
@@ -55,7 +56,8 @@ def audit_job(options: AuditOptions) -> Job:
 
 def run_job(options: RunOptions) -> Job:
     """Let a model work on a task."""
-    return Job("run", Path(options.source), options.to_json(), RunPlanner(options), free=True)
+    planner = DesktopPlanner(options) if options.desktop == ONLY else RunPlanner(options)
+    return Job("run", Path(options.source), options.to_json(), planner, free=True)
 
 
 def review_job(options: ReviewOptions) -> Job:

@@ -5,8 +5,10 @@ from abc import ABC, abstractmethod
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+from veilig.agent import desktop_tools
 from veilig.agent.background import ask_job, start_job
 from veilig.agent.delegating import delegation, offered, with_child
+from veilig.agent.desktop_tools import desktop_act, told_desktop
 from veilig.agent.edit_acts import changes
 from veilig.agent.mcp_tools import act_of, specs, told
 from veilig.agent.patching import PatchError, patch_paths, patched, replaced
@@ -62,7 +64,7 @@ class Calls(ABC):
 
     def _more(self, now: Draft) -> dict[str, ToolSpec]:
         """The tools beside those that every session has."""
-        return {**offered(self._options), **specs(now.state)}
+        return {**offered(self._options), **desktop_tools.offered(self._options), **specs(now.state)}
 
     def _begin_call(self, now: Draft, call: ToolCall) -> Step | None:
         """The first act of a call; None when it was answered without any."""
@@ -80,7 +82,7 @@ class Calls(ABC):
             text = "\n".join(part for part in (wish.text("summary"), wish.text("evidence")) if part)
             return self._claims_done(now, text, call)
         try:
-            action = act_of(now.state, wish) or self._first_act(wish)
+            action = act_of(now.state, wish) or desktop_act(wish) or self._first_act(wish)
         except (InvalidAction, PatchError) as error:
             now.answer(call, f"error: {error}")
             return None
@@ -174,6 +176,11 @@ class Calls(ABC):
                 for path in cast(list[str], outcome.data.get("changed", [])):
                     touched(now, path, "edited")
                 return self._tell(now, call, outcome.detail if outcome.ok else f"not done: {outcome.detail}")
+            case "look" | "desktop":
+                for path in cast(list[str], outcome.data.get("changed", [])):
+                    touched(now, path, "edited")
+                text, pictures = told_desktop(outcome)
+                return self._tell(now, call, text, images=pictures)
             case "shell" | "job" | "search":
                 return self._tell(now, call, self._command_told(now, wish, outcome))
             case "read":

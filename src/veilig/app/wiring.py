@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from veilig.agent.job import Job
 from veilig.agent.run_state import RunOptions
 from veilig.app.children import Children, Family
+from veilig.app.desktop import desktop_for
 from veilig.audit.advisories import ENVIRONMENT_NAME, AdvisoryError, locate
 from veilig.core.action import Action
 from veilig.core.action_json import JSON
@@ -40,6 +41,7 @@ from veilig.providers.workspace import Workspace
 if TYPE_CHECKING:
     from veilig.app.agent_ladder import AgentLadder
     from veilig.app.telemetry import Telemetry
+    from veilig.providers.desktop.desk import Desk
 
 COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -59,7 +61,7 @@ class Setting:
 
     model_url, model_api: where models are asked when it is not their vendor; "auto", "chat" or "responses".
     session: the id of a new session, where somebody has promised one; empty: a new one.
-    hold: where a worker of a fleet drives it.
+    hold: where a worker of a fleet drives it. desk: a desktop that stands already, for its acts.
     """
 
     policy: str | None = None
@@ -71,6 +73,7 @@ class Setting:
     model_api: Literal["auto", "responses", "chat"] = "auto"
     session: str = ""
     hold: "Hold | None" = None
+    desk: "Desk | None" = None
 
 
 class Hold(Protocol):
@@ -143,6 +146,9 @@ class Wired:
         self.mcp = McpProvider(
             self.box, self.clock, servers, watched, setting.environment, self.redactor.mark
         )
+        self.desktop = desktop_for(
+            job.options, setting.desk, self.box, self.clock, self.workspace.folder, watched
+        )
         self.ladder = self._on_ladder()
         self._approver = approver
         self._patience_s = setting.patience_s
@@ -163,6 +169,7 @@ class Wired:
             ),
             *self._models(setting),
             self.mcp,
+            *([self.desktop] if self.desktop else []),
         ]
 
     def _gate(self, session: str, children: Children | None, *own: Provider) -> Gate:
@@ -242,6 +249,8 @@ class Wired:
         return [asker]
 
     def _picture(self, path: str) -> bytes:
+        if path.startswith("desktop:") and self.desktop is not None:
+            return self.desktop.read_picture(path)
         data = self.workspace.tree.read_bytes(path, IMAGE_BYTES_MAX)
         image_media(data, path)
         return data or b""

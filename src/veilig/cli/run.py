@@ -51,6 +51,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--image", action="append", default=[], metavar="FILE", help="a picture of the project to begin with"
     )
     parser.add_argument(
+        "--desktop", action="store_true", help="give it a desktop in the box, with mouse and keyboard"
+    )
+    parser.add_argument(
         "--window", type=int, default=0, metavar="TOKENS", help="the model's window, if not known"
     )
     parser.add_argument("--output-schema", metavar="FILE", help="JSON schema that the result must have")
@@ -112,6 +115,7 @@ def run(given: argparse.Namespace) -> int:
         verify=not given.no_verify,
         schema=_schema(given.output_schema),
         images=tuple(given.image),
+        desktop="with" if given.desktop else "",
     )
     setting = setting_of(given)
     if screen:

@@ -56,9 +56,7 @@ class DesktopProvider:
 
     kinds = DESKTOP_KINDS
 
-    def __init__(
-        self, desk: Desk, clock: Clock, pictures: Callable[[], Path], watched: Watched | None = None
-    ) -> None:
+    def __init__(self, desk: Desk, clock: Clock, pictures: Path, watched: Watched | None = None) -> None:
         """pictures: the folder where they are kept, made when it is needed. watched: what acts change."""
         self._desk = desk
         self._clock = clock
@@ -115,7 +113,7 @@ class DesktopProvider:
         if "/" in plain or not plain.endswith(".png"):
             raise ProviderError(f"{name!r} names no picture of a desktop")
         try:
-            return (self._pictures() / plain).read_bytes()
+            return (self._pictures / plain).read_bytes()
         except OSError as error:
             raise ProviderError(f"the picture {name!r} is gone", why=str(error)) from error
 
@@ -161,7 +159,7 @@ class DesktopProvider:
 
     def _keep(self, png: bytes) -> str:
         name = f"{hashlib.sha256(png).hexdigest()[:24]}.png"
-        folder = self._pictures()
+        folder = self._pictures
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / name).write_bytes(png)
         kept = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
