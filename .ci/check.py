@@ -41,6 +41,11 @@ class Step:
     fix: str
 
 
+def test_processes() -> int:
+    """Two for each core: most of these tests wait for servers, browsers, walls and one another's locks."""
+    return max(2, min(8, 2 * len(os.sched_getaffinity(0))))
+
+
 def steps(*, fast: bool) -> Iterator[Step]:
     """The steps in order; a step whose subject is absent is not listed."""
     python = str(BIN / "python")
@@ -61,7 +66,7 @@ def steps(*, fast: bool) -> Iterator[Step]:
     selection = ("-m", "not slow") if fast else ()
     yield Step(
         "tests",
-        (python, "-m", "pytest", "-q", "-n", "2", "--durations=30", *selection),
+        (python, "-m", "pytest", "-q", "-n", str(test_processes()), "--durations=30", *selection),
         "run the failing test alone",
     )
     if (ROOT / "src/veilig/cli/main.py").exists():
