@@ -151,7 +151,7 @@ class Nowhere:
     name = "nowhere"
     enforces: frozenset[str] = frozenset()
 
-    async def exec(self, argv: Sequence[str], *, env: object, cwd: str, timeout_s: float) -> FarResult:
+    async def exec(self, argv: Sequence[str], *, env: object, timeout_s: float) -> FarResult:
         raise AssertionError("nothing may be done there")
 
 

@@ -1,15 +1,17 @@
 """Is a trial fair, and is its verdict the tests' own? Real boxes, real tasks, agents that try to cheat."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from replay_server import Answer, Call, Request, replay
 from veilig.app import Setting
 from veilig.core.errors import UsageError
 from veilig.evals.agents import BUILT_IN, Ground, Report, find_agent
-from veilig.evals.results import Ending, read_trials
+from veilig.evals.results import Ending, read_trials, trial_folder
 from veilig.evals.run import run_suite
 from veilig.evals.runner import Terms, run_trial
 from veilig.evals.suite import Suite, read_suite
@@ -229,3 +231,24 @@ async def test_an_agent_out_of_time_is_judged_by_what_it_left(tmp_path: Path):
     suite = Suite("x", "1", "", "", tmp_path, (read_task(folder),))
     trials = await run_suite(suite, f"{__name__}:Forever", Terms(tmp_path / "out"), setting=Setting())
     assert (trials[0].ending, trials[0].timed_out) == (Ending.RESOLVED, True)
+
+
+def scripted(request: Request) -> Answer:
+    """A model that starts the server of a task, and says so."""
+    if not request.results:
+        return Answer(calls=(Call("shell", {"command": SERVE.replace("cd /app; ", "")}),))
+    return Answer(text="it serves")
+
+
+async def test_what_a_model_starts_is_there_when_the_tests_come(tmp_path: Path):
+    make(tmp_path / "suite/serve", mode="shared", check=SERVER, solve=SERVE)
+    with replay(scripted) as server:
+        setting = Setting(model_url=server.url, environment={"PATH": "/usr/bin:/bin"})
+        out = Terms(tmp_path / "out")
+        trials = await run_suite(
+            read_suite(tmp_path / "suite"), "embedded", out, setting=setting, model="scripted"
+        )
+    assert trials[0].ending is Ending.RESOLVED, trials[0]
+    assert trials[0].tokens_in > 0
+    told = json.loads((trial_folder(out.out, "serve", 1) / "agent/trajectory.json").read_text())
+    assert told["steps"][-1]["message"] == "it serves"

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from veilig.agent.job import Job
 from veilig.agent.run import RunPlanner
@@ -53,12 +53,9 @@ class InTrial:
         """What that wall is known to hold."""
         return self.world.enforces
 
-    async def exec(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout_s: float
-    ) -> FarResult:
+    async def exec(self, argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float) -> FarResult:
         """As FarWorld has it."""
-        at = str(PurePosixPath(self.folder) / cwd)
-        done = await self.world.run(argv, cwd=at, env={**self.env, **env}, timeout_s=timeout_s)
+        done = await self.world.run(argv, cwd=self.folder, env={**self.env, **env}, timeout_s=timeout_s)
         code = done.exit_code if done.exit_code is not None else 128 + (done.signal or 0)
         return FarResult(code, done.stdout, done.stderr, done.reason is Reason.TIMEOUT)
 

@@ -1,21 +1,25 @@
 """What does an evaluation need of the world? A task's box, and our own agents at work on its folder."""
 
+import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from veilig.agent.fix_state import FixOptions
 from veilig.agent.intent import intent
-from veilig.agent.run_state import RunOptions
 from veilig.agent.tools import argv_of
 from veilig.agent.trajectory import trajectory
-from veilig.app.sessions import run_explain, run_fix, run_task
+from veilig.agent.trajectory_acts import acts_trajectory
+from veilig.app.far import FarResult, FarWorld, InTrial, Model, Said, run_there
+from veilig.app.sessions import run_explain, run_fix
 from veilig.app.wiring import Ended, Setting
 from veilig.core.action import Action, ApplyPatch
+from veilig.core.errors import SessionError
 from veilig.core.policy import builtin_policy
 from veilig.core.provider import Outcome, Request, Vote
+from veilig.core.session import fold
 from veilig.home import find_home, local_person
 from veilig.providers.sandbox.wall import CommandResult, Wall
 from veilig.providers.trial import Place, World, open_world, read_answer, top
@@ -23,11 +27,17 @@ from veilig.providers.trial import Place, World, open_world, read_answer, top
 __all__ = [
     "CommandResult",
     "Done",
+    "FarResult",
+    "FarWorld",
+    "InTrial",
+    "Model",
     "Place",
+    "Said",
     "World",
     "embedded",
     "open_world",
     "read_answer",
+    "recorded",
     "top",
     "with_model",
 ]
@@ -84,21 +94,38 @@ async def embedded(
 
 
 async def with_model(
-    instruction: str, folder: Path, home: Path, setting: Setting, model: str, env: Mapping[str, str]
+    instruction: str, world: FarWorld, home: Path, setting: Setting, model: Model, session: str = ""
 ) -> Done:
-    """A model at work on a folder through `veilig run`; what it proved is applied there."""
-    setting = _at(setting, home, env)
-    options = RunOptions(
-        str(folder), instruction, model, (), (), "apply", 0, verify=False, schema="", images=()
-    )
-    ended = await run_task(options, setting, _Quiet(), _Deliver(folder))
-    with find_home(setting.environment).open_ledger(create=False) as ledger:
-        told = trajectory(ended.session, ledger.events(session=ended.session))
-    return _done(ended, told)
+    """A model at work in a world, through our gate; what it starts there goes on.
+
+    home: for the ledger, and the folder that the session is recorded for. session: its id, where somebody
+    wants to read the ledger of one that was cut off.
+    """
+    await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
+    setting = replace(_at(setting, home, {}), session=session)
+    ended = await run_there(instruction, world, model, setting, _Quiet(), home)
+    found = await asyncio.to_thread(recorded, ended.session, home, instruction)
+    return replace(_done(ended, found.trajectory), usage=found.usage)
+
+
+def recorded(session: str, home: Path, instruction: str) -> Done:
+    """What the ledger in `home` holds of a session, ended or not: its trajectory, and what it used."""
+    with find_home({"VEILIG_HOME": str(home)}).open_ledger(create=False) as ledger:
+        events = list(ledger.events(session=session))
+    view = fold(session, events)
+    try:
+        told = trajectory(session, events)
+    except SessionError:  # it asked no model
+        told = acts_trajectory(session, events, instruction)
+    final = cast(Mapping[str, Any], told["final_metrics"])
+    names = {"tokens_in": "prompt", "tokens_cached": "cached", "tokens_out": "completion"}
+    used = {ours: float(final.get(f"total_{theirs}_tokens") or 0) for ours, theirs in names.items()}
+    used["cost_usd"] = float(final.get("total_cost_usd") or 0.0)
+    return Done(session, view.ended == "done", view.summary or "cut off", used, told)
 
 
 def _at(setting: Setting, home: Path, env: Mapping[str, str]) -> Setting:
-    """The same, with a ledger of the trial's own, and the task's variables where we have none of that name."""
+    """The same, with a ledger of the trial's own, and the task's variables where we have none so named."""
     own = setting.environment or os.environ
     more = {name: value for name, value in env.items() if name not in own and not name.startswith("VEILIG_")}
     return Setting(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from veilig.app import Setting
-from veilig.app.trials import CommandResult, Done, World, embedded, with_model
+from veilig.app.trials import CommandResult, Done, InTrial, Model, World, embedded, with_model
 from veilig.core.errors import UsageError
 from veilig.evals.task import Task
 
@@ -170,7 +170,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Modelled:
-    """A model at work through `veilig run`."""
+    """A model at work in the trial's own world: what it starts is there when the tests come."""
 
     setting: Setting
     model: str
@@ -179,9 +179,8 @@ class Modelled:
     async def run(self, ground: Ground) -> Report:
         if ground.task.agent == "heal":
             return await _heal(ground)
-        asked = here(ground.task.instruction, ground.workdir)
-        done = await with_model(asked, ground.folder, ground.home, self.setting, self.model, ground.env)
-        await ground.world.hand_over()
+        there = InTrial(ground.world, ground.workdir, ground.env)
+        done = await with_model(ground.task.instruction, there, ground.home, self.setting, Model(self.model))
         return _report(done)
 
 

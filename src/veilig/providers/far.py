@@ -36,10 +36,10 @@ GRACE_S = 20.0  # for a world that is slow to begin a command, beyond the comman
 _STDIN_BYTES_MAX = 64 << 10  # it travels as a word of a command line, of which Linux takes 128 KiB
 _CHUNK_BYTES = 48 << 10
 
-# $1: seconds; $2: standard input as base64; then the command. Its output goes to files: what it leaves
-# running would hold a pipe open, and the world would wait for it.
+# $1: seconds; $2: standard input as base64; $3: where; then the command.
+# Its output goes to files: what it leaves running would hold a pipe open, and the world would wait for it.
 _RUN = f"""
-t=$1; i=$2; shift 2; d=$(mktemp -d) || exit 125
+t=$1; i=$2; cd "$3" || exit 126; shift 3; d=$(mktemp -d) || exit 125
 printf %s "$i" | base64 -d >"$d/i"
 timeout -k 5 "$t" "$@" <"$d/i" >"$d/o" 2>"$d/e"; c=$?
 cut() {{
@@ -79,13 +79,8 @@ class FarWorld(Protocol):
     @property
     def enforces(self) -> frozenset[str]: ...
 
-    async def exec(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout_s: float
-    ) -> FarResult:
-        """Run one argv. cwd: a folder of that world, "" for the task's own.
-
-        Raises ProviderError when the world cannot be reached.
-        """
+    async def exec(self, argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float) -> FarResult:
+        """Run one argv in the task's working folder. Raises ProviderError when nobody can be reached."""
         ...
 
 
@@ -187,11 +182,11 @@ class FarProvider:
             raise ProviderError(f"{len(given)} bytes of standard input", why=f"{_STDIN_BYTES_MAX} go there")
         words = [permit.expand(word) for word in action.argv]
         limit_s = max(1, round(action.timeout_s))
-        argv = ("sh", "-c", _RUN, "run", str(limit_s), base64.b64encode(given).decode(), *words)
+        put_in = base64.b64encode(given).decode()
+        argv = ("sh", "-c", _RUN, "run", str(limit_s), put_in, f"./{action.cwd}", *words)
         env = {name: permit.expand(value) for name, value in action.env}
         begun_s = time.monotonic()
-        cwd = "" if action.cwd == "." else action.cwd
-        done = await self._world.exec(argv, env=env, cwd=cwd, timeout_s=limit_s + GRACE_S)
+        done = await self._world.exec(argv, env=env, timeout_s=limit_s + GRACE_S)
         late = done.timed_out or (done.exit_code in (124, 137) and time.monotonic() - begun_s >= limit_s)
         for stream, part in (("stdout", done.stdout), ("stderr", done.stderr)):
             if part:
@@ -276,7 +271,7 @@ class FarProvider:
 
     async def _sh(self, script: str, words: Sequence[str]) -> FarResult:
         argv = ("sh", "-c", script, "veilig", *words)
-        return await self._world.exec(argv, env={}, cwd="", timeout_s=FILE_TIMEOUT_S)
+        return await self._world.exec(argv, env={}, timeout_s=FILE_TIMEOUT_S)
 
 
 def _said(found: FarResult) -> str:
