@@ -90,6 +90,11 @@ class Cluster:
         while Path(f"/proc/{pid}").exists():
             time.sleep(0.02)
 
+    def restart_now(self) -> None:
+        """Stop without grace, and start again."""
+        self.stop("immediate")
+        self.start()
+
     @property
     def restart(self) -> list[str]:
         """What an operator writes as its `cmd`."""

@@ -1,0 +1,98 @@
+"""Sessions on several workers, while workers die, sleep, leave and lose the database, and it restarts."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postgres import NoPostgres
+from veilig.app import fleet
+from veilig.core.ledger_verify import verify
+from workers import Hall, Proxy
+
+pytestmark = pytest.mark.outside_gate
+
+ACTS = 6
+
+
+@pytest.fixture
+def hall(tmp_path: Path) -> Iterator[Hall]:
+    try:
+        made = Hall(tmp_path / "hall")
+    except NoPostgres as error:
+        pytest.skip(f"NO POSTGRESQL WAS TESTED: {error}")
+    try:
+        yield made
+    finally:
+        print(made.logs()[-20000:])  # of a test that failed
+        made.close()
+
+
+def all_is_well(hall: Hall, sessions: list[str]) -> None:
+    """Every session is done, each of its acts happened once, and the ledger is what was written."""
+    found = {one.session: (str(one.state), one.note) for one in fleet.jobs(hall.url, limit=10_000)}
+    assert {s: found[s][0] for s in sessions} == dict.fromkeys(sessions, "done"), found
+    wanted = sorted(f"act-{n}" for n in range(ACTS))
+    assert {s: sorted(hall.journal(s)) for s in sessions} == dict.fromkeys(sessions, wanted)
+    verify(hall.folder / "ledger.db", anchor_dir=hall.folder / "anchors")
+
+
+def test_no_act_is_lost_or_done_twice_whatever_becomes_of_workers_and_database(hall: Hall) -> None:
+    proxy = Proxy(hall.cluster)
+    try:
+        sessions = hall.put(20, ACTS, 0.25)
+        hall.start("killed")
+        hall.start("cut", url=proxy.url)
+        slept = hall.start("slept")
+        hall.until(lambda: hall.acted() >= 12)
+        hall.kill("killed")
+        slept.send_signal(signal.SIGSTOP)
+        proxy.open.clear()
+        hall.start("good")
+        hall.until(lambda: any(e["event"] == "session.taken" for e in hall.log("good")))
+        hall.cluster.restart_now()
+        left = hall.start("left")
+        hall.until(lambda: any(e["event"] == "session.taken" for e in hall.log("left")))
+        left.send_signal(signal.SIGTERM)
+        # What those had who sleep or are cut off goes on elsewhere; they are fenced off when they come back.
+        hall.until(hall.over)
+        assert left.wait(60) == 0
+        slept.send_signal(signal.SIGCONT)
+        proxy.open.set()
+        hall.until(lambda: all(lost(hall, name) for name in ("slept", "cut")))
+        again = hall.put(2, ACTS, 0.0)
+        hall.until(hall.over)
+    finally:
+        proxy.close()
+    all_is_well(hall, [*sessions, *again])
+
+
+def lost(hall: Hall, name: str) -> bool:
+    """Whether the worker has noticed that none of what it held is its own any more."""
+    events = hall.log(name)
+    taken = {(e["session"], e["token"]) for e in events if e["event"] == "session.taken"}
+    left = {(e["session"], e["token"]) for e in events if e["event"] == "session.left"}
+    return taken == left
+
+
+@pytest.mark.long
+def test_ten_minutes_of_kill_9_over_500_sessions_lose_and_repeat_nothing(hall: Hall) -> None:
+    import random
+    import time
+
+    dice = random.Random(7)
+    sessions = hall.put(500, ACTS, 0.1)
+    names = [f"w{n}" for n in range(4)]
+    for name in names:
+        hall.start(name)
+    end, kills = time.monotonic() + 600, 0
+    while time.monotonic() < end and not hall.over():
+        time.sleep(dice.uniform(1, 8))
+        name = dice.choice(names)
+        hall.kill(name)
+        kills += 1
+        hall.start(name)
+    print(f"{kills} kills")
+    hall.until(hall.over, 600)
+    all_is_well(hall, sessions)

@@ -1,0 +1,263 @@
+"""A fleet in one folder: a real PostgreSQL, workers with homes of their own, sessions that leave a journal.
+
+    python workers.py worker FOLDER NAME DATABASE SLOTS      one worker (started by `Hall`)
+
+A session of kind `probe` restarts `acts` services that are files: each act is one line of a journal outside
+of everything, and one line in the session's copy.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from kernel import AGENT, Rules, Script, Services
+from postgres import Cluster
+from veilig.app import fleet
+from veilig.app.fleet_hold import Held
+from veilig.app.fleet_session import Came
+from veilig.app.fleet_worker import Plan, Worker
+from veilig.app.wiring import Setting, operator_policy
+from veilig.core.action import Action, RestartService
+from veilig.core.clock import SystemClock
+from veilig.core.gate import Gate
+from veilig.core.ledger import Event
+from veilig.core.lock import SessionLock
+from veilig.core.provider import Outcome, Permit
+from veilig.core.redact import Redactor
+from veilig.core.session import Budget, Session, fold
+from veilig.home import find_home
+from veilig.providers.fleet.entries import State
+
+KINDS = ("audit", "fix", "probe")
+
+
+class Probed(Services):
+    """A service whose restart takes a while, and writes to the session's copy as well."""
+
+    def __init__(self, world: Path, copy: Path, slow_s: float) -> None:
+        world.mkdir(parents=True, exist_ok=True)
+        super().__init__(world, SystemClock())  # pyright: ignore[reportArgumentType]  # the real clock
+        self._copy, self._slow_s = copy, slow_s
+
+    async def perform(self, action: Action, permit: Permit) -> Outcome:
+        await asyncio.sleep(self._slow_s)
+        outcome = await super().perform(action, permit)
+        assert isinstance(action, RestartService)
+        self._copy.mkdir(parents=True, exist_ok=True)
+        with (self._copy / "acts").open("a") as file:
+            file.write(f"{action.incarnation}\n")
+        return outcome
+
+
+async def probe(held: Held, setting: Setting) -> Came:
+    """Drive one probe: a real gate, session and ledger, under the lease."""
+    taken, home = held.taken, find_home(setting.environment)
+    folder = home.session(taken.session)
+    options: dict[str, Any] = taken.work["options"]
+    ledger = await asyncio.to_thread(home.open_ledger, operator_policy(home, setting))
+    try:
+        fenced = await asyncio.to_thread(held.fence, ledger)
+        with SessionLock(folder):
+            if taken.tree:
+                await asyncio.to_thread(held.copies.restore, taken.tree)
+            else:
+                held.copies.empty()
+            view = fold(taken.session, ledger.events(session=taken.session))
+            services = Probed(Path(options["world"]) / taken.session, folder / "work", options["slow_s"])
+            gate = Gate(
+                session=taken.session, ledger=fenced, law=Rules().law(), providers=[held.around(services)],
+                redactor=Redactor(b"k" * 32), clock=SystemClock(),
+            )  # fmt: skip
+            session = Session(
+                taken.session, gate=gate, ledger=fenced, planner=Script(options["acts"]), actor=AGENT,
+                budget=Budget(), policy=lambda: "policy-1", leaving=held.leaving,
+            )  # fmt: skip
+            if view.ended == "done":
+                return Came(State.DONE, view.summary)
+            finish = await (session.resume("1") if view.kind else session.run("probe", str(folder), {}, "1"))
+            acts = folder / "work" / "acts"
+            copied = acts.read_text().split() if acts.exists() else []
+            missing = [one for one in told(list(ledger.events(session=taken.session))) if one not in copied]
+            return Came(State.FAILED if missing else State.DONE, f"{finish.summary} {missing}")
+    finally:
+        await asyncio.to_thread(ledger.close)
+
+
+def told(events: list[Event]) -> list[str]:
+    """The acts whose result was recorded."""
+    proposed: dict[Any, Any] = {e.body["ref"]: e.body for e in events if e.name == "action.proposed"}
+    return [proposed[e.body["ref"]]["action"]["incarnation"] for e in events if e.name == "action.verified"]
+
+
+class Hall:
+    """The fleet. `place`: what the workers are told where the database is, if not where it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.cluster = Cluster()
+        self.cluster.sql("ALTER SYSTEM SET max_connections = 120", database="postgres")
+        self.cluster.sql("ALTER SYSTEM SET autovacuum = on", database="postgres")
+        self.cluster.stop()
+        self.cluster.start()
+        self.cluster.sql("CREATE DATABASE fleet", database="postgres")
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.key = os.urandom(32)
+        (folder / "veilig.yaml").write_text(
+            f"ledger:\n  path: {folder}/ledger.db\n  anchor_dir: {folder}/anchors\n"
+        )
+
+    @property
+    def url(self) -> str:
+        return self.cluster.conninfo("boss", "fleet")
+
+    def environment(self, name: str) -> dict[str, str]:
+        home = self.folder / "homes" / name
+        (home / "keys").mkdir(parents=True, exist_ok=True)
+        (home / "keys" / "redact.key").write_bytes(self.key)
+        return {**os.environ, "VEILIG_HOME": str(home), "VEILIG_DATABASE": self.url}
+
+    def start(self, name: str, *, url: str = "", slots: int = 2) -> "subprocess.Popen[bytes]":
+        words = [sys.executable, __file__, "worker", str(self.folder), name, url or self.url, str(slots)]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            made = subprocess.Popen(
+                words, env=self.environment(name), stdout=log, stderr=log, start_new_session=True
+            )
+        self.workers[name] = made
+        return made
+
+    def kill(self, name: str) -> None:
+        """With SIGKILL, everything of it."""
+        worker = self.workers.pop(name)
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+
+    def put(self, count: int, acts: int = 5, slow_s: float = 0.05, **more: Any) -> list[str]:
+        options: dict[str, Any] = {"acts": acts, "slow_s": slow_s, "world": str(self.folder / "world")}
+        return fleet.enqueue_all(self.url, [fleet.Work("probe", options, **more) for _ in range(count)])
+
+    def counts(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for (_, state), n in fleet.counts(self.url).items():
+            found[str(state)] += n
+        return found
+
+    def journal(self, session: str) -> list[str]:
+        """Every act of a session, as the world saw it."""
+        folder = self.folder / "world" / session
+        return [line for file in sorted(folder.glob("*")) for line in file.read_text().split()]
+
+    def acted(self) -> int:
+        """How many acts there were in all."""
+        return sum(len(f.read_bytes().split()) for f in (self.folder / "world").glob("*/*"))
+
+    def until(self, what: Any, limit_s: float = 240) -> None:
+        end = time.monotonic() + limit_s
+        while not what():
+            if time.monotonic() > end:
+                raise AssertionError(f"{self.counts()}: {self.logs()[-3000:]}")
+            time.sleep(0.1)
+
+    def over(self) -> bool:
+        return not any(self.counts()[state] for state in ("queued", "working"))
+
+    def logs(self) -> str:
+        return "\n".join(file.read_text() for file in sorted(self.folder.glob("*.log")))
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        text = (self.folder / f"{name}.log").read_text()
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def close(self) -> None:
+        for name in list(self.workers):
+            self.kill(name)
+        self.cluster.close()
+        shutil.rmtree(self.folder / "store", ignore_errors=True)
+
+
+class Proxy:
+    """A door to the database that can be shut: what is said then is held back, and nobody is told."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._to = str(cluster.folder / f".s.PGSQL.{cluster.port}")
+        self.folder = Path(f"{cluster.folder}-door")
+        self.folder.mkdir()
+        self.open = threading.Event()
+        self.open.set()
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(cluster.port, ready)))
+        self._thread.start()
+        ready.wait(30)
+        self.url = f"host={self.folder} port={cluster.port} user=boss dbname=fleet"
+
+    async def _run(self, port: int, ready: threading.Event) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_unix_server(self._serve, self.folder / f".s.PGSQL.{port}")
+        ready.set()
+        await self._end.wait()
+        server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_unix_connection(self._to)
+        except OSError:
+            writer.close()
+            return
+        with contextlib.suppress(asyncio.CancelledError):  # the test is over
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                while not self.open.is_set():
+                    await asyncio.sleep(0.05)
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    def close(self) -> None:
+        self.open.set()
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def worker(folder: Path, name: str, url: str, slots: int) -> None:
+    from veilig.cli.worker import Lines
+
+    del name
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    setting = Setting(str(folder / "veilig.yaml"))
+    plan = Plan(
+        url, setting, slots, KINDS, str(folder / "store"), folder / "sources", handlers={"probe": probe}
+    )
+    one = Worker(plan)
+
+    async def run() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, one.stop)
+        await one.run()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    worker(Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5]))
