@@ -25,7 +25,6 @@ from veilig.core.redact_index import VALUES_MAX, FormIndex
 from veilig.core.redact_patterns import Span, provider_spans
 from veilig.core.redact_places import Handle, Known, Origin, OriginKind, Place, blanked, merge
 from veilig.core.redact_stream import StreamRedactor as _StreamRedactor
-from veilig.core.redact_view import SEPARATORS
 
 __all__ = ["Handle", "Origin", "OriginKind", "Place", "Redactor", "Span", "StreamRedactor", "find"]
 
@@ -274,26 +273,23 @@ class Redactor:
 
     def unfinished(self, text: str) -> int:
         """From where the end of `text` may begin a known secret; len(text) when it cannot."""
+        return self._chars(text, self._index.unfinished)
+
+    def _chars(self, text: str, look: Callable[[bytes], int]) -> int:
+        """What `look` says of the end of the text in bytes, in characters: rather too few."""
         data = utf8(text)
-        at = self._index.unfinished(data)
-        if text.isascii():
-            return at
-        return len(text) if at == len(data) else bisect_right(_char_ends(text), at)
+        at = look(data)
+        if len(data) == len(text) or at == len(data):
+            return at if len(data) == len(text) else len(text)
+        return max(0, len(text) - len(data[at:].decode("utf-8", "surrogateescape")))
 
     def presentable(self, text: str, word: int) -> int:
         """Up to where `text` may be shown although its last word (from `word` on) may go on: no more than
         SHOWN_CHARS_MAX characters of what could become a secret.
         """
-        data = utf8(text)
-        known, short = self._index.unfinished(data), self._index.unfinished_short(data)
-        few = len(data[known:].translate(None, SEPARATORS)) <= SHOWN_CHARS_MAX
-        if not text.isascii():
-            ends = _char_ends(text)
-            known, short = (len(text) if at == len(data) else bisect_right(ends, at) for at in (known, short))
+        upto = self._chars(text, self._index.beginning)
         shape = growing(text, word)
-        upto = len(text) if few else known
-        upto = upto if len(text) - shape <= SHOWN_CHARS_MAX else min(upto, shape)
-        return min(upto, short)
+        return upto if len(text) - shape <= SHOWN_CHARS_MAX else min(upto, shape)
 
     def replace(self, text: str, places: list[Place], start: int, end: int) -> str:
         """text[start:end] with handles for the places that end inside it; of a place that begins before

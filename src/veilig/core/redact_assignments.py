@@ -7,9 +7,11 @@ paths, plain words and numbers stay visible, so that code about passwords can st
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from veilig.core.limits import SECRET_CHARS_MIN
 from veilig.core.redact_patterns import Span
+from veilig.core.redact_scan import TextScan, text_scan
 
 VALUE_CHARS_MAX = 512  # a longer value in one assignment is a document, and has a shape of its own
 
@@ -43,8 +45,6 @@ KEY_ANCHORS = (
     "license_key",
     "sharedaccesskey",
 )
-# What is searched for first: anchors ending in "key" share one search; `key_says_secret` tells them apart.
-_SEARCHED = tuple(dict.fromkeys("key" if a.endswith("key") else a for a in KEY_ANCHORS))
 _BEFORE_KEY = frozenset(a[:-3][-1] for a in KEY_ANCHORS if a.endswith("key"))
 _KEY_SAYS_SECRET = re.compile("|".join(map(re.escape, KEY_ANCHORS)))
 # What the key is about, not the secret itself.
@@ -68,6 +68,13 @@ _AUTHORIZATION = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _AUTHORIZATION_ANCHORS = ("bearer", "basic", "authorization")
+_CURL = "curl "
+# What is searched for first: anchors ending in "key" share one search; `key_says_secret` tells them apart.
+_SEARCHED = (
+    *dict.fromkeys("key" if a.endswith("key") else a for a in KEY_ANCHORS),
+    *_AUTHORIZATION_ANCHORS,
+    _CURL,
+)
 _CURL_USER = re.compile(
     r"(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:'\"]{1,64}:(?P<value>[^\s'\"‹›]{4,128})", re.ASCII
 )
@@ -182,19 +189,47 @@ def assignment_spans(text: str, *, literal: bool = False) -> Iterator[Span]:
     lower = text.lower()
     if len(lower) != len(text):  # a few letters change their length: positions would not fit
         lower = "".join(c.lower() if c.isascii() else c for c in text)
+    for anchor, at in _standing(lower):
+        if anchor in _AUTHORIZATION_ANCHORS:
+            header = _AUTHORIZATION.match(text, at)
+            if header and _credential(header["value"]):
+                yield Span(*header.span("value"), "authorization")
+        elif anchor == _CURL:
+            yield from _curl_spans(text, at)
+        elif anchor != "key" or lower[at - 1 : at] in _BEFORE_KEY:
+            span = _assigned(text, at, len(anchor), literal=literal)
+            if span:
+                yield span
+
+
+def _standing(lower: str) -> Iterator[tuple[str, int]]:
+    """The anchors that stand in the text, each with its places, in the order of `_SEARCHED`."""
+    scan = _key_scan()
+    if scan is not None:
+        for number, at, _ in sorted(scan(lower)):
+            yield _SEARCHED[number], at
+        return
     for anchor in _SEARCHED:
         at = lower.find(anchor)
         while at >= 0:
-            alone = anchor == "key" and lower[at - 1 : at] not in _BEFORE_KEY
-            found = None if alone else _SEPARATOR_AND_VALUE.match(text, at + len(anchor))
-            if found and not (found["flag"] is not None and lower[at - 1 : at] not in _KEY_CHARS):
-                before = text[_head(text, at) : at]
-                key = before + text[at : at + len(anchor)] + found["tail"]
-                where = _value_span(found, before, literal=literal) if key_says_secret(key) else None
-                if where:
-                    yield Span(*where, "assignment", key.lstrip("-."))
+            yield anchor, at
             at = lower.find(anchor, at + len(anchor))
-    yield from _header_spans(text, lower)
+
+
+@cache
+def _key_scan() -> TextScan | None:
+    return text_scan(_SEARCHED)
+
+
+def _assigned(text: str, at: int, size: int, *, literal: bool) -> Span | None:
+    """The value of the name of which `size` characters at `at` sound like a secret's."""
+    found = _SEPARATOR_AND_VALUE.match(text, at + size)
+    if not found or (found["flag"] is not None and text[at - 1 : at].lower() not in _KEY_CHARS):
+        return None
+    before = text[_head(text, at) : at]
+    key = before + text[at : at + size] + found["tail"]
+    where = _value_span(found, before, literal=literal) if key_says_secret(key) else None
+    return Span(*where, "assignment", key.lstrip("-.")) if where else None
 
 
 def _head(text: str, at: int) -> int:
@@ -205,21 +240,11 @@ def _head(text: str, at: int) -> int:
     return start
 
 
-def _header_spans(text: str, lower: str) -> Iterator[Span]:
-    for anchor in _AUTHORIZATION_ANCHORS:
-        at = lower.find(anchor)
-        while at >= 0:
-            found = _AUTHORIZATION.match(text, at)
-            if found and _credential(found["value"]):
-                yield Span(*found.span("value"), "authorization")
-            at = lower.find(anchor, at + len(anchor))
-    at = lower.find("curl ")
-    while at >= 0:
-        line_end = text.find("\n", at)
-        for found in _CURL_USER.finditer(text, at, min(len(text) if line_end < 0 else line_end, at + 2048)):
-            if not boring(found["value"] + "#" * SECRET_CHARS_MIN):
-                yield Span(*found.span("value"), "basic-auth")
-        at = lower.find("curl ", at + 5)
+def _curl_spans(text: str, at: int) -> Iterator[Span]:
+    line_end = text.find("\n", at)
+    for found in _CURL_USER.finditer(text, at, min(len(text) if line_end < 0 else line_end, at + 2048)):
+        if not boring(found["value"] + "#" * SECRET_CHARS_MIN):
+            yield Span(*found.span("value"), "basic-auth")
 
 
 def _credential(value: str) -> bool:

@@ -31,6 +31,11 @@ class Form:
     data: bytes
     least: int
 
+    @property
+    def wide(self) -> bool:
+        """Whether only so long a run counts that pieces of eight bytes find it."""
+        return self.least > READABLE_RUN + 2
+
     def __repr__(self) -> str:
         return f"Form(secret={self.secret}, name={self.name!r})"
 

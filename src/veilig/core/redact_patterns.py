@@ -9,6 +9,9 @@ Source of the shapes: the providers' public documentation of their token prefixe
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+
+from veilig.core.redact_scan import TextScan, text_scan
 
 TOKEN_CHARS_MAX = 4096  # longest single-word secret: a signed web token with many claims
 PEM_CHARS_MAX = 16_384  # an 8192-bit RSA key in PEM takes about 6,400 characters, JSON-escaped a little more
@@ -215,6 +218,12 @@ WORD_CHARS_MIN = 14  # no shape but those of `_ANYWHERE` fits into a shorter wor
 # `in` before anything else is called: most texts hold no anchor, and all of every action is looked at.
 _ANYWHERE = tuple((a, p) for p in PATTERNS for a in p.anchors if p.kind in ("private-key", "url-password"))
 _ANCHORED = tuple((a, p) for p in PATTERNS for a in p.anchors if (a, p) not in _ANYWHERE)
+_ALL = (*_ANYWHERE, *_ANCHORED)
+
+
+@cache
+def _anchor_scan() -> TextScan | None:
+    return text_scan([anchor for anchor, _ in _ALL])
 
 
 def _matches(pattern: Pattern, text: str, anchor: str) -> Iterator[Span]:
@@ -237,6 +246,10 @@ def provider_spans(text: str) -> list[Span]:
     """Spans of provider-shaped secrets, in no order, possibly overlapping; linear in the text for every
     pattern.
     """
+    scan = _anchor_scan()
+    if scan is not None:
+        standing = sorted({number for number, _, _ in scan(text)})
+        return [span for n in standing for span in _matches(_ALL[n][1], text, _ALL[n][0])]
     places = [(anchor, pattern) for anchor, pattern in _ANYWHERE if anchor in text]
     # Ninety searches of a whole text are slow; its long words, each once, are a fraction of a log.
     long = "\n".join({word for word in text.split() if len(word) >= WORD_CHARS_MIN})
