@@ -66,7 +66,17 @@ def steps(*, fast: bool) -> Iterator[Step]:
     selection = ("-m", "not slow") if fast else ()
     yield Step(
         "tests",
-        (python, "-m", "pytest", "-q", "-n", str(test_processes()), "--durations=30", *selection),
+        (
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            str(test_processes()),
+            "--dist=worksteal",
+            "--durations=30",
+            *selection,
+        ),
         "run the failing test alone",
     )
     if (ROOT / "src/veilig/cli/main.py").exists():
