@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from veilig.agent.audit_plan import AuditOptions
+from veilig.app.components import FOLDER, keep_components, open_sboms
 from veilig.app.driver import Silent
 from veilig.app.fetching import through_gate
 from veilig.app.sessions import run_audit
@@ -37,8 +38,6 @@ from veilig.core.provider import Status as Came
 from veilig.home import Home, find_home
 from veilig.providers import mirrors
 from veilig.providers.history import git_text
-
-FOLDER = "campaigns"
 
 
 class Watcher(Protocol):
@@ -97,7 +96,8 @@ async def audit_fleet(wanted: Wanted, setting: Setting, watcher: Watcher) -> Fin
     home = find_home(setting.environment)
     auditor = _Auditor(wanted, setting, home)
     about = about_of("audit", wanted.listed)
-    finished = await Crew(wanted, setting, watcher, auditor.terms, "audit").work(about, auditor.one)
+    with auditor.sboms:
+        finished = await Crew(wanted, setting, watcher, auditor.terms, "audit").work(about, auditor.one)
     return replace(finished, excludes=auditor.excludes)
 
 
@@ -248,6 +248,7 @@ class _Auditor:
         self._campaigns = campaigns_of(setting)
         self._contents: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._read: dict[str, Result] = {}
+        self.sboms = open_sboms(setting)
         data = find_advisories(home, setting.environment, policy)
         seen = data.stat() if data else None
         facts = [__version__, policy.digest, str(data), [seen.st_size, seen.st_mtime_ns] if seen else []]
@@ -260,20 +261,29 @@ class _Auditor:
         async with self._contents[key]:
             if (same := self._read.get(key)) is not None:
                 status, reason, data = Status.SAME, f"as {same.label}", None
+                await self._remember(repository, source, await asyncio.to_thread(self._campaigns.kept, key))
                 result = replace(same, label=repository.label, place=repository.place, ref=repository.ref)
                 result = replace(result, status=status, reason=reason, slug=repository.slug)
                 return replace(result, commit=source.commit, session="")
             data = None if self._wanted.fresh else await asyncio.to_thread(self._campaigns.kept, key)
             if data is not None:
                 result = self._result(repository, source, Status.KNOWN, data)
+                await self._remember(repository, source, data)
             else:
                 ended = await self._audit(source)
                 data = dict[str, Any](ended.finish.data) | {"session": ended.session}
                 data["wall"] = ended.wall.name if ended.wall else ""
                 await asyncio.to_thread(self._campaigns.keep, key, data)
                 result = self._result(repository, source, Status.AUDITED, data)
+                await self._remember(repository, source, data)
             self._read[key] = replace(result, key=key)
             return self._read[key]
+
+    async def _remember(self, repository: Repository, source: Source, data: Mapping[str, Any] | None) -> None:
+        """Its components, for advisories to come."""
+        about = (data or {}).get("advisories", {})
+        names = (repository.place, repository.ref, repository.label, source.commit)
+        await asyncio.to_thread(keep_components, self.sboms, *names, about)
 
     async def _audit(self, source: Source) -> Ended:
         options = AuditOptions(

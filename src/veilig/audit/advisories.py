@@ -176,6 +176,10 @@ class AdvisoryDatabase:
         """Whether any advisory covers this version of a package (canonical name)."""
         return any(row.affected.covers(version) for row in self._rows(name))
 
+    def affected(self, name: str) -> tuple[Affected, ...]:
+        """What each advisory says of the versions of a package (canonical name)."""
+        return tuple(row.affected for row in self._rows(name))
+
     def names(self) -> frozenset[str]:
         """Every package (canonical name) that some advisory is about."""
         try:

@@ -12,7 +12,7 @@ from veilig.audit.advisories_files import AdvisoryError, bad, records
 from veilig.audit.advisories_ghsa import osv_of
 from veilig.audit.dependencies import canonical
 
-__all__ = ["MEMORY", "Advisory", "AdvisoryError", "fill", "read_advisories"]
+__all__ = ["MEMORY", "Advisory", "AdvisoryError", "fill", "read_advisories", "read_record"]
 
 MEMORY = ":memory:"
 _RANGE_KINDS = frozenset({"ECOSYSTEM", "SEMVER"})
@@ -66,7 +66,7 @@ def read_advisories(path: Path, *more: Path) -> tuple[dict[str, str], list[Advis
             if "_meta" in record:
                 meta |= {str(key): str(value) for key, value in _object(where, record["_meta"]).items()}
                 continue
-            advisory, modified, gone = _read(where, record)
+            advisory, modified, gone = read_record(where, record)
             newest = max(newest, modified)
             withdrawn += gone
             other += not gone and not advisory.affected
@@ -103,8 +103,8 @@ def _object(where: str, value: object) -> dict[Any, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]  # JSON
 
 
-def _read(where: str, record: dict[str, Any]) -> tuple[Advisory, str, bool]:
-    """(the advisory, when it was changed, whether it was withdrawn)."""
+def read_record(where: str, record: dict[str, Any]) -> tuple[Advisory, str, bool]:
+    """(the advisory, when it was changed, whether it was withdrawn). Raises AdvisoryError."""
     try:
         osv = osv_of(record) if "ghsa_id" in record else record
         gone = str(osv.get("withdrawn") or "") not in ("", "null", "~")

@@ -36,13 +36,22 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     sync.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     status = verbs.add_parser("status", help="which data is in use, and how old it is")
+    from veilig.cli.advisories_watch import alerts_options, watch_options
+
+    watch_options(
+        verbs.add_parser("watch", help="name the audited repositories that a new advisory concerns")
+    )
+    alerts_options(verbs.add_parser("alerts", help="what concerns audited repositories now"))
     for verb in (sync, status):
         verb.add_argument("--json", action="store_true", help="for scripts")
 
 
 def run(given: argparse.Namespace) -> int:
-    """0 done; 3 when there is no usable data (`status`) or the source is not usable (`sync`)."""
-    return _sync(given) if given.verb == "sync" else _status(given)
+    """0 done; 1 somebody is concerned (`watch`); 3 when there is no usable data or source."""
+    from veilig.cli.advisories_watch import list_alerts, watch
+
+    verbs = {"sync": _sync, "status": _status, "watch": watch, "alerts": list_alerts}
+    return verbs[given.verb](given)
 
 
 def _sync(given: argparse.Namespace) -> int:
@@ -66,7 +75,7 @@ def _sync(given: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-class _Typed:
+class Typed:
     """The person at the terminal typed the address: their vote for fetching that, and nothing else."""
 
     def __init__(self, wanted: "FetchAdvisories") -> None:
@@ -93,7 +102,7 @@ def _path(source: str, given: argparse.Namespace, fetched: list[Path]) -> Path:
 
     wanted = FetchAdvisories(source)
     print(f"fetches {source}", file=sys.stderr)
-    path = asyncio.run(fetch_advisories(wanted, Setting(given.policy), _Typed(wanted)))
+    path = asyncio.run(fetch_advisories(wanted, Setting(given.policy), Typed(wanted)))
     fetched.append(path)
     return path
 

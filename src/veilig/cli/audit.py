@@ -132,6 +132,7 @@ def run(given: argparse.Namespace) -> int:
     from veilig.app import run_audit
     from veilig.audit.sarif_import import read_sarif
     from veilig.audit.vex import read_openvex
+    from veilig.cli.audit_fleet import remember
     from veilig.cli.audit_rules import check_rules, rules_text
     from veilig.cli.audit_scope import (
         asked_about,
@@ -191,6 +192,8 @@ def run(given: argparse.Namespace) -> int:
         if ended is None:
             return EXIT_INTERRUPTED
         found = without_excluded(_root(path, ended), excluded, "the policy")
+        if not patch:
+            remember(setting, folder, found.advisories)
         roots.append(without_excluded(found, said.exclude, "pyproject.toml"))
     if past:
         roots = [with_past(roots[0], past)]

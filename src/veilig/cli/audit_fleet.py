@@ -9,12 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from veilig.cli.style import Style, cut, printable
 from veilig.core.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
+    from veilig.app import Setting
     from veilig.app.campaigns import Wanted
     from veilig.campaign.repositories import Repository
     from veilig.campaign.result import Result
@@ -74,6 +75,18 @@ def run(given: argparse.Namespace) -> int:
     if not outputs:
         print(render_text(finished, Style(sys.stdout)))
     return code
+
+
+def remember(setting: "Setting", folder: Path, about: Mapping[str, Any]) -> None:
+    """Keep the components of one audited folder, for advisories to come; the audit stands without that."""
+    from veilig.app.components import keep_components, open_sboms
+
+    place = str(folder)
+    try:
+        with open_sboms(setting) as sboms:
+            keep_components(sboms, place, "", folder.name, "", about)
+    except UsageError as error:
+        print(f"note    its components are not kept: {error.what}: {error.why}", file=sys.stderr)
 
 
 def wanted_of(
