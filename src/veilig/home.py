@@ -13,8 +13,11 @@ from veilig.core.errors import LedgerError
 from veilig.core.ledger import Ledger
 from veilig.core.policy import Policy, roles_of
 from veilig.core.redact import Redactor
+from veilig.stores.address import Address, parse_place
+from veilig.stores.opening import open_ledger
 
 KEY_BYTES = 32
+LEDGER_VARIABLE = "VEILIG_LEDGER"  # a path or postgresql://...: it wins over veilig.yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Home:
     """`$VEILIG_HOME`, else `$XDG_STATE_HOME/veilig`, else `~/.local/state/veilig`; mode 0700."""
 
     path: Path
+    store: str = ""  # where the ledger is, when not where the policy says: a path, or postgresql://...
 
     @property
     def ledger(self) -> Path:
@@ -72,13 +76,24 @@ class Home:
             ) from error
 
     def open_ledger(self, policy: Policy | None = None, *, create: bool = True) -> Ledger:
-        """The ledger, where the policy puts it if it says so. Raises LedgerError when it cannot be used."""
-        place, anchors = self.ledger, self.anchors
-        if policy is not None and policy.elsewhere.ledger_path:
-            place = Path(policy.elsewhere.ledger_path).expanduser()
+        """The ledger, where it is kept. Raises LedgerError when it cannot be used."""
+        place, anchors = self.place(policy), self.anchors_of(policy)
+        return open_ledger(place, anchor_dir=anchors, clock=SystemClock(), create=create)
+
+    def place(self, policy: Policy | None = None) -> Path | Address:
+        """Where the ledger is: VEILIG_LEDGER (or --ledger), else what the policy says, else `self.ledger`.
+
+        Raises UsageError for what names neither a file nor a database.
+        """
+        elsewhere = policy.elsewhere if policy is not None else None
+        named = self.store or (elsewhere and (elsewhere.ledger_store or elsewhere.ledger_path))
+        return parse_place(named) if named else self.ledger
+
+    def anchors_of(self, policy: Policy | None = None) -> Path:
+        """The folder of what vouches for the ledger, on this machine."""
         if policy is not None and policy.elsewhere.ledger_anchor_dir:
-            anchors = Path(policy.elsewhere.ledger_anchor_dir).expanduser()
-        return Ledger.open(place, anchor_dir=anchors, clock=SystemClock(), create=create)
+            return Path(policy.elsewhere.ledger_anchor_dir).expanduser()
+        return self.anchors
 
     def redactor(self, environment: Mapping[str, str]) -> Redactor:
         """A redactor whose handles are the same after a resume; it knows the environment's secrets."""
@@ -114,7 +129,7 @@ def find_home(environment: Mapping[str, str]) -> Home:
         raise LedgerError(
             f"cannot make {path}", why=str(error), fix="set VEILIG_HOME to a folder of yours"
         ) from error
-    return Home(path)
+    return Home(path, environment.get(LEDGER_VARIABLE, ""))
 
 
 def local_person(policy: Policy) -> Actor:

@@ -25,7 +25,8 @@ def programs() -> Path:
 class Cluster:
     """A server behind a socket in `folder`, database `shop`; roles looker, actor and sneak (may write)."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: str = "") -> None:
+        """more: lines of postgresql.conf that win over ours."""
         self.bin = programs()
         self.folder = Path(tempfile.mkdtemp(prefix="vp-"))  # a socket's path has 108 bytes at most
         self.data, self.log = self.folder / "data", self.folder / "log"
@@ -43,7 +44,7 @@ class Cluster:
                 "stats_fetch_consistency = none\ndeadlock_timeout = '20s'\n"
             )
             with (self.data / "postgresql.conf").open("a") as conf:
-                conf.write(settings)
+                conf.write(settings + more)
             self.start()
         except NoPostgres:
             self.close()

@@ -21,6 +21,7 @@ from veilig.core.canonical import canonical_text
 from veilig.core.errors import VeiligError
 from veilig.core.ledger import Event
 from veilig.core.ledger_checkpoint import read_checkpoints
+from veilig.core.ledger_event import ERASED, commitment
 from veilig.core.limits import APPROVAL_EXPIRY_S, PROPOSAL_EXPIRY_S
 from veilig.core.session import View
 from veilig.core.session import fold as fold_session
@@ -306,9 +307,15 @@ async def proof(serving: Serving, person: Person, ident: str, seq: int) -> Json:
 
 
 def entry(event: Event) -> str:
-    """The canonical JSON that the leaf is the hash of: SHA-256(0x00 || entry)."""
-    names = ("body", "boot", "name", "seq", "session", "t_ms", "up_ms", "v", "wall_ms")
-    return canonical_text({name: getattr(event, name) for name in names})
+    """The canonical JSON that the leaf is the hash of: SHA-256(0x00 || entry).
+
+    Its `body` is the commitment SHA-256(salt || body), in hex; in events of version 1 the body itself.
+    """
+    names = ("boot", "name", "seq", "session", "t_ms", "up_ms", "v", "wall_ms")
+    fields: Json = {name: getattr(event, name) for name in names}
+    body = ERASED if event.erased else canonical_text(event.body)
+    salted = commitment(bytes.fromhex(event.salt), body).hex()
+    return canonical_text({**fields, "body": event.body if event.v == 1 else salted})
 
 
 def _checkpoint(serving: Serving) -> Mapping[str, Any] | None:

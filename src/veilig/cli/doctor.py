@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from veilig.cli.record import Places, find_places, ledger_options, print_json
+from veilig.cli.record import Places, find_places, ledger_options, ledger_stands, print_json
 from veilig.cli.style import Style, printable
 from veilig.core.errors import EXIT_OK, EXIT_REFUSED, VeiligError
 
@@ -126,7 +126,7 @@ def _advisories(places: Places) -> Check:
 
 
 def _ledger(places: Places) -> Check:
-    if not places.ledger.exists() and not places.anchors.is_dir():
+    if not ledger_stands(places) and not places.anchors.is_dir():
         return Check("ledger", "ok", f"none yet; it will be {places.ledger}")
     try:
         with places.home.open_ledger(places.policy, create=False) as ledger:

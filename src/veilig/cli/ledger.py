@@ -7,7 +7,15 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from veilig.cli.record import find_places, ledger_options, local_time, need_ledger, opened, print_json
+from veilig.cli.record import (
+    find_places,
+    ledger_options,
+    ledger_stands,
+    local_time,
+    need_ledger,
+    opened,
+    print_json,
+)
 from veilig.cli.style import Style, cut, printable
 from veilig.core.errors import EXIT_INTERRUPTED, EXIT_OK, LedgerError, LedgerTampered
 
@@ -55,12 +63,13 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from veilig.core.ledger_verify import verify
+    from veilig.core.ledger_verify import verify_store
+    from veilig.stores.opening import looks, places_at
 
     places = find_places(given)
     need_ledger(places)
     try:
-        found = verify(places.ledger, places.anchors)
+        found = verify_store(looks(places.ledger), places_at(places.ledger, places.anchors))
     except LedgerTampered as error:
         if given.json:
             print_json({"ok": False, "seq": error.seq, "what": error.what, "why": error.why})
@@ -125,13 +134,14 @@ def _prove(given: argparse.Namespace) -> int:
 
 
 def _adopt(given: argparse.Namespace) -> int:
-    from veilig.core.ledger_verify import adopt
+    from veilig.core.ledger_verify import adopt_store
+    from veilig.stores.opening import looks, places_at
 
     places = find_places(given)
     need = places.ledger
-    if not need.exists():
+    if not ledger_stands(places):
         raise LedgerError(f"there is no ledger at {need}", fix="move it there first")
-    anchored = adopt(need, places.anchors)
+    anchored = adopt_store(looks(need), places_at(need, places.anchors))
     if given.json:
         print_json({"path": str(need), "events": anchored.size, "root": anchored.root.hex()})
     else:

@@ -11,7 +11,7 @@ from typing import Any
 
 from veilig.app import Setting, find_session, run_audit, run_fix
 from veilig.cli.progress import WORDS
-from veilig.cli.record import Places, find_places, opened
+from veilig.cli.record import Places, find_places, ledger_stands, opened
 from veilig.core.action import Action
 from veilig.core.canonical import JSON
 from veilig.core.errors import LedgerError, SessionError, UsageError
@@ -205,7 +205,7 @@ class Desk:
         from veilig.core.approval import State
 
         places = self._places()
-        if not places.ledger.exists():
+        if not ledger_stands(places):
             return {"approvals": [], "next": "nothing waits for people"}
         with opened(places) as ledger:
             known, why, now_ms, boot = known_approvals(ledger)
@@ -222,7 +222,7 @@ class Desk:
         from veilig.cli.sessions import line_json, row_json, rows, timeline, with_state
 
         places = self._places()
-        if not places.ledger.exists():
+        if not ledger_stands(places):
             raise LedgerError("no session has run here yet", fix="call `fix` or `audit` first")
         view = find_session(places.home, prefix, self._setting)
         if not self._ours(view.source):  # as if it were not there: what it is about is not for this caller

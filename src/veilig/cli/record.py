@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from veilig.core.ledger import Ledger
     from veilig.core.policy import Policy
     from veilig.home import Home
+    from veilig.stores.address import Address
 
 _DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -27,16 +28,18 @@ def ledger_options(parser: argparse.ArgumentParser, *, inner: bool = False) -> N
     absent: Any = argparse.SUPPRESS if inner else None  # what stood before the action's name stays
     said = "the operator's policy, which may place the ledger"
     parser.add_argument("--policy", metavar="FILE", default=absent, help=said)
+    where = "a file, or postgresql://user@host/database?org=NAME; else VEILIG_LEDGER, the policy"
+    parser.add_argument("--ledger", metavar="PLACE", default=absent, help=where)
     parser.add_argument("--json", action="store_true", default=absent or False, help="print JSON")
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Home, the operator's policy, and where that policy puts the ledger and its anchors."""
+    """Home, the operator's policy, and where the ledger and its anchors are."""
 
     home: "Home"
     policy: "Policy"
-    ledger: Path
+    ledger: "Path | Address"
     anchors: Path
 
 
@@ -46,11 +49,10 @@ def find_places(given: argparse.Namespace) -> Places:
     from veilig.law import find_laws
 
     home = find_home(os.environ)
+    if named := getattr(given, "ledger", None):
+        home = replace(home, store=named)
     policy = find_laws(home.path, given.policy, os.environ).operator
-    elsewhere = policy.elsewhere
-    ledger = Path(elsewhere.ledger_path).expanduser() if elsewhere.ledger_path else home.ledger
-    anchors = Path(elsewhere.ledger_anchor_dir).expanduser() if elsewhere.ledger_anchor_dir else home.anchors
-    return Places(home, policy, ledger, anchors)
+    return Places(home, policy, home.place(policy), home.anchors_of(policy))
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def opened(places: Places) -> "Generator[Ledger]":
 
 def need_ledger(places: Places) -> None:
     """Raises LedgerError when there is no ledger; says whether there was one."""
-    if places.ledger.exists():
+    if ledger_stands(places):
         return
     left = sorted(places.anchors.glob("*.head")) if places.anchors.is_dir() else []
     if left:
@@ -74,6 +76,11 @@ def need_ledger(places: Places) -> None:
         why="no session has run here yet, or it is kept elsewhere",
         fix="start with `veilig fix PATH`, or set VEILIG_HOME (or --policy) to where it is",
     )
+
+
+def ledger_stands(places: Places) -> bool:
+    """Whether there is a ledger to open; a database is asked when it is opened."""
+    return not isinstance(places.ledger, Path) or places.ledger.exists()
 
 
 def local_time(wall_ms: int) -> str:

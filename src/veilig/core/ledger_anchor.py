@@ -115,7 +115,7 @@ def damaged_slots(path: Path) -> int:
     )
 
 
-def lost_ledger(anchor_dir: Path, ledger: Path) -> Path | None:
+def lost_ledger(anchor_dir: Path, ledger: Path | str) -> Path | None:
     """The anchor of a non-empty ledger that stood at this path, if there is one."""
     wanted = path_hash(ledger)
     try:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -18,7 +19,7 @@ from veilig.core.ledger_event import COLUMNS, Row
 from veilig.core.ledger_file import connect, create_file, ledger_id, moved_to, read_head, translated
 from veilig.core.ledger_file_tx import row_query
 from veilig.core.ledger_head import Head
-from veilig.core.ledger_open import check_end
+from veilig.core.ledger_open import check_end, file_end
 from veilig.core.ledger_store import Done, Failed, SessionSummary, places_of
 from veilig.core.ledger_tx import Tx
 
@@ -55,7 +56,7 @@ class FileStore:
             identity = ledger_id(db)
             places = places_of(path, anchor_dir, identity)
             checkpoints, _ = read_checkpoints(places.checkpoints, identity)
-            check_end(db, places, checkpoints)
+            check_end(partial(file_end, db), places, checkpoints)
             committer = Committer(
                 db,
                 path,
@@ -135,9 +136,9 @@ class FileStore:
         row = self._one("SELECT size FROM head")
         return cast(int, row[0]) if row else 0
 
-    def leaves(self) -> list[bytes]:
+    def leaves(self, after: int = 0) -> list[bytes]:
         """One column."""
-        return [row[0] for row in self._all("SELECT leaf FROM events ORDER BY seq")]
+        return [row[0] for row in self._all("SELECT leaf FROM events WHERE seq > ? ORDER BY seq", (after,))]
 
     def version(self) -> object:
         """What SQLite counts of other connections' commits, this process's writer included."""

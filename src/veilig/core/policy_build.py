@@ -378,6 +378,7 @@ def _elsewhere(root: Section, roles: dict[str, frozenset[str]], source: Source) 
         audit_hosts=audit.texts("hosts"),
         audit_hosts_rule=audit.rule("hosts"),
         ledger_path=ledger.text("path"),
+        ledger_store=ledger.text("store"),
         ledger_anchor_dir=ledger.text("anchor_dir"),
         roles=roles,
         safeguards=build_safeguards(root, source),

@@ -17,6 +17,10 @@ HTTPS_PORT = "443"  # what a host without a port means
 
 # Levels no patch may have, in any spelling; `git~1` is what Windows may call `.git`.
 PROTECTED_LEVELS = frozenset({".git", "git~1", ".veilig", "veilig.yaml"})
+_STORE = re.compile(
+    r"postgres(ql)?://([A-Za-z0-9._%-]+@)?[A-Za-z0-9._:,%\[\]-]*/[A-Za-z0-9._%-]+"
+    r"(\?(?!.*password)[A-Za-z0-9_]+=[!-~]*)?"
+)
 _SERVER_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~%/?=&-]*)?")
 _LOCAL_URL = re.compile(r"http://(127\.0\.0\.1|localhost)(:|/|$)")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
@@ -266,6 +270,13 @@ def wrong_url(text: str) -> str | None:
     """What is wrong with a URL that is to be reached over HTTP, or None."""
     if not _URL.fullmatch(text):
         return "write http:// or https://, a host, and no user, password or blank"
+    return None
+
+
+def wrong_store(text: str) -> str | None:
+    """What is wrong with the address of a ledger in a database, or None."""
+    if not _STORE.fullmatch(text):
+        return "write postgresql://user@host/database?org=NAME; a password stands in PGPASSFILE"
     return None
 
 

@@ -342,7 +342,7 @@ class McpRules:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Keys that other capabilities read; no verdict depends on them but on `audit_download` and `audit_hosts`."""
+    """Keys that other capabilities read; of them only `audit_download` and `audit_hosts` bear on a verdict."""
 
     audit_exclude: tuple[str, ...]
     audit_advisories: str
@@ -351,6 +351,7 @@ class Elsewhere:
     audit_hosts: tuple[str, ...]
     audit_hosts_rule: str
     ledger_path: str
+    ledger_store: str
     ledger_anchor_dir: str
     roles: Mapping[str, frozenset[str]]  # role -> people
     safeguards: Safeguards

@@ -75,6 +75,7 @@ PERSON = Text("a person's id", match.wrong_person)
 SERVER_URL = Text("an http address", match.wrong_server_url)
 HEADER = Text("a header's name", match.wrong_header)
 FOLDER = Text("a path", match.wrong_folder)
+STORE = Text("the address of a PostgreSQL database, without a password", match.wrong_store)
 LINE = Text("one line of text", match.wrong_line)
 
 
@@ -262,6 +263,7 @@ AUDIT = Table((
 ))  # fmt: skip
 LEDGER = Table((
     Entry("path", FOLDER, "", "", "empty: the user's state folder"),
+    Entry("store", STORE, "", "", "empty: the file at `path`; VEILIG_LEDGER names another"),
     Entry("anchor_dir", FOLDER, "", "", "signed checkpoints; better on another disk than the ledger"),
 ))  # fmt: skip
 COLLABORATION = Table((
