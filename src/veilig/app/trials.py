@@ -54,7 +54,7 @@ class Done:
     trajectory: Mapping[str, Any] | None = None
 
 
-class _Quiet:
+class Quiet:
     """Nobody watches a trial; what happened is in its ledger."""
 
     def began(self, session: str, law: str) -> None: ...
@@ -88,9 +88,9 @@ async def embedded(
         from veilig.agent.explain import ExplainOptions
 
         asked = ExplainOptions(str(folder), argv_of(meant.command), meant.bisect)
-        return _done(await run_explain(asked, setting, _Quiet()))
+        return _done(await run_explain(asked, setting, Quiet()))
     options = FixOptions(str(folder), (), meant.only, budget_s, "apply")
-    return _done(await run_fix(options, setting, _Quiet(), _Deliver(folder)))
+    return _done(await run_fix(options, setting, Quiet(), _Deliver(folder)))
 
 
 async def with_model(
@@ -103,7 +103,7 @@ async def with_model(
     """
     await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
     setting = replace(_at(setting, home, {}), session=session)
-    ended = await run_there(instruction, world, model, setting, _Quiet(), home)
+    ended = await run_there(instruction, world, model, setting, Quiet(), home)
     found = await asyncio.to_thread(recorded, ended.session, home, instruction)
     return replace(_done(ended, found.trajectory), usage=found.usage)
 
@@ -128,15 +128,7 @@ def _at(setting: Setting, home: Path, env: Mapping[str, str]) -> Setting:
     """The same, with a ledger of the trial's own, and the task's variables where we have none so named."""
     own = setting.environment or os.environ
     more = {name: value for name, value in env.items() if name not in own and not name.startswith("VEILIG_")}
-    return Setting(
-        setting.policy,
-        setting.python,
-        0.0,
-        {**more, **own, "VEILIG_HOME": str(home)},
-        setting.hide,
-        setting.model_url,
-        setting.model_api,
-    )
+    return replace(setting, patience_s=0.0, environment={**more, **own, "VEILIG_HOME": str(home)})
 
 
 def _done(ended: Ended, told: Mapping[str, Any] | None = None) -> Done:

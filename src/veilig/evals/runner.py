@@ -20,8 +20,10 @@ from typing import Any, cast
 from veilig.app.trials import World, open_world, read_answer
 from veilig.core.errors import VeiligError
 from veilig.evals.agents import Agent, Ground, Report, within
+from veilig.evals.desktop_example import Example
+from veilig.evals.desktop_trial import attempt as made_at_desktop
 from veilig.evals.results import Ending, Trial, read_trial, trial_folder, write
-from veilig.evals.stage import Stage, carry_out, make_stage, tail
+from veilig.evals.stage import Stage, carry_out, make_stage, missing_programs, tail
 from veilig.evals.task import Network, Task, TaskError, Verifier
 
 _KEPT_BYTES = 64 << 10  # of what the tests said
@@ -67,7 +69,10 @@ async def run_trial(task: Task, agent: Agent, attempt: int, terms: Terms) -> Tri
     )  # fmt: skip
     try:
         need_fair(task, terms.allow)
-        trial = await _tried(task, agent, trial, terms, kept)
+        if task.example is not None:
+            trial = await _at_desktop(task, task.example, agent, trial, terms, kept)
+        else:
+            trial = await _tried(task, agent, trial, terms, kept)
     except TaskError as error:
         trial = replace(trial, ending=Ending.REFUSED, detail=str(error))
     except VeiligError as error:
@@ -91,17 +96,12 @@ def need_fair(task: Task, allow: frozenset[str]) -> None:
                 why="no wall here holds that, and a limit that is not enforced is none",
                 fix=f"--allow-unenforced {name} runs it all the same, and the report says so",
             )
-    missing = [program for program in task.programs if not _has(program)]
-    if missing:
+    if missing := missing_programs(task.programs):
         raise TaskError(
             f"task {task.name!r} needs {', '.join(missing)}",
             why="this machine's programs stand for the task's image, and it has none of that name",
             fix="install it, or run the task with a container engine",
         )
-
-
-def _has(program: str) -> bool:
-    return shutil.which(program, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin") is not None
 
 
 async def _tried(task: Task, agent: Agent, trial: Trial, terms: Terms, kept: Path) -> Trial:
@@ -135,6 +135,21 @@ async def _tried(task: Task, agent: Agent, trial: Trial, terms: Terms, kept: Pat
             return replace(trial, ending=Ending.SKIPPED, detail=report.skipped)
         ending = Ending.RESOLVED if reward == 1.0 else Ending.UNRESOLVED
         return replace(trial, ending=ending, detail=detail or trial.detail)
+
+
+async def _at_desktop(
+    task: Task, example: Example, agent: Agent, trial: Trial, terms: Terms, kept: Path
+) -> Trial:
+    limit_s = task.agent_timeout_s * terms.timeout_scale
+    done = await made_at_desktop(task, example, agent, limit_s=limit_s, hide=terms.hide)
+    trial = _told(trial, done.report, done.late, done.agent_s)
+    _keep(kept / "agent", done.report)
+    times = {"build_s": round(done.setup_s, 3), "verify_s": round(done.verify_s, 3)}
+    trial = replace(trial, wall=done.wall, reward=done.score, **times)
+    if done.report.skipped and not done.score:
+        return replace(trial, ending=Ending.SKIPPED, detail=done.report.skipped)
+    ending = Ending.RESOLVED if done.score == 1.0 else Ending.UNRESOLVED
+    return replace(trial, ending=ending, detail=done.why or trial.detail)
 
 
 def _told(trial: Trial, report: Report, late: bool, spent_s: float) -> Trial:

@@ -1,7 +1,7 @@
 """What stands where in a trial's world? The task's folders, what is built in them, and the harness's own."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,12 @@ def make_stage(environment: Path, folder: Path, name: str, *, workdir: str, prog
     for own in (".veilig-agent", ".veilig-verifier"):
         (root / own).mkdir()
     return Stage(name, folder, root, aside, tops, recipe, workdir if workdir != "/" else "/app")
+
+
+def missing_programs(programs: Sequence[str]) -> list[str]:
+    """Those of them that this machine does not have."""
+    path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    return [program for program in programs if shutil.which(program, path=path) is None]
 
 
 async def carry_out(stage: Stage, world: World, *, env: Mapping[str, str], timeout_s: float) -> None:
