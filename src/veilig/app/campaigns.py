@@ -126,6 +126,7 @@ class Crew:
             labels = [repository.label for repository in self._wanted.repositories]
             kept = campaign.results()
             self.results = {k: r for k, r in kept.items() if k in labels and not r.status.trouble}
+            skipped: list[Repository] = []
             self._watcher.began(campaign.heading, len(self.results))
             queue = [r for r in self._wanted.repositories if r.label not in self.results]
             taken = iter(queue)
@@ -133,9 +134,13 @@ class Crew:
             async def take() -> None:
                 for repository in taken:
                     why = stop(list(self.results.values()))
-                    result = self._skipped(repository, why) if why else await self._one(repository, one)
-                    await asyncio.to_thread(campaign.add, result)
-                    self.results[result.label] = result
+                    if why:  # not kept: the same command goes on here
+                        skipped.append(repository)
+                        self.results[repository.label] = result = blank(repository, Status.SKIPPED, why)
+                    else:
+                        result = await self._one(repository, one)
+                        await asyncio.to_thread(campaign.add, result)
+                        self.results[result.label] = result
                     known = ordered(self.results, labels)
                     self._watcher.ended(result, compared(known, before))
 
@@ -147,7 +152,8 @@ class Crew:
                 # Whatever ends a campaign (a full disk, say) ends all of its hands: one reason is enough.
                 raise several.exceptions[0] from several
             campaign.heading = replace(campaign.heading, ended_at=_now())
-            campaign.write()
+            if not skipped:
+                campaign.write()
             found = compared(ordered(self.results, labels), before)
             began = last.heading.began_at if last else ""
             return Finished(campaign.heading, tuple(found), before, self._campaigns, began)
@@ -175,10 +181,6 @@ class Crew:
             # One repository that no line above expected must not end the work on a thousand others.
             result = blank(repository, Status.FAILED, f"{type(error).__name__}: {error}"[:300])
         return replace(result, seconds=round(time.monotonic() - began_s, 2))
-
-    @staticmethod
-    def _skipped(repository: Repository, why: str) -> Result:
-        return blank(repository, Status.SKIPPED, why)
 
 
 def blank(repository: Repository, status: Status, reason: str = "") -> Result:

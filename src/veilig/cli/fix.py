@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veilig.cli import fix_fleet
 from veilig.cli.models import model_options, named, setting_of
 from veilig.core.errors import (
     EXIT_FINDINGS,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What `fix` takes."""
-    parser.add_argument("path", help="the project's folder")
+    parser.add_argument("path", nargs="?", default="", help="the project's folder")
     model_options(parser)
     deliver = parser.add_mutually_exclusive_group()
     deliver.add_argument("--apply", action="store_true", help="write the proven changes to your tree")
@@ -46,6 +47,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="show flows, suspected lines and what was tried"
     )
+    fix_fleet.options(parser)
     _common(parser)
 
 
@@ -64,13 +66,17 @@ def run(given: argparse.Namespace) -> int:
     from veilig.agent.fix_state import FixOptions
     from veilig.app import run_fix
 
+    if not 1 <= given.budget <= 24 * 3600:
+        raise UsageError(f"--budget {given.budget} is outside 1 to 86400 seconds", fix="give seconds")
+    if given.fleet:
+        return fix_fleet.run(given)
+    if not given.path:
+        raise UsageError("nothing to fix", why="no folder is given", fix="`veilig fix .` (see --help)")
     source = Path(given.path).expanduser()
     if not source.is_dir():
         raise UsageError(
             f"{given.path!r} is not a folder", why="fix works on a project", fix="give the folder"
         )
-    if not 1 <= given.budget <= 24 * 3600:
-        raise UsageError(f"--budget {given.budget} is outside 1 to 86400 seconds", fix="give seconds")
     deliver = "apply" if given.apply else f"branch:{given.branch}" if given.branch else ""
     options = FixOptions(
         str(source.resolve()),
