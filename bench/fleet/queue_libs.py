@@ -1,6 +1,6 @@
 """One worker or one producer of each queue library under test, by name: `queue_libs.py LIB ROLE ...`.
 
-Started by queues.py with the interpreter of an environment of its own, so that the project needs none of them but one.
+Started by queues.py with the interpreter of an environment of its own: the project needs one of them only.
 A job writes one line (number, begun, pid) to the journal and sleeps for as long as it was told.
 """
 
@@ -153,6 +153,7 @@ class Dbos:
         self.queue()
 
     async def put(self, numbers: list[int], sleep_s: float, batch: bool, gap_s: float) -> list[float]:
+        del batch  # it has none
         return await asyncio.to_thread(self.put_now, numbers, sleep_s, gap_s)
 
     def put_now(self, numbers: list[int], sleep_s: float, gap_s: float) -> list[float]:
@@ -193,6 +194,7 @@ class Celery:
         """Nothing to make."""
 
     async def put(self, numbers: list[int], sleep_s: float, batch: bool, gap_s: float) -> list[float]:
+        del batch
         sent: list[float] = []
         for n in numbers:
             sent.append(time.time())

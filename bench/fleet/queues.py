@@ -1,7 +1,7 @@
-"""Which queue library distributes sessions? Four of them on a real PostgreSQL (Celery on Redis), in one table.
+"""Which queue library distributes sessions? Four on a real PostgreSQL (Celery on Redis), one line each.
 
-`queues.py [--python EXE]`: EXE is the interpreter of an environment with procrastinate, pgqueuer, dbos, celery and
-redis; without it one is made with uv in a temporary folder.
+`queues.py [--python EXE]`: EXE is the interpreter of an environment with procrastinate, pgqueuer, dbos, celery
+and redis; without it one is made with uv in a temporary folder.
 """
 
 import argparse

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from kernel import AGENT, Rules, Script, Services
 from postgres import Cluster
+from server_ledger import Server
 from veilig.app import fleet
 from veilig.app.fleet_hold import Held
 from veilig.app.fleet_session import Came
@@ -34,12 +35,15 @@ from veilig.core.action import Action, RestartService
 from veilig.core.clock import SystemClock
 from veilig.core.gate import Gate
 from veilig.core.ledger import Event
+from veilig.core.ledger_verify import verify_store
 from veilig.core.lock import SessionLock
 from veilig.core.provider import Outcome, Permit
 from veilig.core.redact import Redactor
 from veilig.core.session import Budget, Session, fold
 from veilig.home import find_home
 from veilig.providers.fleet.entries import State
+from veilig.stores.opening import looks, places_at
+from veilig.stores.postgres_schema import prepare
 
 KINDS = ("audit", "fix", "probe")
 
@@ -108,21 +112,28 @@ class Hall:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.cluster = Cluster()
-        self.cluster.sql("ALTER SYSTEM SET max_connections = 120", database="postgres")
-        self.cluster.sql("ALTER SYSTEM SET autovacuum = on", database="postgres")
-        self.cluster.stop()
-        self.cluster.start()
-        self.cluster.sql("CREATE DATABASE fleet", database="postgres")
+        self.server = Server("autovacuum = on\n")
+        self.cluster = self.server.cluster
+        prepare(self.server.address("main", "boss"), worker="worker", keeper="keeper")
+        fleet.prepare(self.cluster.conninfo("boss", "fleet"), "worker")
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.key = os.urandom(32)
-        (folder / "veilig.yaml").write_text(
-            f"ledger:\n  path: {folder}/ledger.db\n  anchor_dir: {folder}/anchors\n"
-        )
 
     @property
     def url(self) -> str:
-        return self.cluster.conninfo("boss", "fleet")
+        return self.at(self.cluster.folder)
+
+    def at(self, folder: Path) -> str:
+        """The address, by way of the socket in this folder."""
+        host = str(folder).replace("/", "%2F")
+        return f"postgresql://worker@{host}:{self.cluster.port}/fleet"
+
+    def verified(self) -> int:
+        """How many events the ledger has, once it is what every worker's home vouches for."""
+        address, sizes = self.server.address("main"), [0]
+        for anchors in (self.folder / "homes").glob("*/anchors"):
+            sizes.append(verify_store(looks(address), places_at(address, anchors)).events)
+        return max(sizes)
 
     def environment(self, name: str) -> dict[str, str]:
         home = self.folder / "homes" / name
@@ -185,7 +196,7 @@ class Hall:
     def close(self) -> None:
         for name in list(self.workers):
             self.kill(name)
-        self.cluster.close()
+        self.server.close()
         shutil.rmtree(self.folder / "store", ignore_errors=True)
 
 
@@ -202,7 +213,6 @@ class Proxy:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(cluster.port, ready)))
         self._thread.start()
         ready.wait(30)
-        self.url = f"host={self.folder} port={cluster.port} user=boss dbname=fleet"
 
     async def _run(self, port: int, ready: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
@@ -246,7 +256,7 @@ def worker(folder: Path, name: str, url: str, slots: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    setting = Setting(str(folder / "veilig.yaml"))
+    setting = Setting()
     plan = Plan(
         url, setting, slots, KINDS, str(folder / "store"), folder / "sources", handlers={"probe": probe}
     )

@@ -41,7 +41,7 @@ class Work:
 
     kind: str
     options: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
-    org: str = "default"
+    org: str = "main"
     priority: int = 0
     session: str = ""
 
@@ -104,6 +104,16 @@ def retry(url: str, session: str) -> bool:
 def limit(url: str, org: str, *, at_once: int | None = None, per_hour: int | None = None) -> None:
     """Bound an org: sessions at work at once, and begun per hour; None: no bound."""
     _ask(url, lambda queue: queue.limit(org, at_once=at_once, per_hour=per_hour))
+
+
+def prepare(url: str, worker: str = "") -> None:
+    """Make the queue's tables as their owner, and let the role `worker` use them."""
+
+    async def make(queue: Queue) -> None:
+        if worker:
+            await queue.allow(worker)
+
+    _ask(url, make)
 
 
 def upload(store: str, source: Path) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import stat
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from veilig.agent.run_state import RunOptions
 from veilig.app.driver import Silent
 from veilig.app.fleet_hold import Held
 from veilig.app.sessions import run_audit, run_explain, run_fix, run_review, run_task
-from veilig.app.wiring import Ended, Setting, Wired
+from veilig.app.wiring import Ended, Setting, Wired, operator_policy
 from veilig.core.errors import (
     Fenced,
     LedgerError,
@@ -37,9 +38,10 @@ from veilig.core.errors import (
 from veilig.core.ledger import Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.session import Left, fold
-from veilig.home import Home
+from veilig.home import LEDGER_VARIABLE, Home, find_home
 from veilig.providers.fleet.copies import Copies
 from veilig.providers.fleet.entries import LeaseLost, State
+from veilig.providers.fleet.queue import plain
 from veilig.providers.fleet.store import Store
 
 TREE: Final = "tree:"  # a source that lies in the store
@@ -70,17 +72,56 @@ _START: Final[Mapping[str, Callable[[dict[str, Any], Setting], Awaitable[Ended]]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the sessions of one worker have in common. ledger: to read from.
+    """What the sessions of one worker have in common.
 
     sources: where trees of the store are laid out; on every machine at the same path: the record names it.
     """
 
-    setting: Setting
     home: Home
     store: Store
     sources: Path
-    ledger: Ledger
+    ledgers: "Ledgers"
     handlers: Mapping[str, Handler]
+
+
+class Ledgers:
+    """The ledgers of the orgs whose sessions are driven here, opened once each, to read from.
+
+    `database` names them all; where the environment or the policy names one ledger, it is everybody's.
+    """
+
+    def __init__(self, setting: Setting, database: str) -> None:
+        self._setting = setting
+        self._policy = operator_policy(find_home(setting.environment), setting)
+        elsewhere = self._policy.elsewhere
+        one = setting.environment.get(LEDGER_VARIABLE) or elsewhere.ledger_store or elsewhere.ledger_path
+        self._database = "" if one else plain(database)
+        self._open: dict[str, Ledger] = {}
+        self._guard = threading.Lock()
+
+    def setting(self, org: str) -> Setting:
+        """The worker's setting, with the ledger of this org."""
+        if not self._database:
+            return self._setting
+        mark = "&" if "?" in self._database else "?"
+        environment = {**self._setting.environment, LEDGER_VARIABLE: f"{self._database}{mark}org={org}"}
+        return replace(self._setting, environment=environment)
+
+    def of(self, org: str) -> Ledger:
+        """The ledger of this org. Raises LedgerError; blocks."""
+        key = org if self._database else ""
+        with self._guard:
+            if key not in self._open:
+                home = find_home(self.setting(org).environment)
+                self._open[key] = home.open_ledger(self._policy)
+            return self._open[key]
+
+    def close(self) -> None:
+        """All of them."""
+        with self._guard:
+            for ledger in self._open.values():
+                ledger.close()
+            self._open.clear()
 
 
 async def drive(held: Held, site: Site) -> Came:
@@ -107,10 +148,11 @@ async def drive(held: Held, site: Site) -> Came:
 
 async def _drive(held: Held, site: Site) -> Came:
     taken = held.taken
-    setting = replace(site.setting, session=taken.session, hold=held)
+    setting = replace(site.ledgers.setting(taken.org), session=taken.session, hold=held)
     if handler := site.handlers.get(taken.kind):
         return await handler(held, setting)
-    view = await asyncio.to_thread(lambda: fold(taken.session, site.ledger.events(session=taken.session)))
+    ledger = await asyncio.to_thread(site.ledgers.of, taken.org)
+    view = await asyncio.to_thread(lambda: fold(taken.session, ledger.events(session=taken.session)))
     if view.ended in ("done", "failed"):  # the worker before died between its end and telling the queue
         return Came(STATES[view.ended], view.summary[:NOTE_CHARS])
     options = dict[str, Any](taken.work["options"])
@@ -120,7 +162,7 @@ async def _drive(held: Held, site: Site) -> Came:
         ended = await Wired(taken.session, job, setting, Silent(), None).go(resume=True)
     else:
         ended = await _START[taken.kind](options, setting)
-    return await asyncio.to_thread(_came, site, ended)
+    return await asyncio.to_thread(_came, ledger, ended)
 
 
 def _lay_out(held: Held, site: Site, options: dict[str, Any]) -> None:
@@ -179,8 +221,8 @@ def _clear(home: Home, session: str) -> None:
             home.remove_session(session)
 
 
-def _came(site: Site, ended: Ended) -> Came:
-    ends = [e.body["state"] for e in site.ledger.events(session=ended.session, names=("session.ended",))]
+def _came(ledger: Ledger, ended: Ended) -> Came:
+    ends = [e.body["state"] for e in ledger.events(session=ended.session, names=("session.ended",))]
     state, note = str(ends[-1]) if ends else "", ended.finish.summary[:NOTE_CHARS]
     return Came(STATES.get(state, State.FAILED), note if state in STATES else f"{state}: {note}")
 

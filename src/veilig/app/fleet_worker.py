@@ -11,16 +11,24 @@ import platform
 import time
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from veilig.app.fleet_hold import Held
-from veilig.app.fleet_session import Came, Handler, Site, default_sources, drive, key_print, need_kind
-from veilig.app.wiring import Setting, operator_policy
+from veilig.app.fleet_session import (
+    Came,
+    Handler,
+    Ledgers,
+    Site,
+    default_sources,
+    drive,
+    key_print,
+    need_kind,
+)
+from veilig.app.wiring import Setting
 from veilig.core.clock import SystemClock
 from veilig.core.errors import Fenced, LedgerError, ProviderError, UsageError, VeiligError
-from veilig.core.ledger import Ledger
 from veilig.home import find_home
 from veilig.providers.fleet.copies import Copies
 from veilig.providers.fleet.entries import LeaseLost, State, Taken
@@ -104,9 +112,8 @@ class Worker:
 
     async def run(self) -> None:
         """Until stopped, or drained. Raises UsageError, LedgerError, ProviderError before it begins."""
-        environment = {**self.plan.setting.environment}
-        environment.setdefault("VEILIG_LEDGER", self.plan.database)
-        setting = self._setting(environment)
+        setting = replace(self.plan.setting, patience_s=0.0)
+        environment = setting.environment
         home = find_home(environment)
         store = await asyncio.to_thread(open_store, self.plan.store or str(home.path / "store"))
         identity = await asyncio.to_thread(store.identity)
@@ -115,18 +122,12 @@ class Worker:
             await _one_of_a_kind(
                 desk, "redact-key", key_print(home, environment), f"copy {home.path}/keys/redact.key"
             )
-            ledger = await asyncio.to_thread(home.open_ledger, operator_policy(home, setting))
-            site = Site(setting, home, store, self.plan.sources, ledger, self.plan.handlers)
+            ledgers = await asyncio.to_thread(Ledgers, setting, self.plan.database)
+            site = Site(home, store, self.plan.sources, ledgers, self.plan.handlers)
             try:
                 await self._work(desk, site)
             finally:
-                await asyncio.to_thread(ledger.close)
-
-    def _setting(self, environment: Mapping[str, str]) -> Setting:
-        given = self.plan.setting
-        return Setting(
-            given.policy, given.python, 0.0, environment, given.hide, given.model_url, given.model_api
-        )
+                await asyncio.to_thread(ledgers.close)
 
     async def _work(self, desk: Desk, site: Site) -> None:
         self._id = await desk.register()
@@ -134,7 +135,7 @@ class Worker:
         log.info("worker.began", extra={"worker": self.name, "slots": self.plan.slots})
         side = [
             asyncio.create_task(self._every(BEAT_S, lambda: self._beat(desk))),
-            asyncio.create_task(self._every(RESCUE_S, lambda: self._rescue(desk, site.ledger))),
+            asyncio.create_task(self._every(RESCUE_S, lambda: self._rescue(desk, site.ledgers))),
             asyncio.create_task(self._every(0.0, lambda: desk.listen(self._wake.set))),
             asyncio.create_task(self._watch()),
         ]
@@ -212,7 +213,7 @@ class Worker:
         if came is not None:
             self._held[taken.session] = held  # the lease is renewed until the queue has been told
             try:
-                await self._tell(desk, site.ledger, held, came)
+                await self._tell(desk, site.ledgers, held, came)
             except LeaseLost:
                 state = "lost"
             finally:
@@ -246,9 +247,11 @@ class Worker:
             log.exception("session.broke", extra={"session": held.taken.session})
             return Came(State.FAILED, f"a fault of veilig: {type(error).__name__}: {error}"[:300])
 
-    async def _tell(self, desk: Desk, ledger: Ledger, held: Held, came: Came) -> None:
+    async def _tell(self, desk: Desk, ledgers: Ledgers, held: Held, came: Came) -> None:
         """Tell the queue, for as long as the lease stands. Raises LeaseLost."""
-        seq = await asyncio.to_thread(ledger.size) if came.state is State.HELD else 0
+        org, seq = held.taken.org, 0
+        if came.state is State.HELD:
+            seq = await asyncio.to_thread(lambda: ledgers.of(org).size())
         while True:
             held.must_hold()
             try:
@@ -296,20 +299,21 @@ class Worker:
             for one in list(self._held.values()):
                 one.look()
 
-    async def _rescue(self, desk: Desk, ledger: Ledger) -> None:
+    async def _rescue(self, desk: Desk, ledgers: Ledgers) -> None:
         """Put back what dead workers had, and what people have answered."""
         self.seen.rescued += await desk.rescue()
         if held := await desk.held():
-            for session in await asyncio.to_thread(_answered, ledger, held):
+            for session in await asyncio.to_thread(_answered, ledgers, held):
                 await desk.again(session)
 
 
-def _answered(ledger: Ledger, held: Mapping[str, int]) -> list[str]:
+def _answered(ledgers: Ledgers, held: Mapping[str, tuple[str, int]]) -> list[str]:
+    """Those of the held sessions (-> org, size of the ledger then) to which people said something since."""
     names = ("approval.voted", "session.told")
     return [
         session
-        for session, seq in held.items()
-        if next(ledger.events(session=session, after=seq, names=names), None) is not None
+        for session, (org, seq) in held.items()
+        if next(ledgers.of(org).events(session=session, after=seq, names=names), None) is not None
     ]
 
 

@@ -31,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     put.add_argument("--apply", action="store_true", help="write the proven change to the folder")
     put.add_argument("--branch", metavar="NAME", help="commit it on a new branch there")
     put.add_argument("--upload", metavar="STORE", help="put the project into the workers' store first")
-    put.add_argument("--org", default="default", metavar="NAME")
+    put.add_argument("--org", default="main", metavar="NAME")
     put.add_argument("--priority", type=int, default=0, metavar="N", help="larger is sooner")
     listing = acts.add_parser("list", help="sessions, newest first, and how many are in each state")
     listing.add_argument("--state", action="append", default=[], metavar="STATE")
@@ -44,9 +44,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     bound.add_argument("org")
     bound.add_argument("--at-once", type=int, metavar="N", help="sessions at work at once")
     bound.add_argument("--per-hour", type=int, metavar="N", help="sessions begun per hour")
+    prepare = acts.add_parser("prepare", help="make the queue's tables, as their owner")
+    prepare.add_argument("--worker", default="", metavar="ROLE", help="a role that may use them")
     for one in (show, cancel, retry):
         one.add_argument("session", help="its id, or the beginning of it")
-    for one in (put, listing, show, cancel, retry, bound):
+    for one in (put, listing, show, cancel, retry, bound, prepare):
         database_option(one)
         one.add_argument("--json", action="store_true", help="print JSON")
 
@@ -55,6 +57,7 @@ def run(given: argparse.Namespace) -> int:
     """Exit 0 done, 1 when a session could not be cancelled or tried again as it is."""
     acts: dict[str, Callable[[argparse.Namespace], int]] = {
         "put": _put, "list": _list, "show": _show, "cancel": _cancel, "retry": _retry, "limit": _limit,
+        "prepare": _prepare,
     }  # fmt: skip
     return acts[given.act](given)
 
@@ -146,6 +149,14 @@ def _limit(given: argparse.Namespace) -> int:
     limit(database(given), given.org, at_once=given.at_once, per_hour=given.per_hour)
     said = f"at once {given.at_once or 'unbounded'}, per hour {given.per_hour or 'unbounded'}"
     print(f"{given.org}: {said}")
+    return EXIT_OK
+
+
+def _prepare(given: argparse.Namespace) -> int:
+    from veilig.app.fleet import prepare
+
+    prepare(database(given), given.worker)
+    print(f"ready   {f'for {given.worker}' if given.worker else 'for its owner'}")
     return EXIT_OK
 
 

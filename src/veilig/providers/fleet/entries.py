@@ -33,7 +33,7 @@ class Entry:
     session: str
     kind: str
     work: Mapping[str, JSON]
-    org: str = "default"
+    org: str = "main"
     priority: int = 0
     version: int = VERSION
 

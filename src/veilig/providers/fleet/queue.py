@@ -40,7 +40,7 @@ class Queue:
         """The queue in the database at `url`; its tables are made when missing. Raises ProviderError."""
         psycopg, pools, procrastinate = libraries()
         try:
-            base = psycopg.conninfo.make_conninfo(url, options=f"-c search_path={tables.SCHEMA}")
+            base = psycopg.conninfo.make_conninfo(plain(url), options=f"-c search_path={tables.SCHEMA}")
         except psycopg.Error as error:
             raise UsageError("this is no address of a database", why=str(error)) from error
         pool = pools.AsyncConnectionPool(
@@ -61,6 +61,22 @@ class Queue:
             await pool.close()
 
     async def _install(self) -> None:
+        """Make what is missing, or say who must."""
+        async with self.sql() as sql:
+            row = await (await sql.execute(tables.STANDS)).fetchone()
+            if row and row[0]:
+                return
+            may = await (
+                await sql.execute("SELECT has_database_privilege(current_database(), 'CREATE')")
+            ).fetchone()
+            if not (may and may[0]):
+                raise ProviderError(
+                    "this database has no queue yet", why="and this role may not make one",
+                    fix="let an owner of the database run `veilig queue prepare --worker ROLE`",
+                )  # fmt: skip
+        await self._make()
+
+    async def _make(self) -> None:
         async with self.sql() as sql:
             await sql.execute("SELECT pg_advisory_xact_lock(%s)", (INIT_LOCK,))
             await sql.execute(f"CREATE SCHEMA IF NOT EXISTS {tables.SCHEMA}")
@@ -68,6 +84,14 @@ class Queue:
             if row is None or row[0] is None:
                 await sql.execute(self.app.schema_manager.get_schema())
             await sql.execute(tables.TABLES)
+
+    async def allow(self, role: str) -> None:
+        """Let a role queue and take sessions, and own nothing."""
+        psycopg, _, _ = libraries()
+        name, schema = psycopg.sql.Identifier(role), psycopg.sql.Identifier(tables.SCHEMA)
+        async with self.sql() as sql:
+            for grant in tables.GRANTS:
+                await sql.execute(psycopg.sql.SQL(grant).format(schema=schema, role=name))
 
     @asynccontextmanager
     async def sql(self) -> "AsyncGenerator[AsyncConnection[Row]]":
@@ -197,6 +221,13 @@ class Queue:
                 await sql.execute("SELECT value FROM fleet_meta WHERE name = %s", (name,))
             ).fetchone()
             return str(row[0]) if row else fingerprint
+
+
+def plain(url: str) -> str:
+    """The address without the organisation of a ledger, which the queue's library does not know."""
+    head, mark, query = url.partition("?")
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith("org="))
+    return f"{head}?{kept}" if mark and kept else head
 
 
 def _shown(row: Row) -> Shown:

@@ -117,3 +117,14 @@ SELECT s.session, s.org, s.kind, s.state, s.note, s.priority, s.worker, s.tries,
     extract(epoch FROM s.ended_at)::float8, s.work
 FROM fleet_session s
 """
+
+STANDS: Final = (
+    "SELECT to_regclass('fleet_session') IS NOT NULL AND to_regclass('procrastinate_jobs') IS NOT NULL"
+)
+
+GRANTS: Final = (
+    "GRANT USAGE ON SCHEMA {schema} TO {role}",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+    "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
+    "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role}",
+)

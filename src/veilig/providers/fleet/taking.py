@@ -114,10 +114,10 @@ class Desk(Queue):
         )
         return frozenset(str(row[0]) for row in rows)
 
-    async def held(self) -> dict[str, int]:
-        """The sessions that wait for people, with the ledger's size when they began to."""
-        rows = await self.rows("SELECT session, seq FROM fleet_session WHERE state = 'held'")
-        return {str(session): int(seq) for session, seq in rows}
+    async def held(self) -> dict[str, tuple[str, int]]:
+        """The sessions that wait for people, with their org and its ledger's size when they began to."""
+        rows = await self.rows("SELECT session, org, seq FROM fleet_session WHERE state = 'held'")
+        return {str(session): (str(org), int(seq)) for session, org, seq in rows}
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever a session is queued, until cancelled. Raises ProviderError when that ends."""
