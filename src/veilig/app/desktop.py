@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 from veilig.core.action_json import JSON
 from veilig.core.clock import Clock
 from veilig.providers.box import Box
+from veilig.providers.desktop.desk import Desk, told_lines
 from veilig.providers.watching import Watched
 
 if TYPE_CHECKING:
-    from veilig.providers.desktop.desk import Desk
     from veilig.providers.desktop.provider import DesktopProvider
     from veilig.providers.sandbox.wall import CommandResult
     from veilig.providers.trial import World
 
+__all__ = ["Desk", "desk_in", "desktop_for", "told_lines"]
+
 
 def desktop_for(
     options: Mapping[str, JSON],
-    desk: "Desk | None",
+    desk: Desk | None,
     box: Box,
     clock: Clock,
     folder: Path,
@@ -36,9 +38,8 @@ def desktop_for(
     return DesktopProvider(desk or desk_of(box), clock, folder / "pictures", None if desk else watched)
 
 
-def desk_in(world: "World", workdir: str) -> "Desk":
+def desk_in(world: "World", workdir: str) -> Desk:
     """A desktop in the box of a trial, whose programs start in `workdir`."""
-    from veilig.providers.desktop.desk import Desk
 
     async def runs(
         argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes, timeout_s: float

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from veilig.app import Setting
+from veilig.app.desktop import Desk
+from veilig.app.desktop_trials import at_desktop
 from veilig.app.trials import CommandResult, Done, InTrial, Model, World, embedded, with_model
 from veilig.core.errors import UsageError
+from veilig.evals.desktop_acts import play, read_acts
 from veilig.evals.task import Task
 
 BUILT_IN = ("embedded", "model", "oracle", "none", "cheat")
@@ -36,6 +39,7 @@ class Report:
     tokens_out: int = 0
     cost_usd: float = 0.0
     trajectory: Mapping[str, Any] | None = None
+    infeasible: bool = False  # the agent says that nobody can do it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Ground:
     env: Mapping[str, str]
     budget_s: float
     reveal: Callable[[], Awaitable[None]] = field(repr=False)
+    desk: Desk | None = None  # where the task is one at a desktop
 
     async def exec(self, command: str, timeout_s: float | None = None) -> ExecResult:
         """Run a command line in the world, by bash, in the working folder."""
@@ -88,6 +93,9 @@ class Oracle:
     name: str = "oracle"
 
     async def run(self, ground: Ground) -> Report:
+        if ground.desk is not None:
+            possible = await play(ground.desk, read_acts(ground.task.solution / "acts.json"))
+            return Report("the task's own acts", infeasible=not possible)
         await ground.reveal()
         env = {**ground.env, **ground.task.solution_env}
         found = await ground.world.run(
@@ -158,6 +166,8 @@ class Embedded:
     async def run(self, ground: Ground) -> Report:
         if ground.task.agent == "heal":
             return await _heal(ground)
+        if ground.desk is not None:
+            return Report(skipped="the embedded planner does not use a desktop: it needs a model", ok=False)
         asked = here(ground.task.instruction, ground.workdir)
         done = await embedded(asked, ground.folder, ground.home, self.setting, ground.budget_s, ground.env)
         await ground.world.hand_over()
@@ -179,6 +189,11 @@ class Modelled:
     async def run(self, ground: Ground) -> Report:
         if ground.task.agent == "heal":
             return await _heal(ground)
+        if ground.desk is not None:
+            done, infeasible = await at_desktop(
+                ground.task.instruction, ground.desk, ground.home, self.setting, self.model
+            )
+            return replace(_report(done), infeasible=infeasible)
         there = InTrial(ground.world, ground.workdir, ground.env)
         done = await with_model(ground.task.instruction, there, ground.home, self.setting, Model(self.model))
         return _report(done)

@@ -9,6 +9,8 @@ from pathlib import Path
 import veilig
 from veilig.core.errors import UsageError
 from veilig.core.suggest import nearest
+from veilig.evals.desktop_example import FILE as EXAMPLE
+from veilig.evals.desktop_example import read_example
 from veilig.evals.task import Task, TaskError, read_task
 
 
@@ -62,8 +64,8 @@ def find_suite(name: str, only: Sequence[str] = ()) -> Suite:
 
 def read_suite(folder: Path, only: Sequence[str] = ()) -> Suite:
     """The suite in a folder; a folder that is itself a task is a suite of one."""
-    if (folder / "task.toml").is_file():
-        return Suite(folder.name, "-", "one task", "", folder, (read_task(folder),))
+    if (folder / "task.toml").is_file() or (folder / EXAMPLE).is_file():
+        return Suite(folder.name, "-", "one task", "", folder, (_task(folder),))
     said: dict[str, object] = {}
     place = folder / "suite.toml"
     if place.is_file():
@@ -71,16 +73,17 @@ def read_suite(folder: Path, only: Sequence[str] = ()) -> Suite:
             said = tomllib.loads(place.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise TaskError(f"{place} cannot be read", why=str(error)) from error
-    found = sorted(path.parent for path in folder.glob("*/task.toml"))
+    found = sorted({path.parent for name in ("task.toml", EXAMPLE) for path in folder.glob(f"*/{name}")})
+    found = found or sorted(folder.glob("*.json"))  # a folder of OSWorld's examples
     if only:
-        unknown = sorted(set(only) - {path.name for path in found})
+        unknown = sorted(set(only) - {_name(path) for path in found})
         if unknown:
-            meant = nearest(unknown[0], [path.name for path in found])
+            meant = nearest(unknown[0], [_name(path) for path in found])
             raise UsageError(
                 f"suite {folder.name!r} has no task {unknown[0]!r}",
                 fix=f"did you mean {meant!r}?" if meant else f"see `veilig eval list {folder.name}`",
             )
-        found = [path for path in found if path.name in only]
+        found = [path for path in found if _name(path) in only]
     if not found:
         raise UsageError(f"{folder} holds no task", why="a task is a folder with a task.toml")
     return Suite(
@@ -89,5 +92,16 @@ def read_suite(folder: Path, only: Sequence[str] = ()) -> Suite:
         str(said.get("description", "")),
         str(said.get("metric", "")),
         folder,
-        tuple(read_task(path) for path in found),
+        tuple(_task(path) for path in found),
     )
+
+
+def _name(place: Path) -> str:
+    return place.name if place.is_dir() else place.stem
+
+
+def _task(place: Path) -> Task:
+    """The task in a folder, of Harbor's form or OSWorld's, or in one file of OSWorld's."""
+    if place.is_dir() and (place / "task.toml").is_file():
+        return read_task(place)
+    return read_example(place / EXAMPLE if place.is_dir() else place)

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from veilig.core.errors import UsageError
 from veilig.core.suggest import nearest
+
+if TYPE_CHECKING:
+    from veilig.evals.desktop_example import Example
 
 TIMEOUT_S_MAX = 4 * 3600.0
 FILE_BYTES_MAX = 8 << 20  # a task's own file; data is made by the task's environment
@@ -64,6 +67,7 @@ class Task:
     programs: tuple[str, ...]
     agent: str = ""  # what of ours this task is for: "" run; heal; share: run, and the tests see its record
     digest: str = field(default="", compare=False)
+    example: "Example | None" = field(default=None, compare=False)  # of a task at a desktop
 
     @property
     def tests(self) -> Path:

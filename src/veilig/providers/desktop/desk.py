@@ -335,6 +335,14 @@ def told(seen: Seen, chars_max: int) -> str:
     return "\n".join(lines)
 
 
+def told_lines(seen: Seen) -> list[tuple[str, tuple[int, int]]]:
+    """Each line of `told`, without its indent, and the middle of what it tells."""
+    lines = [
+        (f'window "{w.name}"', (w.box[0] + w.box[2] // 2, w.box[1] + w.box[3] // 2)) for w in seen.windows
+    ]
+    return lines + [(line, node.centre) for node in seen.nodes if (line := _line(node).strip())]
+
+
 _DULL = frozenset({"filler", "panel", "scroll pane", "viewport", "section", "redundant object", "separator"})
 
 

@@ -41,7 +41,7 @@ _FONTS = """<?xml version="1.0"?><fontconfig><dir>/usr/share/fonts</dir><dir>/us
 <cachedir>{here}/fonts</cachedir></fontconfig>"""
 _OPENBOX = """<?xml version="1.0"?><openbox_config xmlns="http://openbox.org/3.4/rc">
 <focus><focusNew>yes</focusNew><followMouse>no</followMouse></focus>
-<placement><policy>Smart</policy><center>yes</center></placement>
+<placement><policy>Smart</policy><center>no</center></placement>
 <desktops><number>1</number></desktops>
 <keyboard><keybind key="A-F4"><action name="Close"/></keybind>
 <keybind key="A-Tab"><action name="NextWindow"/></keybind></keyboard>
