@@ -172,7 +172,7 @@ def _embedded(given: argparse.Namespace, task: str) -> int:
         from veilig.cli import explain
 
         return explain.run(given, meant.command, bisect=meant.bisect)
-    given.only, given.explain, given.markdown = meant.only, True, None
+    given.only, given.explain, given.markdown, given.fleet = meant.only, True, None, None
     return fix.run(given)
 
 
