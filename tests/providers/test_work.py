@@ -19,6 +19,7 @@ from veilig.core.redact import Redactor
 from veilig.providers.box import Box, Terms
 from veilig.providers.copying import copy_tree
 from veilig.providers.sandbox.wall import Bounds, Wall
+from veilig.providers.testing import pytest_paths
 from veilig.providers.work import WorkProvider
 from veilig.providers.workspace import Workspace
 
@@ -163,6 +164,38 @@ async def test_a_users_own_test_command_is_judged_by_its_exit_code(bench: Bench)
     assert (good.data["exit_code"], good.data["groups"]) == (0, [])
     groups: Any = bad.data["groups"]
     assert (bad.data["exit_code"], groups[0]["message"]) == (1, "no\n")
+
+
+async def test_what_pytest_is_told_to_run_is_run_test_by_test(bench: Bench) -> None:
+    (bench.workspace.tree.root / "test_other.py").write_text("def test_other():\n    assert False\n")
+    tests = next(
+        path.name for path in bench.workspace.tree.root.rglob("test_*.py") if "other" not in path.name
+    )
+    place = next(path for path in bench.workspace.tree.root.rglob(tests)).relative_to(
+        bench.workspace.tree.root
+    )
+    command = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", place.as_posix())
+    report: Any = (await bench.do(RunTests(command, trace=True, timeout_s=60))).data
+    assert report["total"] == 2
+    (group,) = report["groups"]
+    assert group["path"] == "pkg/sums.py"
+
+
+@pytest.mark.parametrize(
+    ("command", "paths"),
+    [
+        ("pytest tests", ("tests",)),
+        ("python3.12 -m pytest -x tests/a.py tests", ("tests/a.py", "tests")),
+        ("pytest", None), ("pytest ../tests", None), ("pytest /etc", None), ("pytest tests -k word", None),
+        ("pytest missing.py", None), ("python -m unittest tests", None), ("make test", None), ("", None),
+    ],
+)  # fmt: skip
+def test_only_files_and_folders_of_pytest_are_taken_over(
+    tmp_path: Path, command: str, paths: tuple[str, ...] | None
+) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/a.py").write_text("")
+    assert pytest_paths(tuple(command.split()), tmp_path) == paths
 
 
 async def test_the_audit_reads_the_copy_and_never_runs_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from veilig.core.action_json import digest
 from veilig.core.clock import SystemClock
 from veilig.core.provider import Permit
 from veilig.providers.copying import copy_tree
-from veilig.providers.history import HistoryProvider
+from veilig.providers.history import FILES_MAX, HistoryProvider
 from veilig.providers.workspace import Workspace
 from veilig.repair.edit import apply
 from veilig.repair.history import State, changed_lines, levels, raised, takes_part
@@ -83,6 +83,25 @@ async def test_a_repository_tells_its_states_and_runs_no_program_of_its_configur
     assert level["edits"] == [["app.py", NOW.index("-"), NOW.index("-") + 1, "+", 1]]
     assert data["changed"] == {"app.py": [2]}
     assert not mark.exists()
+
+
+async def test_a_large_change_long_ago_does_not_hide_a_small_one_of_today(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    _git(source, "init", "-q")
+    (source / "app.py").write_text(NOW.replace("-", "+"))
+    _git(source, "add", "-A")
+    _git(source, "commit", "-qm", "First")
+    for n in range(FILES_MAX + 1):
+        (source / f"new{n}.py").write_text("x = 1\n")
+    _git(source, "add", "-A")
+    _git(source, "commit", "-qm", "Large")
+    for subject, text in (("Third", NOW + "\n\nx = 1\n"), ("Fourth", NOW)):
+        (source / "app.py").write_text(text)
+        _git(source, "commit", "-qam", subject)
+    data = await _history(source, tmp_path / "home")
+    told = [level["by"] for level in cast("list[dict[str, str]]", data["levels"])]
+    assert [by.partition(" ")[2] for by in told] == ["'Fourth'"]
 
 
 async def test_a_folder_without_history_has_no_levels(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     deliver.add_argument("--branch", metavar="NAME", help="commit them on a new branch; your work tree stays")
     deliver.add_argument("--diff", action="store_true", help="print the diff and nothing else")
     parser.add_argument(
-        "--test", metavar="CMD", help="the command that tests the project (judged by its exit code)"
+        "--test",
+        metavar="CMD",
+        help="the command that tests the project (judged by its exit code; pytest PATH... test by test)",
     )
     parser.add_argument(
         "--only", choices=("tests", "audit", "config"), default="", help="work on these problems only"

@@ -78,6 +78,9 @@ class HistoryProvider:
         if not commits:
             return Outcome(True, "no commit yet", data=nothing)
         paths = self._changed(source, commits[-1][0])
+        while len(paths) > FILES_MAX and len(commits) > 2:  # fewer commits back, where they changed much
+            commits = commits[: max(2, len(commits) // 2)]
+            paths = self._changed(source, commits[-1][0])
         if len(paths) > FILES_MAX:
             return Outcome(True, f"{len(paths)} files changed lately: too many to undo", data=nothing)
         old = [_texts(source, commit, prefix, paths) for commit, _ in commits]

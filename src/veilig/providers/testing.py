@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from veilig.repair.testreport import Test, TestReport, read
 from veilig.repair.workers import folder
 
 _NAMED = re.compile(r"(?:[\w.]*(?:Error|Warning|Exception)|ERROR)\b.*:")  # the line that says what it was
+_TALK = frozenset({"-q", "-qq", "-v", "-vv", "-x", "-s", "--quiet", "--verbose", "--exitfirst"})
 NO_TESTS = 5  # pytest's exit code when there are none
 GROUPS_MAX = 20  # failures beyond the twentieth group are counted, not worked on at once
 LINES_MAX = 120  # suspected lines a group carries: more are noise
@@ -36,12 +38,15 @@ class Tests:
 
     def __init__(self, box: Box) -> None:
         self._box = box
+        self._named: tuple[str, ...] = ()
         self.last: TestReport | None = None
 
     async def run(self, action: RunTests, permit: Permit) -> Outcome:
         """One run: totals, the tests that did not pass, and failing tests grouped by cause."""
-        if action.command:
+        named = pytest_paths(action.command, self._box.root)
+        if action.command and named is None:
             return await self._own_command(action, permit)
+        self._named = named or self._named
         command = self.command()
         if command is None:
             return Outcome(
@@ -54,8 +59,9 @@ class Tests:
         return Outcome(True, summary(report), data=described(report))
 
     def command(self) -> TestCommand | None:
-        """How this project's tests are run, or None when it has none."""
-        return test_command(project_files(self._box.root), str(self._box.python))
+        """How this project's tests are run, or None when it has none; the paths are those the user named."""
+        found = test_command(project_files(self._box.root), str(self._box.python))
+        return replace(found, args=self._named) if found and self._named else found
 
     async def report(
         self, command: TestCommand, tests: Sequence[str], *, trace: bool, timeout_s: float, permit: Permit
@@ -155,6 +161,24 @@ class Tests:
             }
             data["groups"] = [group]
         return Outcome(True, told(done), data=data)
+
+
+def pytest_paths(command: Sequence[str], root: Path) -> tuple[str, ...] | None:
+    """The files and folders that `pytest PATH...` is about, None for a command that is more than that.
+
+    What pytest runs we run test by test, so that a failure has lines to look at and not only an exit code.
+    """
+    words = list(command)
+    if words[:1] and re.fullmatch(r"python[\d.]*", words[0]) and words[1:3] == ["-m", "pytest"]:
+        words = words[2:]
+    if words[:1] != ["pytest"]:
+        return None
+    text = " ".join(words[1:]).replace("-p no:cacheprovider", "")
+    paths = tuple(word for word in text.split() if word not in _TALK)
+    inside = (
+        not one.startswith(("-", "/")) and ".." not in one and Path(root, one).exists() for one in paths
+    )
+    return paths if paths and all(inside) else None
 
 
 def files_of(tests: Sequence[str], command: TestCommand, root: Path) -> list[str]:
