@@ -7,10 +7,11 @@ an evaluation) works with them alone: what it wants done it does by mouse and ke
 import json
 from typing import cast
 
+from veilig.agent.desktop_tools import offered
 from veilig.agent.run import RunPlanner
 from veilig.agent.run_state import Draft, Json, RunOptions
 from veilig.agent.tools import TOOLS
-from veilig.core.message import Message, Role, ToolCall
+from veilig.core.message import Message, Role, ToolCall, ToolSpec
 from veilig.core.provider import Outcome, Step
 
 WITH, ONLY = "with", "only"  # values of RunOptions.desktop
@@ -37,14 +38,18 @@ class DesktopPlanner(RunPlanner):
         now.say(Message(Role.SYSTEM, SYSTEM))
         now.say(Message(Role.USER, self._options.task))
         now["opening"] = ""
-        return self._next_server(now)
+        return self._then_ask(now, "start")
+
+    def _more(self, now: Draft) -> dict[str, ToolSpec]:
+        del now  # no servers' tools, no children: they would work elsewhere
+        return offered(self._options)
 
     def _declared(self, now: Draft) -> str:
         tools = (*self._own, *self._more(now).values())
         return json.dumps([tool.to_json() for tool in tools], separators=(",", ":"))
 
     def _begin_call(self, now: Draft, call: ToolCall) -> Step | None:
-        if call.name not in (*_ALONE, *self._more(now)):
+        if call.name not in _ALONE:
             now.answer(call, f"there is no tool {call.name!r}; there are {', '.join(_ALONE)}")
             return None
         return super()._begin_call(now, call)
