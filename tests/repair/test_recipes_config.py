@@ -22,6 +22,13 @@ SYNTAX: dict[str, tuple[str, str, str]] = {
     "TOML unclosed string": ("a.toml", 'a = "x\n', 'a = "x"\n'),
     "TOML True": ("a.toml", "a = True\n", "a = true\n"),
     "TOML duplicate key": ("a.toml", "a = 1\na = 1\n", "a = 1\n"),
+    "TOML trailing comma": ("a.toml", "a = 30,\n", "a = 30\n"),
+    "TOML twice": ("a.toml", 'a = 30,\nb = [\n  "x"\n  "y",\n]\n', 'a = 30\nb = [\n  "x",\n  "y",\n]\n'),
+    "JSON three times": (
+        "a.json",
+        '{"a": True,\n "b": 1\n "c": [1,]\n}\n',
+        '{"a": true,\n "b": 1,\n "c": [1]\n}\n',
+    ),
     "YAML tab": ("a.yaml", "a:\n\tb: 1\n", "a:\n  b: 1\n"),
     "YAML colon in a value": ("a.yaml", "a: b: c\n", 'a: "b: c"\n'),
     "YAML indentation": ("a.yaml", "a: 1\n b: 2\n", "a: 1\nb: 2\n"),
@@ -29,6 +36,10 @@ SYNTAX: dict[str, tuple[str, str, str]] = {
     "INI header": ("a.ini", "[x\na = 1\n", "[x]\na = 1\n"),
     "merge conflict": ("a.ini", "<<<<<<< HEAD\n[a]\n=======\n[b]\n>>>>>>> x\nk = 1\n", "[a]\nk = 1\n"),
 }
+
+
+def test_yaml_with_several_errors_is_left_to_a_person() -> None:
+    assert config_syntax.propose("a.yaml", "a:1\nb: 2\nc :3\nd: [1, 2\n") == []
 
 
 @pytest.mark.parametrize(("path", "broken", "wanted"), SYNTAX.values(), ids=list(SYNTAX))

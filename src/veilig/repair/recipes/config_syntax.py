@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from heapq import heappop, heappush
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,6 +18,8 @@ from veilig.repair.recipes.syntax import whole_file_changes
 RECIPE = "config-syntax"
 REMOVES = "removes the line"
 YAML_CHARACTERS_MAX = 200_000  # the pure-Python reader needs about 1 s for this; larger files are data
+ERRORS_MAX, ROUNDS_MAX = 4, 12  # a file with more is no slip of a hand
+SEVERAL_CHARACTERS_MAX = 40_000  # some hundred readings of it are tried
 _LINE = re.compile(r"line\s+(\d+)")
 
 
@@ -127,7 +130,32 @@ def propose(path: str, text: str) -> list[Proposal]:
             found.append(
                 Proposal(RECIPE, title, path, edits, cost, Needs.TESTS, confidence, trouble[0], decision=asks)
             )
-    return found[:5]
+    return found[:5] or _several(path, text, trouble)
+
+
+def _several(path: str, text: str, first: tuple[int, str]) -> list[Proposal]:
+    """The same for a file with several errors: edits one after the other, each of which reads further.
+
+    Only where a grammar is strict: YAML takes too many wrong edits for sense.
+    """
+    strict = PurePosixPath(path).suffix in (".toml", ".json") and len(text) <= SEVERAL_CHARACTERS_MAX
+    waiting: list[tuple[float, tuple[str, ...], str, tuple[int, str]]] = [(0.0, (), text, first)]
+    for _ in range(ROUNDS_MAX if strict else 0):
+        if not waiting:
+            break
+        spent, titles, now, trouble = heappop(waiting)
+        for cost, title, new in sorted(_candidates(path, now, trouble[0]), key=lambda item: item[0]):
+            if title == REMOVES or new == now:
+                continue
+            said, left = (*titles, title), trouble_of(path, new)
+            if left is None:
+                edits, name = edits_between(path, text, new), ", ".join(said)
+                price = spent + cost
+                return [Proposal(RECIPE, name, path, edits, price, Needs.TESTS, Confidence.MEDIUM, first[0])]
+            further = left[0] > trouble[0] or (left[0] == trouble[0] and left[1] != trouble[1])
+            if further and len(said) < ERRORS_MAX:
+                heappush(waiting, (spent + cost, said, new, left))
+    return []
 
 
 def _candidates(path: str, text: str, line: int) -> Iterator[tuple[float, str, str]]:
@@ -192,6 +220,7 @@ def _row(suffix: str, row: str) -> Iterator[tuple[float, str, str | None]]:
             "closes the string",
             re.sub(r"^(\s*[\w.\"-]+\s*=\s*)([\"'])([^\"']*)$", r"\1\2\3\2", body) + ending,
         )
+        yield 0.95, "removes the trailing comma", re.sub(r"\s*,(\s*(?:#.*)?)$", r"\1", body) + ending
         yield 1.2, "closes the list", f"{body.rstrip().rstrip(',')}]{ending}"
         yield 1.2, "closes the string", f'{body.rstrip()}"{ending}'
         yield 1.2, "closes the table header", re.sub(r"^(\s*\[[\w.\"-]+)\s*$", r"\1]", body) + ending
