@@ -1,13 +1,18 @@
 """Sessions on several workers, while workers die, sleep, leave and lose the database, and it restarts."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kernel import ANN
 from postgres import NoPostgres
 from veilig.app import fleet
+from veilig.core.gate import cast_vote
+from veilig.core.provider import Vote
+from veilig.home import find_home
 from workers import Hall, Proxy
 
 pytestmark = pytest.mark.outside_gate
@@ -65,6 +70,24 @@ def test_no_act_is_lost_or_done_twice_whatever_becomes_of_workers_and_database(h
     finally:
         proxy.close()
     all_is_well(hall, [*sessions, *again])
+
+
+def test_a_session_that_asks_people_takes_no_slot_and_goes_on_once_they_voted(hall: Hall) -> None:
+    hall.start("one", slots=1)
+    asks = hall.put(1, ACTS, 0.0, ask=True)
+    hall.until(lambda: hall.counts()["held"] == 1)
+    other = hall.put(1, ACTS, 0.0)
+    hall.until(lambda: hall.counts()["done"] == 1)
+    home = find_home({**hall.environment("one"), "VEILIG_LEDGER": f"{hall.url}?org=main"})
+    with home.open_ledger() as ledger:
+        for _ in range(2):  # svc-1 is restarted twice
+            hall.until(lambda: hall.counts()["held"] == 1)
+            [*_, asked] = [str(e.body["approval"]) for e in ledger.events(names=("approval.asked",))]
+            asyncio.run(cast_vote(ledger, asked, Vote(ANN, approve=True, via="test")))
+            spent = len(hall.journal(asks[0]))
+            hall.until(lambda n=spent: len(hall.journal(asks[0])) > n)
+    hall.until(lambda: hall.counts()["done"] == 2)
+    all_is_well(hall, [*asks, *other])
 
 
 def lost(hall: Hall, name: str) -> bool:

@@ -37,7 +37,7 @@ from veilig.core.gate import Gate
 from veilig.core.ledger import Event
 from veilig.core.ledger_verify import verify_store
 from veilig.core.lock import SessionLock
-from veilig.core.provider import Outcome, Permit
+from veilig.core.provider import Outcome, Permit, Verdict
 from veilig.core.redact import Redactor
 from veilig.core.session import Budget, Session, fold
 from veilig.home import find_home
@@ -81,8 +81,9 @@ async def probe(held: Held, setting: Setting) -> Came:
                 held.copies.empty()
             view = fold(taken.session, ledger.events(session=taken.session))
             services = Probed(Path(options["world"]) / taken.session, folder / "work", options["slow_s"])
+            rules = Rules({"svc-1": Verdict.ASK} if options.get("ask") else {})
             gate = Gate(
-                session=taken.session, ledger=fenced, law=Rules().law(), providers=[held.around(services)],
+                session=taken.session, ledger=fenced, law=rules.law(), providers=[held.around(services)],
                 redactor=Redactor(b"k" * 32), clock=SystemClock(),
             )  # fmt: skip
             session = Session(
@@ -92,6 +93,8 @@ async def probe(held: Held, setting: Setting) -> Came:
             if view.ended == "done":
                 return Came(State.DONE, view.summary)
             finish = await (session.resume("1") if view.kind else session.run("probe", str(folder), {}, "1"))
+            if "approval" in finish.data:
+                return Came(State.HELD, finish.summary)
             acts = folder / "work" / "acts"
             copied = acts.read_text().split() if acts.exists() else []
             missing = [one for one in told(list(ledger.events(session=taken.session))) if one not in copied]
@@ -157,8 +160,11 @@ class Hall:
             os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
 
-    def put(self, count: int, acts: int = 5, slow_s: float = 0.05, **more: Any) -> list[str]:
-        options: dict[str, Any] = {"acts": acts, "slow_s": slow_s, "world": str(self.folder / "world")}
+    def put(
+        self, count: int, acts: int = 5, slow_s: float = 0.05, ask: bool = False, **more: Any
+    ) -> list[str]:
+        world = str(self.folder / "world")
+        options: dict[str, Any] = {"acts": acts, "slow_s": slow_s, "world": world, "ask": ask}
         return fleet.enqueue_all(self.url, [fleet.Work("probe", options, **more) for _ in range(count)])
 
     def counts(self) -> Counter[str]:
