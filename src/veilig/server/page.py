@@ -90,6 +90,9 @@ class Page:
         path, method = scope["path"], scope["method"]
         if path == "/healthz":
             return Reply(body=b'{"status":"ok"}')
+        if path == "/readyz":  # as above for whatever watches over servers: it says nothing of sessions
+            broken = bool(self.hub.serving.broken)
+            return told({"ready": not broken}, 503 if broken else 200)
         self.doorway.check_host(scope)
         if not path.startswith(f"{API}/"):
             return self._asset(path, method)
