@@ -1,8 +1,8 @@
 """How many sessions per second do 1, 2 and 4 workers drive, how long does one wait, what do 10^5 cost?
 
-`workers.py [--sessions N] [--queued N]`: a real PostgreSQL, workers with homes of their own, one ledger for all.
-A probe is a session of five acts through gate, ledger, lease and store that costs nothing itself; an audit is a
-real one, of a project of about 7,000 lines.
+`workers.py [--sessions N] [--queued N]`: a real PostgreSQL, workers with homes of their own, one ledger.
+A probe is a session of five acts through gate, ledger, lease and store that costs nothing itself; an audit is
+a real one, behind the wall, of the kernel of this project (about 13,000 lines).
 """
 
 import argparse
@@ -90,7 +90,8 @@ def main() -> None:
                     time.sleep(0.05)
                 hall.until(hall.over)
                 waits = times(hall, ids)[0]
-                latency = f"from queued to begun, 2 idle workers: p50 {waits[50] * 1e3:.0f} ms, p99 {waits[98] * 1e3:.0f} ms"
+                p50, p99 = waits[50] * 1e3, waits[98] * 1e3
+                latency = f"from queued to begun, 2 idle workers: p50 {p50:.0f} ms, p99 {p99:.0f} ms"
             ended(hall, names)
         print(latency)
         if given.queued:
@@ -109,9 +110,8 @@ def main() -> None:
                 900,
             )
             waits, seconds = times(hall, probes)
-            print(
-                f"with {given.queued} queued ({put:,.0f}/s in): {given.sessions / seconds:.2f} probes/s at 2 workers"
-            )
+            rate = given.sessions / seconds
+            print(f"with {given.queued} queued ({put:,.0f}/s in): {rate:.2f} probes/s at 2 workers")
     finally:
         hall.close()
         shutil.rmtree(folder, ignore_errors=True)

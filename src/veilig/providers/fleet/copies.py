@@ -102,15 +102,23 @@ class Copies:
                 f"the copy {name[:16]} is written in form {told.get('form')!r}",
                 why=f"this veilig reads form {FORM}", fix="let a newer worker take it",
             )  # fmt: skip
+        rows: list[list[Any]] = told["rows"]
+        for path, *_ in rows:
+            _need_inside(path)
         self.empty()
         self._known.clear()
-        rows: list[list[Any]] = told["rows"]
+        try:
+            self._lay(rows)
+        except OSError as error:
+            raise ProviderError(
+                f"cannot lay out the copy {name[:16]} in {self._folder}", why=str(error), fix="free space"
+            ) from error
+
+    def _lay(self, rows: list[list[Any]]) -> None:
         tree, folders = Tree(self._folder), [row for row in rows if row[1] == "d"]
         for path, *_ in folders:
-            _need_inside(path)
             (self._folder / path).mkdir(mode=0o700)
         for path, kind, mode, mtime_ns, piece in rows:
-            _need_inside(path)
             if kind == "f":
                 tree.put(path, self._store.get(piece), mode)
                 os.utime(self._folder / path, ns=(mtime_ns, mtime_ns))
