@@ -27,6 +27,14 @@ OPTIONAL = {
     "pg_ctlcluster": ("postgresql",),
     "systemctl": ("systemd",),
     "chromium": ("chromium",),
+    "Xvfb": ("xvfb", "dbus", "at-spi2-core", "libatk-adaptor", "gir1.2-atspi-2.0", "python3-gi"),
+    "openbox": ("openbox",),
+    "xdotool": ("xdotool",),
+    "xwininfo": ("x11-utils",),
+    "xmodmap": ("x11-xserver-utils",),
+    "mousepad": ("mousepad",),
+    "galculator": ("galculator",),
+    "xterm": ("xterm",),
 }
 CODEX = "@openai/codex@0.169.0"
 CODE = ("src", "tests", "bench", ".ci", "docs/generate.py")

@@ -24,7 +24,14 @@ def test_doctor_tries_every_wall_and_ends_with_0_when_one_stands(veilig: Termina
     ]
     taken = next(w for w in report["walls"] if w["name"] == report["wall"])
     assert {"network", "files_read", "seccomp"} <= set(taken["holds"])
-    assert {c["name"] for c in report["checks"]} == {"python", "git", "advisories", "ledger", "policy"}
+    assert {c["name"] for c in report["checks"]} == {
+        "python",
+        "git",
+        "advisories",
+        "ledger",
+        "policy",
+        "desktop",
+    }
     assert f"sessions run behind {report['wall']}" in veilig("doctor").out
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from veilig.app.safeguards import Desk, new_case
 from veilig.core.action import Action, AskModel, CallTool, RunCommand
+from veilig.core.action_desktop import LaunchProgram, TypeText
 from veilig.core.action_json import JSON, digest
 from veilig.core.actor import Actor, Tier
 from veilig.core.clock import Clock
@@ -173,8 +174,10 @@ class LadderGate(Gate):
 
 def _reaches(action: Action) -> str:
     """What an act would run or send; "" for acts that stay in the copy. Files are judged when they run."""
-    if isinstance(action, RunCommand):
+    if isinstance(action, RunCommand | LaunchProgram):
         return shlex.join(action.argv)
+    if isinstance(action, TypeText):  # into a terminal, perhaps
+        return action.text
     return f"{action.tool} {action.arguments}" if isinstance(action, CallTool) else ""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from veilig.core.action_json import JSON
 from veilig.core.clock import Clock
 from veilig.providers.box import Box
-from veilig.providers.desktop.desk import Desk, told_lines
+from veilig.providers.desktop.desk import Desk, missing_packages, told_lines
 from veilig.providers.watching import Watched
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from veilig.providers.sandbox.wall import CommandResult
     from veilig.providers.trial import World
 
-__all__ = ["Desk", "desk_in", "desktop_for", "told_lines"]
+__all__ = ["Desk", "desk_in", "desktop_for", "missing_packages", "told_lines"]
 
 
 def desktop_for(

@@ -44,7 +44,7 @@ def run(given: argparse.Namespace) -> int:
     places = find_places(given)
     tried = asyncio.run(walls(places.policy, frozenset(given.hide_wall)))
     taken = next((probe.rung for probe, why in tried if not why), "")
-    checks = [_python(), _git(), _advisories(places), _ledger(places), _policy(places)]
+    checks = [_python(), _git(), _advisories(places), _ledger(places), _policy(places), _desktop()]
     if given.json:
         shown = [_wall_json(probe, why) for probe, why in tried]
         others = [{"name": c.name, "state": c.state, "said": c.said} for c in checks]
@@ -103,6 +103,15 @@ def _git() -> Check:
     if found:
         return Check("git", "ok", found)
     return Check("git", "note", "not found: `veilig fix --branch` needs it, nothing else does")
+
+
+def _desktop() -> Check:
+    from veilig.app.desktop import missing_packages
+
+    if missing := missing_packages():
+        said = f"`veilig run --desktop` needs more: apt-get install {' '.join(missing)}"
+        return Check("desktop", "note", said)
+    return Check("desktop", "ok", "its programs are here; each is tried when a desktop is stood up")
 
 
 def _advisories(places: Places) -> Check:

@@ -7,13 +7,16 @@ What is typed goes in by standard input, so that no process list shows it.
 import asyncio
 import base64
 import json
+import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from veilig.core.errors import ProviderError
+from veilig.providers.desktop.inside import LAUNCHERS, NEEDED
 from veilig.providers.sandbox.wall import CommandResult
 
 PYTHON = "/usr/bin/python3"  # the system's own: it alone sees Debian's bindings
@@ -41,6 +44,14 @@ PACKAGES = (
 )
 
 type Box = tuple[int, int, int, int]
+
+
+def missing_packages() -> list[str]:
+    """The packages without which no desktop can be stood up here, or none of its tree be told."""
+    found = {package: None for program, package in NEEDED.items() if not shutil.which(program)}
+    found |= {} if shutil.which("dbus-daemon") else {"dbus": None}
+    found |= {} if any(os.access(path, os.X_OK) for path in LAUNCHERS) else {"at-spi2-core": None}
+    return [*found]
 
 
 class Runs(Protocol):
