@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from veilig.cli.ledger_keep import keep_options
 from veilig.cli.record import (
     find_places,
     ledger_options,
@@ -55,6 +56,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     adopt.set_defaults(do=_adopt)
     for action in (verify, show, tail, export, prove, adopt):
         ledger_options(action, inner=True)
+    keep_options(actions)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -90,7 +92,7 @@ def _verify(given: argparse.Namespace) -> int:
 def _show(given: argparse.Namespace) -> int:
     with opened(find_places(given)) as ledger:
         session = _session(given)
-        for event in ledger.events(session=session, names=_names(given.name)):
+        for event in ledger.events(session=session, names=_names(given.name), erased=True):
             _print(event, as_json=given.json)
     return EXIT_OK
 
@@ -180,7 +182,7 @@ def _print(event: "Event", *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(event), ensure_ascii=False))
         return
-    body = json.dumps(event.body, ensure_ascii=False)
+    body = "(erased)" if event.erased else json.dumps(event.body, ensure_ascii=False)
     name = f"{event.name:<20}"
     print(f"{event.seq:>6}  {local_time(event.wall_ms)}  {event.session:<16} {name} {_shown(body)}")
 

@@ -147,6 +147,10 @@ class Ledger:
         """Make everything durable and sign it. Raises LedgerError for an empty ledger or an unusable key."""
         return self._store.checkpoint()
 
+    def erase(self, seqs: Sequence[int], said: Callable[[Tx], object]) -> None:
+        """Replace these bodies by their commitments and record `said`; `ledger_erase` says which may go."""
+        self._store.erase(seqs, said)
+
     def _guarded[T](self, fn: Callable[[Tx], T]) -> Callable[[Tx], T]:
         if self._fence is None:
             return fn
@@ -208,7 +212,12 @@ class Ledger:
         """Every event with seq > `after`, now and to come, from any process, until the ledger is closed."""
         version: object = None
         while not self._store.closed:
-            seen = await self._look(self._store.version)
+            try:
+                seen = await self._look(self._store.version)
+            except LedgerError:
+                if self._store.closed:  # meanwhile
+                    return
+                raise
             if version is not None and seen == version:
                 await self._store.change(poll_s)
                 continue

@@ -74,6 +74,7 @@ class Committer:
         """As `LedgerStore.erase`. What stood in the pages is overwritten (secure_delete)."""
 
         def request(tx: Tx) -> None:
+            said(tx)
             self._db.execute("PRAGMA secure_delete = ON")
             for seq in seqs:
                 body, salt = self._db.execute(
@@ -81,7 +82,6 @@ class Committer:
                 ).fetchone()
                 row = (ERASED, commitment(salt, body), seq)
                 self._db.execute("UPDATE events SET body = ?, salt = ? WHERE seq = ?", row)
-            said(tx)
 
         for result in self.run([request], durable=True):
             if isinstance(result, Failed):

@@ -59,12 +59,13 @@ def write_head(db: sqlite3.Connection, head: Head) -> None:
     )
 
 
-def create_file(path: Path) -> str:
+def create_file(path: Path, ledger_id: str = "") -> str:
     """Make an empty ledger at `path` (mode 0600) and return its id. Somebody else's newer file is kept.
 
-    It is built under another name and linked into place, so nobody ever sees half a ledger.
+    ledger_id: of one that is moved here, else a new one is made. It is built under another name and linked
+    into place, so nobody ever sees half a ledger.
     """
-    ledger_id = uuid.uuid4().hex
+    ledger_id = ledger_id or uuid.uuid4().hex
     draft = path.with_name(f".{path.name}.{ledger_id}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -189,6 +190,17 @@ def file_id(path: Path) -> str:
     db = connect(path, write=False)
     try:
         return ledger_id(db)
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    finally:
+        db.close()
+
+
+def file_moved_to(path: Path) -> str:
+    """Where the ledger in this file goes on; empty when here. Raises LedgerError when it cannot be opened."""
+    db = connect(path, write=False)
+    try:
+        return moved_to(db)
     except sqlite3.Error as error:
         raise translated(error, path) from error
     finally:

@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 from veilig.core.clock import Clock, SystemClock
 from veilig.core.errors import LedgerError
 from veilig.core.ledger_anchor import lost_ledger
-from veilig.core.ledger_checkpoint import Checkpoint, read_checkpoints
+from veilig.core.ledger_checkpoint import Checkpoint, parse_checkpoint, read_checkpoints
 from veilig.core.ledger_commit import Committer
 from veilig.core.ledger_event import COLUMNS, Row
 from veilig.core.ledger_file import connect, create_file, ledger_id, moved_to, read_head, translated
@@ -163,10 +163,10 @@ class FileStore:
         with file_snapshot(self.path) as found:
             yield found
 
-    def _all(self, query: str) -> list[Any]:
+    def _all(self, query: str, given: Sequence[object] = ()) -> list[Any]:
         with self._reading:
             try:
-                return self._open_reader().execute(query).fetchall()
+                return self._open_reader().execute(query, given).fetchall()
             except sqlite3.Error as error:
                 raise translated(error, self.path) from error
 
@@ -219,8 +219,9 @@ class FileSnapshot:
         return set(self._db.execute("SELECT session, token, seq FROM leases"))
 
     def checkpoints(self) -> list[Checkpoint]:
-        """None: they stand beside the anchor only."""
-        return []
+        """Those of other machines, of a ledger that was moved here from a database."""
+        query = "SELECT value FROM meta WHERE key LIKE 'checkpoint:%' ORDER BY key"
+        return [parse_checkpoint(row[0].encode(), self.id) for row in self._db.execute(query)]
 
     def damage(self) -> str:
         """What SQLite's own check says."""

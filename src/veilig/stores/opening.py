@@ -7,7 +7,7 @@ from pathlib import Path
 from veilig.core.clock import Clock
 from veilig.core.errors import LedgerError
 from veilig.core.ledger import Ledger
-from veilig.core.ledger_file import file_id
+from veilig.core.ledger_file import file_id, file_moved_to
 from veilig.core.ledger_sqlite import file_snapshot
 from veilig.core.ledger_store import Places, Snapshot, places_of
 from veilig.core.limits import CHECKPOINT_EVENTS
@@ -48,6 +48,12 @@ def snapshot_of(place: Path | Address) -> AbstractContextManager[Snapshot]:
 def places_at(place: Path | Address, anchor_dir: Path) -> Places:
     """Where the anchor, checkpoints and key of the ledger at `place` are. Raises LedgerError."""
     if isinstance(place, Path):
+        if gone := file_moved_to(place):
+            raise LedgerError(
+                f"the ledger {str(place)!r} was moved to {gone}",
+                why="it went on there, and its anchor with it",
+                fix=f"verify it there: veilig ledger --ledger '{gone}' verify",
+            )
         return places_of(place, anchor_dir, file_id(place))
     with snapshot_of(place) as found:
         return places_of(str(place), anchor_dir, found.id)

@@ -29,7 +29,7 @@ from veilig.stores.postgres_tx import Batch, ServerTx
 if TYPE_CHECKING:
     from psycopg import Connection
 
-_LIVE = 0x7665_696D  # class of the advisory lock that every open writer shares; a move wants it alone
+LIVE = 0x7665_696D  # class of the advisory lock that every open writer shares; a move wants it alone
 _LOCK_HEAD = (
     "SELECT h.size, h.hash, h.t_ms, h.boot, h.up_ms, h.peaks, h.signed, o.state, coalesce(o.moved_to, '')"
     " FROM veilig.head AS h JOIN veilig.orgs AS o USING (org) WHERE h.org = %s FOR UPDATE OF h"
@@ -103,6 +103,7 @@ class Writer:
         """As `LedgerStore.erase`, by a role that may. The server's dead rows go with its next vacuum."""
 
         def request(tx: Tx) -> None:
+            said(tx)  # first: what it refuses leaves no change behind
             db = cast("Connection[Any]", self._db)
             query = "SELECT salt, body, seq FROM veilig.events WHERE org = %s AND seq = ANY(%s)"
             found = db.execute(query, (self._address.org, list(seqs))).fetchall()
@@ -110,7 +111,6 @@ class Writer:
             with db.cursor() as cursor:
                 rows = [(ERASED, commitment(s, body), self._address.org, seq) for s, body, seq in found]
                 cursor.executemany(update, rows)
-            said(tx)
 
         for result in self.run([request], durable=True):
             if isinstance(result, Failed):
@@ -283,7 +283,7 @@ class Writer:
             try:
                 check_schema(db, self._address)
                 check_role(db)
-                db.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (_LIVE, self.id))
+                db.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (LIVE, self.id))
             except BaseException:
                 db.close()
                 raise
