@@ -61,12 +61,16 @@ def test_the_chart_makes_objects_that_kubernetes_knows(values: dict[str, Any]) -
 def test_every_command_of_the_composition_is_ours_and_no_password_stands_in_it() -> None:
     text = (DEPLOY / "compose.yaml").read_text()
     services = yaml.safe_load(text)["services"]
-    assert set(services) == {"database", "serve", "gateway", "worker"}
-    for name in ("serve", "gateway", "worker"):
+    assert set(services) == {"database", "prepare-ledger", "prepare-queue", "serve", "gateway", "worker"}
+    for name in sorted(set(services) - {"database"}):
         command = [str(word) for word in services[name]["command"]]
         build_parser(command[0]).parse_args(command)
-        assert services[name]["depends_on"]["database"]["condition"] == "service_healthy"
-        assert "readyz" in str(services[name]["healthcheck"])
+        waits = services[name]["depends_on"]
+        if name.startswith("prepare"):
+            assert waits == {"database": {"condition": "service_healthy"}}
+        else:
+            assert set(waits) == {"prepare-ledger", "prepare-queue"}
+            assert "readyz" in str(services[name]["healthcheck"])
     assert not re.search(r"PASSWORD:\s*\S", text)
     assert not re.search(r"://[^/@\s]+:[^/@\s]+@", text)
     assert services["database"]["command"].count("fsync=on") == 1

@@ -47,7 +47,7 @@ class Chart:
         assert keep == [True], "an if without its end"
         text = "".join(out) + text[at:]
         text = re.sub(r"\s*\{\{- (.*?) \}\}", lambda m: self._value(m[1]), text)
-        return re.sub(r"\{\{ (.*?) \}\}", lambda m: str(self._value(m[1])), text)
+        return re.sub(r"\{\{ (.*?) \}\}", lambda m: _plain(self._value(m[1])), text)
 
     def _value(self, code: str) -> Any:
         first, *pipes = [part.strip() for part in code.split("|")]
@@ -79,6 +79,10 @@ class Chart:
                 value = value[name]  # KeyError: values.yaml lacks it
             return value
         return {".Release.Name": "one", ".Chart.AppVersion": self._chart["appVersion"]}[path]
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "veilig.env" -}}
 - name: VEILIG_LEDGER
-  value: {{ .Values.database.url | quote }}
+  value: {{ .Values.database.ledger | quote }}
 - name: VEILIG_DATABASE
-  value: {{ .Values.database.url | quote }}
+  value: {{ .Values.database.queue | quote }}
 - name: PGPASSWORD
   valueFrom:
     secretKeyRef:
@@ -39,6 +39,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   emptyDir: {}
 - name: tmp
   emptyDir: {}
+- name: keys
+  secret:
+    secretName: {{ .Values.keysSecret }}
 - name: sources
 {{- if .Values.sources.claim }}
   persistentVolumeClaim:
@@ -46,6 +49,22 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- else }}
   emptyDir: {}
 {{- end }}
+{{- end }}
+
+{{- define "veilig.keys" -}}
+- name: keys
+  image: {{ include "veilig.image" . | quote }}
+  command: [/bin/sh, -c, "umask 077 && mkdir -p /var/lib/veilig/keys && cat /keys/redact.key >/var/lib/veilig/keys/redact.key"]
+  securityContext:
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    runAsNonRoot: true
+  volumeMounts:
+    - name: state
+      mountPath: /var/lib/veilig
+    - name: keys
+      mountPath: /keys
+      readOnly: true
 {{- end }}
 
 {{- define "veilig.bounds" -}}
