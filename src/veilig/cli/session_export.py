@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from veilig.cli.record import find_places, ledger_options, opened, print_json
 from veilig.core.errors import EXIT_OK, UsageError
@@ -34,6 +34,7 @@ def export(given: argparse.Namespace) -> int:
     from veilig import __version__
     from veilig.agent.spans import otlp, spans_of
     from veilig.agent.trajectory import trajectory
+    from veilig.agent.trajectory_acts import acts_trajectory
     from veilig.app import Setting, find_session
 
     if given.content and given.format != "otlp":
@@ -47,7 +48,12 @@ def export(given: argparse.Namespace) -> int:
         case "otlp":
             found = otlp(spans_of(session, events, content=given.content), __version__)
         case "atif":
-            found = trajectory(session, events)
+            started = next((e.body for e in events if e.name == "session.started"), None)
+            options = cast(dict[str, Any], started["options"] if started else {})
+            if options.get("model"):
+                found = trajectory(session, events)
+            else:
+                found = acts_trajectory(session, events, str(options.get("task") or f"veilig {session}"))
         case _:
             told = [{"seq": e.seq, "name": e.name, "wall_ms": e.wall_ms, "body": e.body} for e in events]
             found = {"session": session, "veilig": __version__, "events": told}
