@@ -1,5 +1,6 @@
 """Who is taken next, by whom, and what a lease is worth: the queue itself, on a real PostgreSQL."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from server_ledger import Server
 from terminal import Terminal
 from veilig.app import fleet
 from veilig.core.errors import ProviderError, UsageError
+from veilig.evals.suite import find_suite
 from veilig.providers.fleet.entries import Entry, LeaseLost, State, Taken
 from veilig.providers.fleet.taking import Desk
 from veilig.server.worker_status import Status
@@ -185,6 +187,23 @@ def test_a_project_is_put_worked_on_and_shown_by_commands(server: Server, url: s
     assert "audit.scan" in shown.out, shown.err
     assert veilig("queue", "show", "nobody", *words).code == 2
     assert veilig("queue", "list").code == 2  # no database is named
+
+
+def test_a_trial_of_a_suite_is_made_by_a_worker_and_its_result_fetched(url: str, tmp_path: Path) -> None:
+    veilig, store = Terminal(tmp_path), str(tmp_path / "store")
+    suite = find_suite("terminal-mini")
+    words = ("--agent", "none", "--task", suite.tasks[0].name, "--database", url, "--json")
+    [session] = veilig("queue", "eval", suite.name, *words).json["sessions"]
+    ended = veilig("worker", "--database", url, "--store", store, "--kinds", "trial", "--drain")
+    assert ended.code == 0, ended.err
+    [one] = fleet.jobs(url)
+    assert (one.session, one.state, one.kind) == (session, State.DONE, "trial"), one
+    fetched = veilig("queue", "fetch", session, "--store", store, "--out", "got", "--database", url)
+    assert fetched.code == 0, fetched.err
+    results = [json.loads(file.read_text()) for file in (tmp_path / "got").rglob("result.json")]
+    assert [one["task"] for one in results] == [suite.tasks[0].name]
+    again = veilig("queue", "fetch", session, "--store", store, "--out", "got", "--database", url)
+    assert "there already" in again.err
 
 
 def test_a_workers_numbers_name_neither_session_nor_org() -> None:

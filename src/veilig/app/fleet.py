@@ -24,7 +24,7 @@ __all__ = [
     "upload",
 ]  # fmt: skip
 
-KINDS: Final = ("audit", "fix", "run", "explain", "review")
+KINDS: Final = ("audit", "fix", "run", "explain", "review", "trial")
 _ORG: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _SESSION: Final = re.compile(r"[a-z0-9][A-Za-z0-9_-]{0,100}")
 
@@ -104,6 +104,21 @@ def retry(url: str, session: str) -> bool:
 def limit(url: str, org: str, *, at_once: int | None = None, per_hour: int | None = None) -> None:
     """Bound an org: sessions at work at once, and begun per hour; None: no bound."""
     _ask(url, lambda queue: queue.limit(org, at_once=at_once, per_hour=per_hour))
+
+
+def fetch(url: str, store: str, session: str, out: Path) -> None:
+    """Lay out what the store has of a session's folder in `out`, a new folder: copy, results, artefacts.
+
+    Raises UsageError when the store has nothing of it, or `out` is there already.
+    """
+    tree = _ask(url, lambda queue: queue.tree(session))
+    if not tree:
+        raise UsageError(f"the store has nothing of {session!r}", why="nothing of it was kept yet")
+    if out.exists():
+        raise UsageError(
+            f"{str(out)!r} is there already", why="nothing is overwritten", fix="name a new folder"
+        )
+    Copies(open_store(store), out).restore(tree)
 
 
 def prepare(url: str, worker: str = "") -> None:

@@ -16,6 +16,7 @@ from veilig.core.action import Action
 from veilig.core.clock import Clock, SystemClock
 from veilig.core.errors import ProviderError, VeiligError
 from veilig.core.ledger import Ledger
+from veilig.core.lock import SessionLock
 from veilig.core.provider import Found, Outcome, Permit, Provider, Shows
 from veilig.providers.fleet.copies import Copies
 from veilig.providers.fleet.entries import LeaseLost, Taken
@@ -94,6 +95,18 @@ class Held:
         """Nothing is left to be stopped."""
         with self._guard:
             self._running = None
+
+    def bring(self) -> None:
+        """Bring the session's folder to this machine, as it was kept; empty when nothing was.
+
+        Raises LeaseLost, ProviderError, and SessionError (later) while a process of this machine drives it.
+        """
+        with SessionLock(self.copies.folder):
+            self.must_hold()
+            if self._tree:
+                self.copies.restore(self._tree)
+            else:
+                self.copies.empty()
 
     def must_hold(self) -> None:
         """Raises LeaseLost once the lease may be another's."""

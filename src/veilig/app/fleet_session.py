@@ -167,13 +167,7 @@ async def _drive(held: Held, site: Site) -> Came:
 
 def _lay_out(held: Held, site: Site, options: dict[str, Any]) -> None:
     """Bring copy and source to this machine. Raises SessionError (later) while a process here drives it."""
-    folder = site.home.session(held.taken.session)
-    with SessionLock(folder):
-        held.must_hold()
-        if held.taken.tree:
-            held.copies.restore(held.taken.tree)
-        else:
-            held.copies.empty()
+    held.bring()
     source = str(options.get("source", ""))
     if source.startswith(TREE):
         options["source"] = str(laid_out(site.store, site.sources, source.removeprefix(TREE)))

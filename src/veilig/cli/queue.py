@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from veilig.app.fleet import Shown
 
 SHOWN_MAX = 50
+ATTEMPTS_MAX = 100
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +34,22 @@ def options(parser: argparse.ArgumentParser) -> None:
     put.add_argument("--upload", metavar="STORE", help="put the project into the workers' store first")
     put.add_argument("--org", default="main", metavar="NAME")
     put.add_argument("--priority", type=int, default=0, metavar="N", help="larger is sooner")
+    trials = acts.add_parser("eval", help="queue every trial of a suite of evaluation tasks")
+    trials.add_argument("suite", help="one of `veilig eval list`, or a folder that every worker has")
+    trials.add_argument("--agent", default="embedded", metavar="AGENT")
+    trials.add_argument("--model", default="", metavar="NAME", help="vendor:name of the model")
+    trials.add_argument("--task", action="append", default=[], metavar="NAME", help="only this task")
+    trials.add_argument("--attempts", type=int, default=1, metavar="K", help="attempts at each task")
+    trials.add_argument("--org", default="main", metavar="NAME")
+    trials.add_argument("--priority", type=int, default=0, metavar="N", help="larger is sooner")
     listing = acts.add_parser("list", help="sessions, newest first, and how many are in each state")
     listing.add_argument("--state", action="append", default=[], metavar="STATE")
     listing.add_argument("--org", default="", metavar="NAME")
     listing.add_argument("--limit", type=int, default=SHOWN_MAX, metavar="N")
     show = acts.add_parser("show", help="everything the queue knows of one session")
+    fetch = acts.add_parser("fetch", help="lay out what the store has of one: copy, results, artefacts")
+    fetch.add_argument("--store", required=True, metavar="PLACE", help="the workers' store")
+    fetch.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     cancel = acts.add_parser("cancel", help="end one: at once while it waits, else between two acts")
     retry = acts.add_parser("retry", help="queue one that is held, failed or cancelled again")
     bound = acts.add_parser("limit", help="bound an org")
@@ -46,9 +58,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     bound.add_argument("--per-hour", type=int, metavar="N", help="sessions begun per hour")
     prepare = acts.add_parser("prepare", help="make the queue's tables, as their owner")
     prepare.add_argument("--worker", default="", metavar="ROLE", help="a role that may use them")
-    for one in (show, cancel, retry):
+    for one in (show, fetch, cancel, retry):
         one.add_argument("session", help="its id, or the beginning of it")
-    for one in (put, listing, show, cancel, retry, bound, prepare):
+    for one in (put, trials, listing, show, fetch, cancel, retry, bound, prepare):
         database_option(one)
         one.add_argument("--json", action="store_true", help="print JSON")
 
@@ -56,7 +68,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Exit 0 done, 1 when a session could not be cancelled or tried again as it is."""
     acts: dict[str, Callable[[argparse.Namespace], int]] = {
-        "put": _put, "list": _list, "show": _show, "cancel": _cancel, "retry": _retry, "limit": _limit,
+        "put": _put,
+        "eval": _eval,
+        "fetch": _fetch, "list": _list, "show": _show, "cancel": _cancel, "retry": _retry, "limit": _limit,
         "prepare": _prepare,
     }  # fmt: skip
     return acts[given.act](given)
@@ -83,6 +97,36 @@ def _put(given: argparse.Namespace) -> int:
         print_json({"session": session})
     else:
         print(f"queued  {session}")
+    return EXIT_OK
+
+
+def _eval(given: argparse.Namespace) -> int:
+    from veilig.app.fleet import Work, enqueue_all
+    from veilig.evals.suite import find_suite
+
+    if not 1 <= given.attempts <= ATTEMPTS_MAX:
+        raise UsageError(f"--attempts {given.attempts} is outside 1 to {ATTEMPTS_MAX}")
+    suite = find_suite(given.suite, given.task)
+    told = {"suite": given.suite, "agent": given.agent, "model": given.model}
+    works = [
+        Work("trial", {**told, "task": task.name, "attempt": attempt}, given.org, given.priority)
+        for attempt in range(1, given.attempts + 1)
+        for task in suite.tasks
+    ]
+    sessions = enqueue_all(database(given), works)
+    if given.json:
+        print_json({"sessions": sessions})
+    else:
+        print(f"queued  {len(sessions)} trials of {suite.name}")
+    return EXIT_OK
+
+
+def _fetch(given: argparse.Namespace) -> int:
+    from veilig.app.fleet import fetch
+
+    one = _found(given)
+    fetch(database(given), given.store, one.session, Path(given.out).absolute())
+    print(f"fetched {one.session} to {given.out}")
     return EXIT_OK
 
 

@@ -15,7 +15,7 @@ from veilig.core.errors import EXIT_OK, UsageError
 if TYPE_CHECKING:
     from veilig.app.fleet_worker import Worker
 
-KINDS = ("audit", "explain", "fix", "review", "run")
+KINDS = ("audit", "explain", "fix", "review", "run", "trial")
 ENVIRONMENT = "VEILIG_DATABASE"
 
 
@@ -71,11 +71,21 @@ def run(given: argparse.Namespace) -> int:
     from veilig.app.fleet_session import default_sources
     from veilig.app.fleet_worker import Plan, Worker
     from veilig.app.wiring import Setting
+    from veilig.cli.worker_trials import KIND, make_trial
 
     sources = Path(given.sources).absolute() if given.sources else default_sources()
     setting = Setting(given.policy, given.python, model_url=given.model_url)
     kinds = tuple(kind.strip() for kind in given.kinds.split(",") if kind.strip())
-    plan = Plan(database(given), setting, given.slots, kinds, given.store, sources, drain=given.drain)
+    plan = Plan(
+        database(given),
+        setting,
+        given.slots,
+        kinds,
+        given.store,
+        sources,
+        drain=given.drain,
+        handlers={KIND: make_trial},
+    )
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, handlers=None)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(Lines())

@@ -42,6 +42,11 @@ class Copies:
         self._folder = folder
         self._known: dict[str, tuple[Seen, str]] = {}
 
+    @property
+    def folder(self) -> Path:
+        """The folder on this machine."""
+        return self._folder
+
     def save(self) -> Saved:
         """The folder as it is now. Raises ProviderError; nothing is half kept then."""
         return self._pack(frozenset())

@@ -170,6 +170,11 @@ class Queue:
         )  # fmt: skip
         return [_shown(row) for row in rows]
 
+    async def tree(self, session: str) -> str:
+        """The name of what the store has of this session's folder; empty for nothing."""
+        rows = await self.rows("SELECT tree FROM fleet_session WHERE session = %(session)s", session=session)
+        return str(rows[0][0]) if rows else ""
+
     async def counts(self) -> dict[tuple[str, State], int]:
         """How many sessions of each kind are in each state."""
         rows = await self.rows("SELECT kind, state, count(*) FROM fleet_session GROUP BY 1, 2")
