@@ -356,7 +356,7 @@ def launch(argv: "list[str]", settle_s: float) -> dict[str, Any]:
     log = HERE / f"program-{os.getpid()}.log"
     with log.open("wb") as out:
         try:
-            # veilig: ignore[CWE-78] reason=an argv that the gate has let pass, inside the wall; no shell reads it
+            # veilig: ignore[CWE-78] reason=an argv that the gate has let pass, in the wall; no shell reads it
             started = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
