@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from veilig.core.ledger_proof import verify_consistency, verify_inclusion
+from veilig.core.errors import LedgerError
+from veilig.core.ledger_proof import Prover, verify_consistency, verify_inclusion
 from veilig.core.ledger_tree import (
     EMPTY,
     EMPTY_ROOT,
@@ -112,3 +113,35 @@ def test_proofs_outside_the_tree_are_refused():
 def test_hex_that_is_none_proves_nothing():
     assert not verify_inclusion("zz", 1, 1, [], "00")
     assert not verify_consistency(1, 2, "00", "00", ["no hex"])
+
+
+@given(st.lists(st.integers(0, 9), max_size=8))
+def test_a_tree_that_grows_is_the_tree_made_at_once(steps: list[int]):
+    leaves = some_leaves(sum(steps))
+    grown, at = Tree(), 0
+    for step in steps:
+        grown.extend(leaves[at : at + step])
+        at += step
+        assert grown.root() == Tree(leaves[:at]).root() and grown.size == at
+    assert all(grown.inclusion(i, at) == Tree(leaves).inclusion(i, at) for i in range(at))
+
+
+def test_a_prover_reads_each_leaf_once_and_refuses_events_that_are_not_there():
+    leaves, asked = some_leaves(9), list[int]()
+
+    def after(count: int) -> list[bytes]:
+        asked.append(count)
+        return leaves[count:]
+
+    prover = Prover(after)
+    first = prover.inclusion([1, 9])
+    leaves += some_leaves(12)[9:]
+    later = prover.inclusion([9])[0]
+    assert asked == [0, 9] and [p.size for p in (*first, later)] == [9, 9, 12]
+    assert all(verify_inclusion(p.leaf, p.seq, p.size, p.path, p.root) for p in (*first, later))
+    same = prover.consistency(9, 12)
+    assert same.root1 == first[0].root
+    assert verify_consistency(9, 12, same.root1, same.root2, same.path)
+    for wrong in (0, 13):
+        with pytest.raises(LedgerError):
+            prover.inclusion([wrong])

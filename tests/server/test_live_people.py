@@ -1,6 +1,7 @@
 """Several people on one real server: what each sees, may do, and hears; nothing lost, nothing leaked."""
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from people_page import CANARY, Browser, Running, S, browser, events_with, plant, started, until
 from veilig.core.ledger_proof import verify_inclusion
+from veilig.core.ledger_tree import leaf_hash
 
 pytestmark = pytest.mark.outside_gate
 
@@ -231,7 +233,26 @@ async def test_a_reconnect_loses_and_doubles_nothing_and_the_proof_holds(server:
         assert seen == whole
         _, proof = await vic.get(f"/sessions/{session}/proof?seq={whole[5]}")
         assert verify_inclusion(proof["leaf"], whole[5], proof["size"], proof["path"], proof["root"])
-        assert "entry" not in proof, "what was hashed holds what a viewer may not see"
+        _, last = await vic.get(f"/sessions/{session}/proofs?after={whole[-3]}")
+        assert [p["seq"] for p in last["proofs"]] == whole[-2:] and not last["more"]
+        proven: list[dict[str, Any]] = []
+        after, more = 0, True
+        while more:
+            _, page = await vic.get(f"/sessions/{session}/proofs?after={after}&limit=200")
+            proven += [{**p, "size": page["size"], "root": page["root"]} for p in page["proofs"]]
+            after, more = page["last"], page["more"]
+    assert [p["seq"] for p in proven] == whole
+    for one in proven:
+        assert verify_inclusion(one["leaf"], one["seq"], one["size"], one["path"], one["root"])
+        assert leaf_hash(one["entry"].encode()).hex() == one["leaf"]
+        assert json.loads(one["entry"])["seq"] == one["seq"]
+        assert "line" not in one["entry"] and not {"salt", "body"} & set(one), "a viewer sees only hashes"
+    async with browser(server.url, "own") as own:
+        _, page = await own.get(f"/sessions/{session}/proofs?limit=1")
+        first = page["proofs"][0]
+        opened = hashlib.sha256(bytes.fromhex(first["salt"]) + first["body"].encode()).hexdigest()
+        assert json.loads(first["entry"])["body"] == opened, "the owner can open what the leaf commits to"
+        assert json.loads(first["body"])["kind"] == "fix"
 
 
 def _write_many(home: Path, session: str, count: int) -> None:

@@ -1,6 +1,6 @@
 // How does the page ask the server? Every request goes through `ask`; every answer is brought into shape here.
 import { phrase } from "./phrase";
-import type { Approval, Control, Ev, Finding, FlowStep, Invite, Me, Person, PlanStep, Proof, SessionDetail, SessionRow, Who } from "./types";
+import type { Approval, Control, Ev, Finding, FlowStep, Invite, Me, Person, PlanStep, Proof, Proofs, SessionDetail, SessionRow, Who } from "./types";
 
 const BASE = "/api/v1/";
 const PATIENCE = 8; // times that a question is asked again when the server says that it is too many
@@ -227,6 +227,11 @@ export const api = {
   },
   findings: async (id: string): Promise<Finding[]> => list((await get(`${s(id)}/findings`)).findings).map(finding),
   proof: (id: string, seq: number): Promise<Proof> => get<Proof>(`${s(id)}/proof?seq=${seq}`),
+  proofs: async (id: string, after: number, limit: number): Promise<Proofs> => {
+    const d = await get(`${s(id)}/proofs?after=${after}&limit=${limit}`);
+    const same = { size: d.size, root: d.root, checkpoint: d.checkpoint };
+    return { proofs: list(d.proofs).map((p) => ({ ...p, ...same })), last: d.last, more: !!d.more };
+  },
   exportUrl: (id: string, format: string): string => `${BASE}${s(id)}/export?format=${format}`,
   liveUrl: (id: string, after: number): string =>
     `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${BASE}${s(id)}/live?after=${after}`,

@@ -10,10 +10,9 @@ function bytes(hex: string): Bytes {
   return out;
 }
 
-async function sha256(first: number, ...parts: Bytes[]): Promise<string> {
-  const all = new Uint8Array(new ArrayBuffer(1 + parts.reduce((n, p) => n + p.length, 0)));
-  all[0] = first;
-  let at = 1;
+async function sha256(...parts: Bytes[]): Promise<string> {
+  const all = new Uint8Array(new ArrayBuffer(parts.reduce((n, p) => n + p.length, 0)));
+  let at = 0;
   for (const p of parts) {
     all.set(p, at);
     at += p.length;
@@ -21,7 +20,7 @@ async function sha256(first: number, ...parts: Bytes[]): Promise<string> {
   return [...new Uint8Array(await crypto.subtle.digest("SHA-256", all))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
 
-const node = (left: string, right: string): Promise<string> => sha256(1, bytes(left), bytes(right));
+const node = (left: string, right: string): Promise<string> => sha256(new Uint8Array([1]), bytes(left), bytes(right));
 const half = (n: number): number => Math.floor(n / 2);
 
 // The root that follows from the leaf and the path; throws when the path has the wrong length.
@@ -88,7 +87,7 @@ export interface Checked {
   size: number;
   signed: boolean; // a checkpoint signed by `key` covers this event and is the beginning of this ledger
   key: string;
-  whole: boolean; // the event's own text was hashed here, not only its leaf
+  whole: boolean; // the event's own text was hashed here, not only its commitment
   why: string;
 }
 
@@ -100,9 +99,14 @@ export async function check(proof: Proof, seq: number): Promise<Checked> {
   try {
     if (proof.entry !== undefined) {
       const text = new TextEncoder().encode(proof.entry);
-      if ((await sha256(0, text as Bytes)) !== proof.leaf) return no("the event's text does not give its leaf");
-      if ((JSON.parse(proof.entry) as { seq?: number }).seq !== seq) return no("the text is of another event");
-      found.whole = true;
+      if ((await sha256(new Uint8Array([0]), text as Bytes)) !== proof.leaf) return no("the event's text does not give its leaf");
+      const entry = JSON.parse(proof.entry) as { seq?: number; v?: number; body?: unknown };
+      if (entry.seq !== seq) return no("the text is of another event");
+      if (proof.salt !== undefined && proof.body !== undefined) {
+        const body = new TextEncoder().encode(proof.body);
+        if ((await sha256(bytes(proof.salt), body as Bytes)) !== entry.body) return no("the event's body is not what its leaf commits to");
+      }
+      found.whole = entry.v === 1 || proof.body !== undefined;
     }
     if ((await rootOf(proof.leaf, proof.index, proof.size, proof.path)) !== proof.root) return no("the computed root is not the ledger's root");
     const c = proof.checkpoint;

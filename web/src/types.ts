@@ -141,14 +141,23 @@ export interface Invite {
 }
 
 export interface Proof {
+  seq?: number;
   leaf: string; // hex, as every hash here
   index: number; // 0-based
   size: number;
   path: string[];
   root: string; // of the ledger with `size` events
-  entry?: string; // what the leaf is the hash of: for the owner alone
+  entry?: string; // what the leaf is the hash of; in the place of the body its commitment
+  salt?: string; // opens the commitment, with the body: for the owner alone
+  body?: string;
   // The newest signed statement, and the proof that the ledger of today begins with what it vouches for.
   checkpoint?: { size: number; root: string; key: string; signature: string; wall_ms?: number; consistency: { size: number; root: string; path: string[] } } | null;
+}
+
+export interface Proofs {
+  proofs: Proof[]; // each with size, root and checkpoint of the whole answer
+  last: number;
+  more: boolean;
 }
 
 export interface Me {

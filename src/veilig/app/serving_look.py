@@ -21,13 +21,15 @@ from veilig.core.canonical import canonical_text
 from veilig.core.errors import VeiligError
 from veilig.core.ledger import Event
 from veilig.core.ledger_checkpoint import read_checkpoints
-from veilig.core.ledger_event import ERASED, commitment
+from veilig.core.ledger_event import ERASED, Row, event_line
+from veilig.core.ledger_proof import InclusionProof
 from veilig.core.limits import APPROVAL_EXPIRY_S, PROPOSAL_EXPIRY_S
 from veilig.core.session import View
 from veilig.core.session import fold as fold_session
 
 EVENTS_MAX: Final = 1000  # of one answer
 SESSIONS_MAX: Final = 500
+PROOFS_MAX: Final = 500  # of one answer: about 1 MB
 FINDINGS_MAX: Final = 2000
 FINDING: Final = (
     "id", "kind", "title", "path", "line", "column", "rule", "cwe", "severity", "confidence", "message",
@@ -283,39 +285,63 @@ def _blast(action: Json) -> Json:
 # --- proofs ---------------------------------------------------------------------------------------------
 
 
-async def proof(serving: Serving, person: Person, ident: str, seq: int) -> Json:
-    """That an event stands in the ledger: its leaf and audit path (RFC 9162), and the newest checkpoint.
+async def proofs(serving: Serving, person: Person, ident: str, after: int, limit: int) -> Json:
+    """That events of a session stand in the ledger, all under one root (RFC 9162), and the newest checkpoint.
 
-    entry: what was hashed into the leaf, for the owner alone: it is the event without any mask.
+    Each: {seq, leaf, index, path}, and entry: what the leaf is the hash of, with the body's commitment in the
+    place of the body. Its salt and the body itself, which open that commitment, are for the owner alone.
     """
     role = serving.need(person, ident, May.WATCH)
-    event = next(serving.ledger.events(ident, after=seq - 1, limit=1), None)
-    if event is None or event.seq != seq:
+    most = max(1, min(limit, PROOFS_MAX))
+    return await asyncio.to_thread(_proofs, serving, ident, role, after, most)
+
+
+async def proof(serving: Serving, person: Person, ident: str, seq: int) -> Json:
+    """The proof of one event."""
+    found = await proofs(serving, person, ident, seq - 1, 1)
+    if not found["proofs"] or found["proofs"][0]["seq"] != seq:
         raise Refused(f"there is no event {seq} in this session", status=404)
-    made = await asyncio.to_thread(serving.ledger.prove, seq)
-    answer: Json = {
-        "leaf": made.leaf,
-        "index": seq - 1,
-        "size": made.size,
-        "path": list(made.path),
-        "root": made.root,
-        "checkpoint": await asyncio.to_thread(_checkpoint, serving),
+    return {**found["proofs"][0], **{k: found[k] for k in ("size", "root", "checkpoint")}}
+
+
+def _proofs(serving: Serving, ident: str, role: Role, after: int, most: int) -> Json:
+    found = list(serving.ledger.events(ident, after=after, limit=most + 1, erased=True))
+    events = found[:most]
+    made = serving.ledger.prove_all([event.seq for event in events])
+    for event, one in zip(events, made, strict=True):
+        if event.leaf != one.leaf:
+            raise Refused(
+                f"event {event.seq} was changed after it was recorded", status=500,
+                fix="run `veilig ledger verify`",
+            )  # fmt: skip
+    checkpoint = _checkpoint(serving)
+    return {
+        "proofs": [_proven(event, one, role) for event, one in zip(events, made, strict=True)],
+        "size": made[0].size if made else serving.ledger.size(),
+        "root": made[0].root if made else "",
+        "checkpoint": checkpoint,
+        "last": events[-1].seq if events else after,
+        "more": len(found) > most,
     }
-    if role is Role.OWNER:
-        answer["entry"] = entry(event)
-    return answer
+
+
+def _proven(event: Event, one: InclusionProof, role: Role) -> Json:
+    made: Json = {"seq": event.seq, "leaf": one.leaf, "index": event.seq - 1, "path": list(one.path)}
+    if event.v != 1 or role is Role.OWNER:  # in the first version the body itself was hashed
+        made["entry"] = entry(event)
+    if event.v != 1 and role is Role.OWNER and not event.erased:
+        made |= {"salt": event.salt, "body": canonical_text(event.body)}
+    return made
 
 
 def entry(event: Event) -> str:
-    """The canonical JSON that the leaf is the hash of: SHA-256(0x00 || entry).
-
-    Its `body` is the commitment SHA-256(salt || body), in hex; in events of version 1 the body itself.
-    """
-    names = ("boot", "name", "seq", "session", "t_ms", "up_ms", "v", "wall_ms")
-    fields: Json = {name: getattr(event, name) for name in names}
+    """The canonical JSON that the leaf is the hash of: SHA-256(0x00 || entry)."""
     body = ERASED if event.erased else canonical_text(event.body)
-    salted = commitment(bytes.fromhex(event.salt), body).hex()
-    return canonical_text({**fields, "body": event.body if event.v == 1 else salted})
+    row: Row = (
+        event.seq, event.session, event.name, event.v, event.t_ms, event.boot, event.up_ms, event.wall_ms,
+        body, b"", b"", bytes.fromhex(event.salt),
+    )  # fmt: skip
+    return event_line(row).decode()
 
 
 def _checkpoint(serving: Serving) -> Mapping[str, Any] | None:

@@ -16,13 +16,7 @@ from veilig.core.clock import Clock
 from veilig.core.errors import LedgerError
 from veilig.core.ledger_checkpoint import Checkpoint
 from veilig.core.ledger_event import Draft, Event, read_row
-from veilig.core.ledger_proof import (
-    ConsistencyProof,
-    InclusionProof,
-    consistency_proof,
-    export_lines,
-    inclusion_proof,
-)
+from veilig.core.ledger_proof import ConsistencyProof, InclusionProof, Prover, export_lines
 from veilig.core.ledger_queue import GroupCommit
 from veilig.core.ledger_sqlite import FileStore
 from veilig.core.ledger_store import Failed, LedgerStore, SessionSummary
@@ -42,6 +36,7 @@ class Ledger:
         self.id = store.id
         self._store = store
         self._queue = GroupCommit(store)
+        self._prover = Prover(store.leaves)
         self._fence: tuple[str, int] | None = None
 
     @classmethod
@@ -110,6 +105,7 @@ class Ledger:
         """
         view = Ledger.__new__(Ledger)
         view.id, view._store, view._queue = self.id, self._store, self._queue
+        view._prover = self._prover
         view._fence = (session, token)
         return view
 
@@ -234,11 +230,17 @@ class Ledger:
 
     def prove(self, seq: int) -> InclusionProof:
         """That event `seq` is in the ledger as it is now: an RFC 9162 audit path. Raises LedgerError."""
-        return inclusion_proof(self._store.leaves(), seq)
+        return self.prove_all([seq])[0]
+
+    def prove_all(self, seqs: Sequence[int]) -> list[InclusionProof]:
+        """The same for many events, under one root. The tree is kept for the next proof: 64 bytes of hashes
+        for each event of the ledger, read once.
+        """
+        return self._prover.inclusion(seqs)
 
     def prove_consistency(self, size1: int, size2: int) -> ConsistencyProof:
         """That the first `size1` events are a prefix of the first `size2`. Raises LedgerError."""
-        return consistency_proof(self._store.leaves(), size1, size2)
+        return self._prover.consistency(size1, size2)
 
     def export(self, session: str | None = None) -> Iterator[str]:
         """A session (default: everything) as JSON lines; `verify_export` checks them without this ledger."""

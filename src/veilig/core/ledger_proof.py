@@ -1,6 +1,7 @@
 """What can somebody check who has only a piece of the ledger and its root?"""
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -44,25 +45,48 @@ class Exported:
     events: tuple[Event, ...]
 
 
-def inclusion_proof(leaves: Sequence[bytes], seq: int) -> InclusionProof:
-    """Raises LedgerError when there is no such event."""
-    if not 1 <= seq <= len(leaves):
-        raise LedgerError(f"there is no event {seq}", why=f"the ledger holds events 1 to {len(leaves)}")
-    tree = Tree(leaves)
-    path = tuple(h.hex() for h in tree.inclusion(seq - 1, tree.size))
-    return InclusionProof(seq, tree.size, leaves[seq - 1].hex(), path, tree.root().hex())
+class Prover:
+    """Proofs about a ledger that grows; it remembers the tree, so that each costs its path and no more.
 
+    leaves: those after the first n, in order. It may be called from several threads.
+    """
 
-def consistency_proof(leaves: Sequence[bytes], size1: int, size2: int) -> ConsistencyProof:
-    """Raises LedgerError when the sizes do not fit."""
-    if not 1 <= size1 <= size2 <= len(leaves):
-        raise LedgerError(
-            f"there is no consistency proof from {size1} to {size2} events",
-            why=f"sizes go up and stay within 1 to {len(leaves)}",
-        )
-    tree = Tree(leaves)
-    path = tuple(h.hex() for h in tree.consistency(size1, size2))
-    return ConsistencyProof(size1, size2, tree.root(size1).hex(), tree.root(size2).hex(), path)
+    def __init__(self, leaves: Callable[[int], list[bytes]]) -> None:
+        self._leaves = leaves
+        self._tree = Tree()
+        self._lock = threading.Lock()
+
+    def inclusion(self, seqs: Sequence[int]) -> list[InclusionProof]:
+        """That these events are in the ledger, all under one root. Raises LedgerError when one is not."""
+        with self._lock:
+            tree = self._grown()
+            for seq in seqs:
+                if not 1 <= seq <= tree.size:
+                    raise LedgerError(
+                        f"there is no event {seq}", why=f"the ledger holds events 1 to {tree.size}"
+                    )
+            root = tree.root().hex()
+            paths = [tuple(h.hex() for h in tree.inclusion(seq - 1, tree.size)) for seq in seqs]
+            return [
+                InclusionProof(seq, tree.size, tree.leaf(seq - 1).hex(), path, root)
+                for seq, path in zip(seqs, paths, strict=True)
+            ]
+
+    def consistency(self, size1: int, size2: int) -> ConsistencyProof:
+        """Raises LedgerError when the sizes do not fit."""
+        with self._lock:
+            tree = self._grown()
+            if not 1 <= size1 <= size2 <= tree.size:
+                raise LedgerError(
+                    f"there is no consistency proof from {size1} to {size2} events",
+                    why=f"sizes go up and stay within 1 to {tree.size}",
+                )
+            path = tuple(h.hex() for h in tree.consistency(size1, size2))
+            return ConsistencyProof(size1, size2, tree.root(size1).hex(), tree.root(size2).hex(), path)
+
+    def _grown(self) -> Tree:
+        self._tree.extend(self._leaves(self._tree.size))
+        return self._tree
 
 
 def verify_inclusion(leaf: str, seq: int, size: int, path: Sequence[str], root: str) -> bool:

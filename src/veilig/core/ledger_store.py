@@ -149,8 +149,8 @@ class LedgerStore(Protocol):
         """How many events are committed."""
         ...
 
-    def leaves(self) -> list[bytes]:
-        """All leaf hashes in order."""
+    def leaves(self, after: int = 0) -> list[bytes]:
+        """The leaf hashes of the events with seq > `after`, in order."""
         ...
 
     def version(self) -> object:

@@ -66,21 +66,35 @@ EMPTY = Frontier()
 
 
 class Tree:
-    """All complete subtrees over some leaf hashes, for many proofs at once: 64 bytes per leaf."""
+    """All complete subtrees over some leaf hashes, for many proofs at once: two hashes per leaf."""
 
     __slots__ = ("_levels", "size")
 
-    def __init__(self, leaves: Sequence[bytes]) -> None:
-        self.size = len(leaves)
-        self._levels = [list(leaves)]
-        while len(self._levels[-1]) > 1:
-            below = self._levels[-1]
-            self._levels.append([node_hash(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)])
+    def __init__(self, leaves: Sequence[bytes] = ()) -> None:
+        self.size = 0
+        self._levels: list[list[bytes]] = [[]]
+        self.extend(leaves)
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Take in the leaves that follow: only nodes that are complete now are computed."""
+        self._levels[0] += leaves
+        self.size += len(leaves)
+        level = 0
+        while len(below := self._levels[level]) > 1:
+            level += 1
+            if level == len(self._levels):
+                self._levels.append([])
+            above = self._levels[level]
+            above += [node_hash(below[i], below[i + 1]) for i in range(2 * len(above), len(below) - 1, 2)]
 
     def root(self, size: int | None = None) -> bytes:
         """The root over the first `size` leaves (default: all)."""
         size = self.size if size is None else size
         return self._range(0, size) if size else EMPTY_ROOT
+
+    def leaf(self, index: int) -> bytes:
+        """One leaf hash."""
+        return self._levels[0][index]
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """The audit path of leaf `index` in the tree of `size` leaves (RFC 9162, 2.1.3.1)."""

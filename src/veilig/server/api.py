@@ -113,6 +113,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         query={"seq": number(1, 1 << 53)}, cost=5,
     ),
     Endpoint(
+        "GET", S + "/proofs", "that events with seq > after stand in the ledger, under one root",
+        looks.proofs, query={"after": SEQ, "limit": number(1, 500)}, cost=10,
+    ),
+    Endpoint(
         "POST", S + "/say", "a word to the planner", acts.say,
         body(("text",), text=text(50_000, 1), anchor=SEQ),
     ),

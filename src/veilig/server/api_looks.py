@@ -76,6 +76,12 @@ async def proof(hub: Hub, asked: Asked) -> Reply:
     return told(await serving_look.proof(hub.serving, asked.me.person, asked.session, seq))
 
 
+async def proofs(hub: Hub, asked: Asked) -> Reply:
+    """Inclusion proofs of many events."""
+    after, limit = asked.number("after", 0), asked.number("limit", 100, serving_look.PROOFS_MAX)
+    return told(await serving_look.proofs(hub.serving, asked.me.person, asked.session, after, limit))
+
+
 async def invites(hub: Hub, asked: Asked) -> Reply:
     """The links of a session, without what opens them."""
     serving = hub.serving

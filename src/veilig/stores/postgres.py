@@ -112,9 +112,10 @@ class ServerStore:
         row = self._open().one("SELECT size FROM veilig.head WHERE org = %s")
         return int(row[0]) if row else 0
 
-    def leaves(self) -> list[bytes]:
+    def leaves(self, after: int = 0) -> list[bytes]:
         """One column."""
-        found = self._open().all("SELECT leaf FROM veilig.events WHERE org = %s ORDER BY seq")
+        query = "SELECT leaf FROM veilig.events WHERE org = %s AND seq > %s ORDER BY seq"
+        found = self._open().all(query, after)
         return [bytes(row[0]) for row in found]
 
     def version(self) -> object:

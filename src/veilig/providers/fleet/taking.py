@@ -20,7 +20,10 @@ class Desk(Queue):
     """The queue as a worker sees it."""
 
     async def register(self) -> int:
-        """A number for this worker, under which its heart beats."""
+        """A number for this worker, under which its heart beats; those long dead lose theirs."""
+        await self.rows(
+            "DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - interval '1 day' RETURNING id"
+        )
         rows = await self.rows("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
         return int(rows[0][0])
 
