@@ -56,7 +56,7 @@ class Serving:
         self.policy = operator_policy(self.home, setting)
         self.roots = tuple(root.resolve() for root in roots)
         self.redactor: Redactor = self.home.redactor(setting.environment)
-        self.accounts = Accounts(self.home.path / "people.db")
+        self.accounts = Accounts(self.home.path / "people.db", login_s=self.policy.elsewhere.page.session_s)
         self.ledger: Ledger = self.home.open_ledger(self.policy)
         self.board = Board()
         self.seq = 0

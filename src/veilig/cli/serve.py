@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veilig.core.errors import EXIT_OK, UsageError
+from veilig.core.policy_page import LISTEN, PageOidc, PageRules
 
 if TYPE_CHECKING:
     from veilig.server.oidc import Provider
     from veilig.server.webhooks import Webhooks
 
 EXTRA = ("aiohttp", "argon2", "httptools", "jwt", "orjson", "uvicorn", "uvloop", "websockets")
-LISTEN = "127.0.0.1:8790"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +24,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         "are started there run as processes of their own and outlive the server."
     )
     parser.add_argument(
-        "roots", nargs="*", default=["."], metavar="FOLDER",
-        help="projects, or folders of projects, that may be worked on (default: here)",
+        "roots", nargs="*", default=[], metavar="FOLDER",
+        help="projects, or folders of projects, that may be worked on (default: collaboration.page.roots of "
+        "the policy, else here); outside of these roots nothing is served",
     )  # fmt: skip
     parser.add_argument(
-        "--listen", default=LISTEN, metavar="HOST:PORT", help=f"default {LISTEN}; port 0: any"
+        "--listen", default="", metavar="HOST:PORT", help=f"default: the policy's, {LISTEN}; port 0: any"
     )
     parser.add_argument(
         "--url", default="", metavar="URL", help="how people call it, behind a proxy with TLS"
@@ -54,18 +55,24 @@ def run(given: argparse.Namespace) -> int:
     need_extra()
     from veilig.app import Setting
     from veilig.app.serving import Serving
+    from veilig.app.wiring import operator_policy
+    from veilig.home import find_home
     from veilig.server.people_serve import address_of, serve
     from veilig.server.serve import place_of
 
-    roots = [Path(root).expanduser() for root in given.roots]
+    setting = Setting(given.policy, model_url=given.model_url)
+    rules = operator_policy(find_home(setting.environment), setting).elsewhere.page
+    roots = rules.allowed(tuple(map(Path, given.roots)), Path())
     for root in roots:
         if not root.is_dir():
             raise UsageError(f"{str(root)!r} is not a folder", fix="give folders of projects")
-    host, _, port = given.listen.rpartition(":")
+    listen = given.listen or rules.listen
+    host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {given.listen!r} is no address", fix=f"write for example {LISTEN}")
-    address = address_of(place_of(given.listen), given.url)
-    serving = Serving(Setting(given.policy, model_url=given.model_url), roots)
+        raise UsageError(f"--listen {listen!r} is no address", fix=f"write for example {LISTEN}")
+    address = address_of(place_of(listen), given.url or rules.url)
+    provider, webhooks = _provider(given, rules), _webhooks(given, rules)
+    serving = Serving(setting, roots)
 
     def ready(url: str) -> None:
         print(f"page    {url}   API {url}/api/v1/openapi.json", flush=True)
@@ -74,19 +81,18 @@ def run(given: argparse.Namespace) -> int:
             print(f"you     {url}/#/join/{serving.once()}   (once, within 15 minutes)", flush=True)
 
     try:
-        serve(serving, address, ready, _provider(given), _webhooks(given))
+        serve(serving, address, ready, provider, webhooks)
     finally:
         serving.close()
     print("stopped; sessions that are at work go on", file=sys.stderr)
     return EXIT_OK
 
 
-def _webhooks(given: argparse.Namespace) -> "Webhooks | None":
+def _webhooks(given: argparse.Namespace, rules: PageRules) -> "list[Webhooks]":
     from veilig.server.webhooks import Target, Webhooks
 
-    if not given.webhook:
-        return None
-    return Webhooks(Target(given.webhook, _variable(given.webhook_secret_env)))
+    named = [(given.webhook, given.webhook_secret_env)] if given.webhook else list(rules.webhooks)
+    return [Webhooks(Target(url, _variable(secret_env))) for url, secret_env in named]
 
 
 def _variable(name: str) -> str:
@@ -96,14 +102,15 @@ def _variable(name: str) -> str:
     return value
 
 
-def _provider(given: argparse.Namespace) -> "Provider | None":
+def _provider(given: argparse.Namespace, rules: PageRules) -> "Provider | None":
     from veilig.server.oidc import Provider
 
-    if not given.oidc_issuer:
-        return None
-    if not given.oidc_client:
-        raise UsageError("--oidc-issuer needs --oidc-client", why="the provider must know who asks")
-    return Provider(given.oidc_issuer, given.oidc_client, _variable(given.oidc_secret_env))
+    named = rules.oidc
+    if given.oidc_issuer:
+        if not given.oidc_client:
+            raise UsageError("--oidc-issuer needs --oidc-client", why="the provider must know who asks")
+        named = PageOidc(given.oidc_issuer, given.oidc_client, given.oidc_secret_env)
+    return Provider(named.issuer, named.client, _variable(named.secret_env)) if named else None
 
 
 def need_extra() -> None:

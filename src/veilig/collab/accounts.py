@@ -64,8 +64,11 @@ class Login:
 class Accounts:
     """The people of one server. Thread-safe; `wall_s` is the clock."""
 
-    def __init__(self, path: Path, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path, wall_s: Callable[[], float] = time.time, *, login_s: int = LOGIN_S
+    ) -> None:
         self._path = path
+        self.login_s = login_s
         self._wall_s = wall_s
         self._lock = threading.Lock()
         self._wrong: dict[str, list[float]] = {}
@@ -198,7 +201,7 @@ class Accounts:
     def log_in(self, person: Person, via: str) -> tuple[str, Login]:
         """A new cookie for this person, and what it stands for."""
         cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
-        login = Login(person, csrf, self._wall_s() + LOGIN_S, hashed_token(cookie))
+        login = Login(person, csrf, self._wall_s() + self.login_s, hashed_token(cookie))
         with self._tx() as db:
             db.execute("DELETE FROM logins WHERE until < ?", (self._wall_s(),))
             values = (login.key, person.id, csrf, login.until, via)

@@ -9,6 +9,7 @@ from veilig.core.policy_freeze import Freeze, find_zone, read_cron, read_instant
 from veilig.core.policy_load import Fields, Items, Mark, Node, Scalar, Source
 from veilig.core.policy_match import NamePattern, PathGlob
 from veilig.core.policy_model import OWNER, ApprovalNeed, Gateway, Mode
+from veilig.core.policy_page import build_page
 from veilig.core.policy_safeguards import build_safeguards
 from veilig.core.policy_schema import MIB, ROOT
 from veilig.core.policy_shape import Section
@@ -382,6 +383,7 @@ def _elsewhere(root: Section, roles: dict[str, frozenset[str]], source: Source) 
         ledger_anchor_dir=ledger.text("anchor_dir"),
         roles=roles,
         safeguards=build_safeguards(root, source),
+        page=build_page(root.section("collaboration").section("page")),
     )
 
 

@@ -9,6 +9,7 @@ from veilig.core.limits import APPROVAL_EXPIRY_S
 from veilig.core.policy_freeze import Freeze
 from veilig.core.policy_load import Node
 from veilig.core.policy_match import NamePattern, PathGlob
+from veilig.core.policy_page import PageRules
 from veilig.core.policy_safeguards import Safeguards
 from veilig.core.provider import Verdict
 
@@ -355,6 +356,7 @@ class Elsewhere:
     ledger_anchor_dir: str
     roles: Mapping[str, frozenset[str]]  # role -> people
     safeguards: Safeguards
+    page: PageRules
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from veilig.core.actor import ActorKind
 from veilig.core.effect import Effect
 from veilig.core.policy_freeze import HOURS_MAX, wrong_cron, wrong_instant, wrong_zone
 from veilig.core.policy_model import Capability, Mode
+from veilig.core.policy_page import PAGE
 from veilig.core.policy_safeguards import ACCESS, GATEWAY, MONITOR
 from veilig.core.policy_shape import (
     Choice,
@@ -268,6 +269,7 @@ LEDGER = Table((
 ))  # fmt: skip
 COLLABORATION = Table((
     Entry("roles", MapOf(ROLE, Many(PERSON, least=1)), "", None, "who has a role; one voice per person"),
+    Entry("page", PAGE, "", None, "`veilig serve`: sign-in, folders, rates"),
 ))  # fmt: skip
 TEST = Table((
     Entry("name", LINE, "", "", "shown in the report; empty: kind and target"),

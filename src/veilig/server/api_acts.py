@@ -26,9 +26,7 @@ async def sign_in(hub: Hub, asked: Asked) -> Reply:
 
 def with_cookie(hub: Hub, reply: Reply, cookie: str) -> Reply:
     """The reply with the cookie set, or (empty) removed."""
-    from veilig.collab.accounts import LOGIN_S
-
-    line = hub.doorway.cookie(cookie, LOGIN_S if cookie else 0)
+    line = hub.doorway.cookie(cookie, hub.serving.accounts.login_s if cookie else 0)
     reply.headers.append((b"set-cookie", line.encode()))
     return reply
 

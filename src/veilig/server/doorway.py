@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from veilig.collab.accounts import Accounts, Login
 from veilig.collab.roles import Refused
+from veilig.core.policy_page import REQUESTS_PER_MINUTE
 
 COOKIE: Final = "veilig_session"
-RATE_S: Final = 20.0  # requests per second of one person (or address), on average
-BURST: Final = 200.0
+BURST_S: Final = 10.0  # so many seconds' requests may come at once
+COSTLIEST: Final = 20.0  # one request may cost so much: to start a session
 RATES_KEPT: Final = 10_000
 
 HEADERS: Final = (
@@ -46,10 +47,14 @@ class _Bucket:
 class Doorway:
     """Knows our own names. hosts: what `Host` may say. secure: people come over https (a proxy ends it)."""
 
-    def __init__(self, accounts: Accounts, hosts: Iterable[str], *, secure: bool) -> None:
+    def __init__(
+        self, accounts: Accounts, hosts: Iterable[str], *, secure: bool, per_minute: int = REQUESTS_PER_MINUTE
+    ) -> None:
         self.accounts = accounts
         self.hosts = frozenset(host.lower() for host in hosts)
         self.secure = secure
+        self._rate_s = per_minute / 60
+        self._burst = max(self._rate_s * BURST_S, COSTLIEST)
         self._buckets: dict[str, _Bucket] = {}
 
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -101,9 +106,9 @@ class Doorway:
         bucket = self._buckets.get(who)
         if bucket is None:
             if len(self._buckets) >= RATES_KEPT:
-                self._buckets = {k: b for k, b in self._buckets.items() if now - b.at < BURST / RATE_S}
-            bucket = self._buckets[who] = _Bucket(BURST, now)
-        bucket.left = min(BURST, bucket.left + (now - bucket.at) * RATE_S)
+                self._buckets = {k: b for k, b in self._buckets.items() if now - b.at < BURST_S}
+            bucket = self._buckets[who] = _Bucket(self._burst, now)
+        bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._rate_s)
         bucket.at = now
         if bucket.left < cost:
             raise Refused("too many requests", status=429, fix="wait a moment", retry_after_s=2.0)

@@ -66,15 +66,21 @@ def serve(
     address: Address,
     ready: Callable[[str], None],
     provider: Provider | None = None,
-    webhooks: Webhooks | None = None,
+    webhooks: Sequence[Webhooks] = (),
 ) -> None:
     """Listen until SIGTERM or SIGINT. ready: told the address when requests can come."""
     import uvicorn
 
     from veilig.server.frames import FrameProtocol
 
+    rules = serving.policy.elsewhere.page
     secure = address.url.startswith("https://")
-    doorway = Doorway(serving.accounts, address.hosts(address.place.port), secure=secure)
+    doorway = Doorway(
+        serving.accounts,
+        address.hosts(address.place.port),
+        secure=secure,
+        per_minute=rules.requests_per_minute,
+    )
     hub = Hub(serving, doorway)
     page = Page(hub)
 
@@ -134,7 +140,7 @@ def serve(
 
 
 async def _lifespan(
-    serving: Serving, hub: Hub, webhooks: Webhooks | None, receive: Receive, send: Send
+    serving: Serving, hub: Hub, webhooks: Sequence[Webhooks], receive: Receive, send: Send
 ) -> None:
     await receive()
     async with _open(serving, hub, webhooks):
@@ -145,19 +151,19 @@ async def _lifespan(
 
 
 @contextlib.asynccontextmanager
-async def _open(serving: Serving, hub: Hub, webhooks: Webhooks | None) -> AsyncGenerator[None]:
+async def _open(serving: Serving, hub: Hub, webhooks: Sequence[Webhooks]) -> AsyncGenerator[None]:
     async with serving.following():
         hub.open()
-        sending: asyncio.Task[None] | None = None
-        if webhooks is not None:
-            serving.heard.append(webhooks.told)
-            sending = asyncio.create_task(webhooks.run())
+        sending: list[asyncio.Task[None]] = []
+        for one in webhooks:
+            serving.heard.append(one.told)
+            sending.append(asyncio.create_task(one.run()))
         try:
             yield
         finally:
-            if sending is not None:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
             await hub.close()
 
 
