@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -41,10 +41,10 @@ from veilig.providers.history import git_text
 
 
 class Watcher(Protocol):
-    """What a terminal or page wants to hear of a campaign."""
+    """What a terminal or page wants to hear of a campaign. now: every result so far, at a walk over them."""
 
-    def began(self, heading: Heading, kept: int) -> None: ...
-    def ended(self, result: Result, results: Sequence[Result]) -> None: ...
+    def began(self, heading: Heading, kept: Collection[Result]) -> None: ...
+    def ended(self, result: Result, now: Callable[[], Sequence[Result]]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +116,24 @@ class Crew:
 
     async def work(
         self, about: str, one: "Callable[[Repository, Source], Awaitable[Result]]",
-        stop: "Callable[[Sequence[Result]], str]" = lambda _: "",
+        stop: "Callable[[Collection[Result]], str]" = lambda _: "",
     ) -> Finished:  # fmt: skip
         """All of it. one: does the work on a repository. stop: why no further one is begun; empty: go on."""
         with SessionLock(self._campaigns.folder / f"list-{about}"):
             campaign = self._begin(about)
             last = self._campaigns.last(about)
             before = last.results() if last else None
-            labels = [repository.label for repository in self._wanted.repositories]
+            labels = dict.fromkeys(repository.label for repository in self._wanted.repositories)
             kept = campaign.results()
             self.results = {k: r for k, r in kept.items() if k in labels and not r.status.trouble}
             skipped: list[Repository] = []
-            self._watcher.began(campaign.heading, len(self.results))
+            self._watcher.began(campaign.heading, self.results.values())
             queue = [r for r in self._wanted.repositories if r.label not in self.results]
             taken = iter(queue)
 
             async def take() -> None:
                 for repository in taken:
-                    why = stop(list(self.results.values()))
+                    why = stop(self.results.values())
                     if why:  # not kept: the same command goes on here
                         skipped.append(repository)
                         self.results[repository.label] = result = blank(repository, Status.SKIPPED, why)
@@ -141,8 +141,7 @@ class Crew:
                         result = await self._one(repository, one)
                         await asyncio.to_thread(campaign.add, result)
                         self.results[result.label] = result
-                    known = ordered(self.results, labels)
-                    self._watcher.ended(result, compared(known, before))
+                    self._watcher.ended(result, lambda: compared(ordered(self.results, labels), before))
 
             try:
                 async with asyncio.TaskGroup() as group:

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -67,7 +67,7 @@ class _Mender:
         facts = [__version__, policy.digest, mend.only, [*mend.test_command], mend.model]
         self.terms = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def stop(self, results: Sequence[Result]) -> str:
+    def stop(self, results: Collection[Result]) -> str:
         """Why no further repository is begun; empty: go on."""
         spent_s = time.monotonic() - self._began_s
         if self._mend.budget_all_s and spent_s >= self._mend.budget_all_s:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -182,28 +182,34 @@ class FleetProgress:
         self._page = page
         self._heading: Heading | None = None
         self._written_s = 0.0
+        self._done = 0
+        self._counts = Counter[str]()
 
-    def began(self, heading: "Heading", kept: int) -> None:
+    def began(self, heading: "Heading", kept: "Collection[Result]") -> None:
         """A campaign begins, or goes on."""
         self._heading = heading
-        goes = f", goes on after {kept}" if kept else ""
+        self._done = len(kept)
+        for result in kept:
+            self._counts.update(result.counts)
+        goes = f", goes on after {self._done}" if kept else ""
         print(f"fleet   {heading.repositories} repositories, campaign {heading.id}{goes}", file=self._stream)
 
-    def ended(self, result: "Result", results: "Sequence[Result]") -> None:
+    def ended(self, result: "Result", now: "Callable[[], Sequence[Result]]") -> None:
         """A repository has a result."""
         assert self._heading is not None, "a campaign begins before it has results"
         self.done()
         total = self._heading.repositories
+        self._done += 1
+        self._counts.update(result.counts)
         if result.status.trouble:
             print(
                 f"{result.status:<8}{printable(result.label)}: {printable(result.reason)}", file=self._stream
             )
         elif self._style.live:
-            counts = Counter[str]()
-            for one in results:
-                counts.update(one.counts)
-            told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
-            line = cut(f"  {len(results)} of {total}  {told}  {printable(result.label)}", 110)
+            told = ", ".join(f"{count} {name}" for name, count in self._counts.items() if count)
+            line = cut(
+                f"  {self._done} of {total}  {told or 'nothing found'}  {printable(result.label)}", 110
+            )
             self._stream.write(self._style("dim", line))
             self._stream.flush()
         now_s = time.monotonic()
@@ -211,7 +217,7 @@ class FleetProgress:
             from veilig.campaign.page import to_page
 
             self._written_s = now_s
-            write(self._page, to_page(self._heading, results))
+            write(self._page, to_page(self._heading, now()))
 
     def done(self) -> None:
         """Leave a clean line."""
