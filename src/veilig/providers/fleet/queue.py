@@ -49,6 +49,11 @@ class Queue:
         )  # fmt: skip
         connector = procrastinate.PsycopgConnector()
         app = procrastinate.App(connector=connector)
+        try:  # once without the pool, which would try for long and not say why
+            async with await psycopg.AsyncConnection.connect(base, connect_timeout=10):
+                pass
+        except psycopg.Error as error:
+            raise gone(error) from error
         try:
             await pool.open(wait=True, timeout=wait_s)
             queue = cls(pool, app)
