@@ -24,7 +24,8 @@ from veilig.law import find_laws
 
 __all__ = ["Judge", "Status"]
 
-SHELLS = {"bash": "cmd", "shell": "command", "bash_session": "input", "exec_command": "cmd"}
+SHELLS = frozenset({"bash", "shell", "bash_session", "exec_command"})
+LINES = ("command", "cmd", "input")  # what the tools of various harnesses call a command line
 
 
 class _Elsewhere:
@@ -90,9 +91,8 @@ class Judge:
 
 def call_of(tool: str, arguments: Mapping[str, JSON]) -> Action:
     """A command where the tool is a shell or Python, else the call of a tool. Raises InvalidAction."""
-    field = SHELLS.get(tool)
-    command = arguments.get(field) if field else None
-    if isinstance(command, str) and command.strip() and len(arguments) == 1:
+    command = next((arguments[name] for name in LINES if name in arguments), None)
+    if tool in SHELLS and isinstance(command, str) and command.strip() and len(arguments) == 1:
         return RunCommand(argv_of(command))
     code = arguments.get("code") if tool == "python" else None
     if isinstance(code, str) and len(arguments) == 1:
