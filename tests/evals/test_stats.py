@@ -121,6 +121,15 @@ def test_a_difference_counts_the_tasks_that_both_tried():
     assert (found.value, found.n) == (0.5, 2)
 
 
+@pytest.mark.parametrize(("first", "second"), [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)])
+def test_differences_that_are_all_alike_leave_room(first: float, second: float):
+    names = [str(n) for n in range(13)]
+    found = paired_difference(dict.fromkeys(names, first), dict.fromkeys(names, second))
+    assert found.value == second - first
+    assert found.high - found.low > 0.2
+    assert -1.0 <= found.low <= found.value <= found.high <= 1.0
+
+
 @pytest.mark.parametrize(("tried", "solved", "k", "right"), [(5, 0, 1, 0.0), (5, 5, 3, 1.0), (5, 2, 1, 0.4)])
 def test_pass_at_k_is_unbiased(tried: int, solved: int, k: int, right: float):
     assert pass_at_k(tried, solved, k) == pytest.approx(right)

@@ -5,11 +5,8 @@ from typing import Any, cast
 
 from replay_server import Answer, call
 from replay_values import Request
-from veilig.evals.agents import here
 from veilig.evals.suite import Suite
 from veilig.evals.task import Task
-
-WORKDIR = "/app"
 
 
 def model_of(suite: Suite, gives_up: str = "") -> Callable[[Request], Answer]:
@@ -19,7 +16,7 @@ def model_of(suite: Suite, gives_up: str = "") -> Callable[[Request], Answer]:
     """
     book: dict[str, list[Task]] = {}
     for task in suite.tasks:
-        book.setdefault(here(task.instruction, WORKDIR), []).append(task)
+        book.setdefault(task.instruction, []).append(task)
 
     def answer(request: Request) -> Answer:
         said = "\n".join(_texts(request.messages))
@@ -32,7 +29,7 @@ def model_of(suite: Suite, gives_up: str = "") -> Callable[[Request], Answer]:
         if tasks[len(tried)].name == gives_up:
             return call("shell", command="ls") if not tried else call("finish", summary="I do not know how")
         lines = (tasks[len(tried)].solution / "solve.sh").read_text(encoding="utf-8")
-        return call("shell", command=here(lines, WORKDIR))
+        return call("shell", command=lines)
 
     return answer
 

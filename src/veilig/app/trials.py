@@ -102,7 +102,8 @@ async def with_model(
     wants to read the ledger of one that was cut off.
     """
     await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
-    setting = replace(_at(setting, home, {}), session=session)
+    env: Mapping[str, str] = world.env if isinstance(world, InTrial) else {}
+    setting = replace(_at(setting, home, env), session=session)
     ended = await run_there(instruction, world, model, setting, Quiet(), home)
     found = await asyncio.to_thread(recorded, ended.session, home, instruction)
     return replace(_done(ended, found.trajectory), usage=found.usage)

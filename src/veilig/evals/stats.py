@@ -164,6 +164,10 @@ def paired_difference(
     method = "paired bootstrap over tasks"
     if not differences:
         return Estimate(0.0, -1.0, 1.0, level, method, 0)
+    if len(set(differences)) == 1:  # nothing to resample: "all alike" of a few is no proof of "all"
+        room = 1.0 - wilson(len(differences), len(differences), level).low
+        low, high = max(-1.0, differences[0] - room), min(1.0, differences[0] + room)
+        return Estimate(differences[0], low, high, level, method, len(differences))
     low, high = _percentiles(differences, level, seed, RESAMPLES)
     return Estimate(sum(differences) / len(differences), low, high, level, method, len(differences))
 

@@ -24,7 +24,7 @@ from veilig.core.action import (
 )
 from veilig.core.action_json import JSON, digest
 from veilig.core.clock import Clock
-from veilig.core.errors import ProviderError
+from veilig.core.errors import ProviderError, UsageError
 from veilig.core.limits import OUTPUT_BYTES_MAX, SOURCE_FILE_BYTES_MAX
 from veilig.core.provider import Found, Outcome, Permit, Status, must_fit
 from veilig.providers.files import IMAGE_BYTES_MAX, image_media
@@ -58,6 +58,17 @@ set -e; case "$1" in */*) mkdir -p "$(dirname "$1")";; esac
 [ ! -d "$1" ] || exit 45; n="$1.veilig-$$"; trap 'rm -f "$n"' EXIT
 if [ -e "$1" ]; then cp -p "$1" "$n"; fi; base64 -d <"$2" >"$n"; mv -f "$n" "$1"; rm -f "$2"
 """
+
+# Name and content of every small file of the working folder, a line each, both as base64. $1: lines at most;
+# $2, $3: from which byte, and how many, since what a command may print is bounded.
+_LOOK = """
+find . -type f -size -129k ! -path '*/.git/*' ! -path '*/node_modules/*' ! -path '*/.venv/*' -exec sh -c '
+  for f; do printf %s "$f" | base64 | tr -d "\\n"; printf " "; base64 <"$f" | tr -d "\\n"; echo; done
+' sh {} + 2>/dev/null | head -n "$1" | tail -c "+$2" | head -c "$3"
+"""
+_LOOK_BYTES = 512 << 10
+_LOOKS_MAX = 16  # 8 MiB, a quarter less of files
+LEARNT_FILES_MAX = 2000  # a task's folder; of a larger one secrets are known by their shape, or once read
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +179,38 @@ class FarProvider:
                 fix="give the task's image coreutils and bash",
             )
         where = found.stdout.decode("utf-8", "replace").strip()
+        await self._learn_all()
         data: dict[str, JSON] = {"files": 0, "size_bytes": 0, "skipped": [], "tree": "", "folder": where}
         return Outcome(True, f"the working folder is {where}", data=data)
+
+    async def _learn_all(self) -> None:
+        """Know the secrets of the folder before anything is shown: a command may print what nobody read."""
+        seen = b""
+        for _ in range(_LOOKS_MAX):
+            words = (str(LEARNT_FILES_MAX), str(len(seen) + 1), str(_LOOK_BYTES))
+            told = await self._sh(_LOOK, words)
+            if told.timed_out or told.exit_code != 0:
+                raise ProviderError(
+                    f"the files of {self._world.name} cannot be looked through for secrets", why=_said(told)
+                )
+            seen += told.stdout
+            if len(told.stdout) < _LOOK_BYTES:
+                break
+        for line in seen.splitlines():
+            name, _, body = line.partition(b" ")
+            try:
+                path, content = base64.b64decode(name), base64.b64decode(body)
+                self._learn(path.decode("utf-8", "replace").removeprefix("./"), content.decode("utf-8"))
+            except UnicodeDecodeError:
+                continue  # no text: a picture, a database
+            except ValueError as error:
+                raise ProviderError(
+                    f"{self._world.name} answers in no form of ours", why=str(error)
+                ) from error
+            except UsageError as error:
+                raise ProviderError(
+                    "more secrets than can be kept out of the record", why=error.what, fix="a smaller folder"
+                ) from error
 
     async def _run(self, action: RunCommand, permit: Permit) -> Outcome:
         if action.hosts:
