@@ -87,21 +87,32 @@ def test_the_server_stops_within_five_seconds_whoever_is_connected(tmp_path: Pat
 async def test_the_terminal_watches_the_same_session_here_and_from_afar(server: Running) -> None:
     async with browser(server.url, "own") as own:
         _, link = await own.post(f"/sessions/{S}/invites", {"role": "viewer"})
+        _, before = await own.get(f"/sessions/{S}")
     ways = {
         "here": [S],
         "afar": [f"{server.url}/#/sessions/{S}", "--as", "vic"],
         "by invitation": [f"{server.url}/#/join/{link['token']}", "--as", "Wim"],
+        "known again": [f"{server.url}/#/join/{link['token']}", "--as", "Wim"],
+        "the page's address": [f"{server.url}/#/s/{S}", "--as", "Wim"],
     }
+    password = {"VEILIG_PASSWORD": PASSWORD}
     said: dict[str, list[dict[str, Any]]] = {}
     for name, words in ways.items():
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "veilig.cli.main", "watch", *words, "--json",
-            stdout=asyncio.subprocess.PIPE, env={**environment(server.home), "VEILIG_PASSWORD": PASSWORD},
+            stdout=asyncio.subprocess.PIPE,
+            env={**environment(server.home), **({} if "Wim" in words else password)},
         )  # fmt: skip
         out, _ = await process.communicate()
         assert process.returncode == 0, name
         said[name] = [json.loads(line) for line in out.decode().splitlines()]
     seqs = {name: [e["seq"] for e in events] for name, events in said.items()}
-    assert seqs["here"] == seqs["afar"] == seqs["by invitation"]
+    assert len(set(map(tuple, seqs.values()))) == 1, "everybody hears the same"
+    async with browser(server.url, "own") as own:
+        _, after = await own.get(f"/sessions/{S}")
+    assert [p["name"] for p in after["people"]].count("Wim") == 1, "one guest, however often he comes"
+    assert len(after["people"]) == len(before["people"]) + 1
+    (kept,) = (server.home / "guests").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
     assert CANARY in json.dumps(said["here"])
     assert CANARY not in json.dumps(said["afar"])

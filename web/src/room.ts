@@ -78,7 +78,7 @@ function refold(row: Row): void {
   row.mark = markOf(row);
   row.said = SAID[row.mark];
   row.search = row.events
-    .map((e) => `#${e.seq} ${e.kind} ${e.title} ${e.rule ?? ""} ${e.reason ?? ""} ${e.who?.name ?? ""} ${e.action?.summary ?? ""} ${e.outcome?.summary ?? ""} ${e.text ?? ""} ${e.outcome?.text ?? ""}`)
+    .map((e) => `#${e.seq} ${e.kind} ${e.title} ${e.rule ?? ""} ${e.reason ?? ""} ${e.who?.name ?? ""} ${e.action?.summary ?? ""} ${e.outcome?.summary ?? ""} ${e.text ?? ""} ${e.outcome?.text ?? ""} ${JSON.stringify(e.action?.args ?? e.facts ?? "")}`)
     .join("\n")
     .toLowerCase();
 }

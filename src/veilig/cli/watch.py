@@ -20,8 +20,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     """What `watch` takes."""
     parser.description = (
         "Watch one session. With an id: of this machine, from its ledger, as its owner. With the address "
-        "of a page (http://HOST/#/sessions/ID, or an invitation http://HOST/#/join/TOKEN): as your role "
-        f"there may. A password is asked for, or taken from {PASSWORD}."
+        "of a page (http://HOST/#/s/ID, or an invitation http://HOST/#/join/TOKEN): as your role "
+        f"there may. A password is asked for, or taken from {PASSWORD}. Who came in through an invitation is "
+        "known again under the same name: a cookie is kept."
     )
     parser.add_argument("session", help="an id (or its beginning), or an address of the page")
     parser.add_argument("--as", dest="person", default="", metavar="NAME", help="who signs in, or comes in")
@@ -60,15 +61,18 @@ async def _far(given: argparse.Namespace) -> None:
     from veilig.cli.serve import need_extra
 
     need_extra()
-    from veilig.server.watching import Far, place_of
+    from veilig.home import find_home
+    from veilig.server.watching import Far, Kept, place_of
 
     place = place_of(given.session)
     person = given.person or getpass.getuser()
+    signs_in = bool(os.environ.get(PASSWORD)) and not place.token
+    kept = None if signs_in else Kept(find_home(os.environ).path, place.server, person)
     password = ""
-    if not place.token:
+    if not place.token and not (kept and kept.read()):
         password = os.environ.get(PASSWORD) or (getpass.getpass() if sys.stdin.isatty() else "")
     show = _Shown(json_lines=given.json)
-    async with Far(place, person, password) as far:
+    async with Far(place, person, password, kept) as far:
         async for message in far.messages(given.after):
             if message["t"] == "event":
                 show.event(message["e"])
