@@ -1,6 +1,6 @@
 """Which queue library distributes sessions? Four on a real PostgreSQL (Celery on Redis), one line each.
 
-`queues.py [--python EXE]`: EXE is the interpreter of an environment with procrastinate, pgqueuer, dbos, celery
+`queues.py [--python EXE]`: EXE is the Python of an environment with procrastinate, pgqueuer, dbos, celery
 and redis; without it one is made with uv in a temporary folder.
 """
 

@@ -343,7 +343,7 @@ class McpRules:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Keys that other capabilities read; of them only `audit_download` and `audit_hosts` bear on a verdict."""
+    """Keys that other capabilities read; only `audit_download` and `audit_hosts` bear on a verdict."""
 
     audit_exclude: tuple[str, ...]
     audit_advisories: str
