@@ -1,19 +1,14 @@
 """`veilig advisories`: make the offline database of known vulnerabilities, and say what it holds."""
 
 import argparse
-import asyncio
 import json
 import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK
-
-if TYPE_CHECKING:
-    from veilig.core.action import FetchAdvisories
-    from veilig.core.provider import Request, Vote
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -75,34 +70,15 @@ def _sync(given: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-class Typed:
-    """The person at the terminal typed the address: their vote for fetching that, and nothing else."""
-
-    def __init__(self, wanted: "FetchAdvisories") -> None:
-        self._wanted = wanted
-
-    async def ask(self, request: "Request") -> "Vote | None":
-        """A yes for this very act."""
-        if request.action != self._wanted:
-            return None
-        from veilig.core.policy import builtin_policy
-        from veilig.core.provider import Vote
-        from veilig.home import local_person
-
-        return Vote(local_person(builtin_policy()), True, "command line", "the address was given")
-
-
 def _path(source: str, given: argparse.Namespace, fetched: list[Path]) -> Path:
     """The file or folder; what an address names is fetched first and added to `fetched`."""
-    from veilig.app import Setting, fetch_advisories
+    from veilig.app import Setting
+    from veilig.cli.advisories_fetch import fetched_file
 
     if "://" not in source:
         return Path(source).expanduser()
-    from veilig.core.action import FetchAdvisories
-
-    wanted = FetchAdvisories(source)
     print(f"fetches {source}", file=sys.stderr)
-    path = asyncio.run(fetch_advisories(wanted, Setting(given.policy), Typed(wanted)))
+    path = fetched_file(source, Setting(given.policy))
     fetched.append(path)
     return path
 

@@ -83,7 +83,9 @@ def _look(given: argparse.Namespace, setting: "Setting", sboms: "Sboms") -> tupl
     began_s = time.monotonic()
     try:
         if "://" in given.feed:
-            fetched = fetched_feed(given.feed, setting)
+            from veilig.cli.advisories_fetch import fetched_file
+
+            fetched = fetched_file(given.feed, setting)
         source = fetched or Path(given.feed).expanduser()
         alerts, troubles, read = take_in(sboms, source, given.feed if fetched else "")
     except VeiligError as error:
@@ -101,16 +103,6 @@ def _look(given: argparse.Namespace, setting: "Setting", sboms: "Sboms") -> tupl
         print(f"read    {read} new pages, {len(alerts)} alerts, {took_s:.2f} s", file=sys.stderr)
     show(alerts, as_json=given.json)
     return len(alerts), len(troubles)
-
-
-def fetched_feed(url: str, setting: "Setting") -> Path:
-    """The file an address names, through the gate. Raises VeiligError."""
-    from veilig.app import fetch_advisories
-    from veilig.cli.advisories import Typed
-    from veilig.core.action import FetchAdvisories
-
-    wanted = FetchAdvisories(url)
-    return asyncio.run(fetch_advisories(wanted, setting, Typed(wanted)))
 
 
 def show(alerts: "Sequence[Alert]", *, as_json: bool) -> None:

@@ -128,12 +128,29 @@ def _scope_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Exit codes as in the help text."""
+    from veilig.cli.audit_rules import check_rules
+
+    if not 0 <= given.jobs <= JOBS_MAX:
+        raise UsageError(f"--jobs {given.jobs}", why=f"at most {JOBS_MAX} processes help", fix="leave it out")
+    if given.check_rules:
+        return check_rules(given.rules)
+    if given.rules:
+        check_rules(given.rules, quiet=True)  # those of a project are checked behind the wall
+    if given.fleet:
+        from veilig.cli import audit_fleet
+
+        return audit_fleet.run(given)
+    return _run_folders(given)
+
+
+def _run_folders(given: argparse.Namespace) -> int:
+    """The folders that are named, one after the other, as one report."""
     from veilig.agent.audit_plan import AuditOptions
     from veilig.app import run_audit
     from veilig.audit.sarif_import import read_sarif
     from veilig.audit.vex import read_openvex
     from veilig.cli.audit_fleet import remember
-    from veilig.cli.audit_rules import check_rules, rules_text
+    from veilig.cli.audit_rules import rules_text
     from veilig.cli.audit_scope import (
         asked_about,
         baseline_text,
@@ -153,16 +170,6 @@ def run(given: argparse.Namespace) -> int:
         without_excluded,
     )
 
-    if not 0 <= given.jobs <= JOBS_MAX:
-        raise UsageError(f"--jobs {given.jobs}", why=f"at most {JOBS_MAX} processes help", fix="leave it out")
-    if given.check_rules:
-        return check_rules(given.rules)
-    if given.rules:
-        check_rules(given.rules, quiet=True)  # those of a project are checked behind the wall
-    if given.fleet:
-        from veilig.cli import audit_fleet
-
-        return audit_fleet.run(given)
     folders = _folders(given.paths)
     own = [Settings() if given.no_config else read_settings(folder) for folder in folders]
     given = settled(given, own)
