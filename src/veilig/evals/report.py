@@ -13,7 +13,7 @@ from veilig.evals.tally import Comparison, Tally
 NOT_RUN = (
     ("Terminal-Bench 2.x", "harbor run -d terminal-bench@2.0 -a veilig.evals.adapters.harbor:VeiligAgent"),
     ("OSWorld-Verified", "inspect eval inspect_evals/osworld (about 8 GB of images)"),
-    ("Cybench", "inspect eval inspect_evals/cybench --solver veilig.evals.inspect_ai/veilig_agent"),
+    ("Cybench", "inspect eval inspect_evals/cybench --solver veilig/veilig_agent"),
 )
 
 
