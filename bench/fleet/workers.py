@@ -7,6 +7,7 @@ a real one, behind the wall, of the kernel of this project (about 13,000 lines).
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -118,4 +119,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is taken down
     main()

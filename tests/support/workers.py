@@ -200,9 +200,11 @@ class Hall:
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def close(self) -> None:
-        for name in list(self.workers):
-            self.kill(name)
-        self.server.close()
+        try:
+            for name in list(self.workers):
+                self.kill(name)
+        finally:
+            self.server.close()
         shutil.rmtree(self.folder / "store", ignore_errors=True)
 
 
