@@ -246,7 +246,12 @@ def _replays(ann: Window) -> None:
     page.get_by_test_id("row-count").get_by_text("1 row", exact=True).wait_for()
     page.keyboard.press("ArrowRight")
     page.get_by_test_id("row-count").get_by_text("2 rows", exact=True).wait_for()
+    page.get_by_role("tab", name="Diff").click()
+    page.get_by_text("No diff was recorded up to here.").wait_for()
+    page.get_by_role("tab", name="Findings").click()
+    page.get_by_text("No finding.").wait_for()
     page.get_by_role("button", name="Back to now").click()
+    page.locator(".frow", has_text="CWE-89").wait_for()
     assert page.get_by_test_id("row-count").inner_text() == every
 
 

@@ -221,11 +221,11 @@ export const api = {
     return approval(d.approval ?? d);
   },
   vote: (id: string, verdict: "approve" | "deny", reason: string) => post(`approvals/${enc(id)}`, { verdict, reason }),
-  diff: async (id: string): Promise<string> => {
-    const d = await get<any>(`${s(id)}/diff`);
+  diff: async (id: string, upto = 0): Promise<string> => {
+    const d = await get<any>(`${s(id)}/diff?upto=${upto}`);
     return typeof d === "string" ? d : text(d.diff);
   },
-  findings: async (id: string): Promise<Finding[]> => list((await get(`${s(id)}/findings`)).findings).map(finding),
+  findings: async (id: string, upto = 0): Promise<Finding[]> => list((await get(`${s(id)}/findings?upto=${upto}`)).findings).map(finding),
   proof: (id: string, seq: number): Promise<Proof> => get<Proof>(`${s(id)}/proof?seq=${seq}`),
   proofs: async (id: string, after: number, limit: number): Promise<Proofs> => {
     const d = await get(`${s(id)}/proofs?after=${after}&limit=${limit}`);

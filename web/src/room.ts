@@ -107,6 +107,7 @@ export class Room {
   sideTrouble = "";
   version = 0;
   sideVersion = 0;
+  private upto = 0; // diff and findings are those of this moment; 0: now
   private wanted = "";
   private names = new Map<string, string>();
   private byRef = new Map<string, Row>();
@@ -223,12 +224,26 @@ export class Room {
     }, this.sideVersion ? SIDE_MS : 300);
   }
 
+  // Replay: diff and findings as of this row; null: as they are now.
+  seek(seq: number | null): void {
+    const upto = seq === null ? 0 : this.rowOf(seq)?.lastSeq ?? seq;
+    if (upto === this.upto) return;
+    this.upto = upto;
+    clearTimeout(this.sideTimer);
+    this.sideTimer = window.setTimeout(() => {
+      this.sideTimer = 0;
+      void this.fetchSide();
+    }, 200);
+  }
+
   private async fetchSide(): Promise<void> {
+    const upto = this.upto;
     const found = await Promise.allSettled([
-      this.wanted === "diff" ? api.diff(this.id) : Promise.resolve(this.diff),
-      this.wanted === "findings" || this.findings === null ? api.findings(this.id) : Promise.resolve(this.findings),
+      this.wanted === "diff" ? api.diff(this.id, upto) : Promise.resolve(this.diff),
+      this.wanted === "findings" || this.findings === null ? api.findings(this.id, upto) : Promise.resolve(this.findings),
       api.session(this.id),
     ]);
+    if (upto !== this.upto) return; // the slider went on: a later answer is on its way
     const [diff, findings, detail] = found;
     if (diff.status === "fulfilled") this.diff = diff.value;
     if (findings.status === "fulfilled") this.findings = findings.value;

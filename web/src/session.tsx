@@ -52,6 +52,7 @@ function Shown({ room, me, view }: { room: Room; me: Me; view: string }) {
   const search = useRef<HTMLInputElement>(null);
   useEffect(() => room.want(tab), [tab]);
   const width = useWidth();
+  useEffect(() => room.seek(replay), [room, replay]);
   const rows = useMemo(() => shown(room.rows, filter, replay), [room.version, filter, replay]);
   const upTo = useMemo(() => (replay === null ? room.rows : room.rows.filter((r) => r.seq <= replay)), [room.version, replay]);
 

@@ -4,8 +4,9 @@ Every answer is made of `collab.view`'s functions; nothing here hands out a ledg
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -113,8 +114,14 @@ def people(serving: Serving, ident: str) -> list[Json]:
     return list(found.values())
 
 
-async def _folded(serving: Serving, ident: str) -> View:
-    return await asyncio.to_thread(lambda: fold_session(ident, serving.ledger.events(session=ident)))
+async def _folded(serving: Serving, ident: str, upto: int = 0) -> View:
+    """The session as of the event `upto`; 0: now."""
+
+    def known() -> Iterator[Event]:
+        events = serving.ledger.events(session=ident)
+        return takewhile(lambda event: not upto or event.seq <= upto, events)
+
+    return await asyncio.to_thread(lambda: fold_session(ident, known()))
 
 
 def _plan(folded: View) -> list[Json]:
@@ -142,10 +149,10 @@ async def events(
     return views, found[:most][-1].seq if found else after, len(found) > most
 
 
-async def findings(serving: Serving, person: Person, ident: str) -> list[Json]:
-    """What was found and what became of it, of an audit or a fix; with data flows."""
+async def findings(serving: Serving, person: Person, ident: str, upto: int = 0) -> list[Json]:
+    """What was found and what became of it, of an audit or a fix; with data flows. upto: as of this event."""
     role = serving.need(person, ident, May.WATCH)
-    folded = await _folded(serving, ident)
+    folded = await _folded(serving, ident, upto)
     state = cast(Json, folded.result or folded.state)
     inner = cast(Json, state.get("data") if isinstance(state.get("data"), dict) else state)
     report = cast(Json, inner.get("report") or {})
@@ -159,13 +166,18 @@ async def findings(serving: Serving, person: Person, ident: str) -> list[Json]:
     return found
 
 
-async def diff(serving: Serving, person: Person, ident: str) -> str:
-    """How the copy differs from the source, now or at the end, as this role may see it."""
+async def diff(serving: Serving, person: Person, ident: str, upto: int = 0) -> str:
+    """How the copy differs from the source, now or at the end, as this role may see it.
+
+    upto: as it was recorded last before this event; nothing when it was not recorded yet.
+    """
     role = serving.need(person, ident, May.WATCH)
-    folded = await _folded(serving, ident)
+    folded = await _folded(serving, ident, upto)
     state = cast(Json, folded.result or folded.state)
     text = state.get("diff")
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
+        text = ""
+    if not text and not upto:
         try:
             text = await asyncio.to_thread(changes_now, ident.partition(".")[0], serving.setting)
         except VeiligError:

@@ -102,8 +102,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "GET", S + "/events", "events with seq > after, in order", looks.events,
         query={"after": SEQ, "limit": number(1, 1000)},
     ),
-    Endpoint("GET", S + "/findings", "what was found, with data flows", looks.findings),
-    Endpoint("GET", S + "/diff", "a unified diff from the source to the copy", looks.diff),
+    Endpoint("GET", S + "/findings", "what was found, with data flows; as of an event", looks.findings,
+        query={"upto": SEQ}),
+    Endpoint("GET", S + "/diff", "a unified diff from the source to the copy; as of an event", looks.diff,
+        query={"upto": SEQ}),
     Endpoint(
         "GET", S + "/export", "the record: html, json or asciinema", acts.export,
         query={"format": text(20, enum=["html", "json", "asciinema"])}, cost=20,

@@ -61,12 +61,14 @@ async def events(hub: Hub, asked: Asked) -> Reply:
 
 async def findings(hub: Hub, asked: Asked) -> Reply:
     """Findings."""
-    return told({"findings": await serving_look.findings(hub.serving, asked.me.person, asked.session)})
+    upto = asked.number("upto", 0)
+    found = await serving_look.findings(hub.serving, asked.me.person, asked.session, upto)
+    return told({"findings": found})
 
 
 async def diff(hub: Hub, asked: Asked) -> Reply:
     """The diff, as text."""
-    text = await serving_look.diff(hub.serving, asked.me.person, asked.session)
+    text = await serving_look.diff(hub.serving, asked.me.person, asked.session, asked.number("upto", 0))
     return Reply(body=text.encode("utf-8", "replace"), kind=b"text/x-diff; charset=utf-8")
 
 
