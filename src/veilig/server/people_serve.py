@@ -26,6 +26,24 @@ from veilig.server.webhooks import Webhooks
 STOP_S: Final = 3  # of the five seconds; the rest is for the ledger's last commit
 BYE_S: Final = 1.0
 LOCAL: Final = ("127.0.0.1", "::1", "localhost")
+# How uvicorn serves the page; requests are bounded in doorway.py and frames.py.
+SERVED: Final[dict[str, Any]] = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "ws_max_size": 4096,
+    "ws_per_message_deflate": False,
+    "ws_ping_interval": 20.0,
+    "ws_ping_timeout": 60.0,
+    "lifespan": "on",
+    "access_log": False,
+    "log_level": "warning",
+    "proxy_headers": False,
+    "server_header": False,
+    "date_header": False,
+    "timeout_keep_alive": 75,
+    "timeout_graceful_shutdown": STOP_S,
+    "backlog": 2048,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +135,8 @@ def serve(
         app,
         host=address.place.host,
         port=address.place.port,
-        loop="uvloop",
-        http="httptools",
         ws=FrameProtocol,
-        ws_max_size=4096,
-        ws_per_message_deflate=False,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=60.0,
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=STOP_S,
-        backlog=2048,
+        **SERVED,
     )
     gc.collect()
     gc.freeze()
