@@ -58,6 +58,8 @@ class Reader:
                         db.execute("COMMIT")
                     return found.fetchall()
             except psycopg.Error as error:
+                if self._pool.closed:
+                    raise LedgerError("the ledger is closed", fix="open it again") from error
                 if not passing(error) or time.monotonic() >= until:
                     raise translated(error, self._address) from error
                 time.sleep(AGAIN_S)
