@@ -252,6 +252,7 @@ class Worker:
         org, seq = held.taken.org, 0
         if came.state is State.HELD:
             seq = await asyncio.to_thread(lambda: ledgers.of(org).size())
+        # veilig: ignore[CWE-835] reason=it ends with the lease: must_hold raises then
         while True:
             held.must_hold()
             try:

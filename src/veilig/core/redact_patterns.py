@@ -83,8 +83,9 @@ _SAMPLE_PASSWORDS = frozenset(
 
 
 def _literal_password(secret: str) -> bool:
-    """Not a template, and not the word that every manual writes in its place."""
-    return not _TEMPLATE.search(secret) and secret.lower() not in _SAMPLE_PASSWORDS and len(set(secret)) > 2
+    """Not a template, and not the word that every manual writes in its place, as in user[:password]@host."""
+    plain = secret.strip("[]{}()*").lower()
+    return not _TEMPLATE.search(secret) and plain not in _SAMPLE_PASSWORDS and len(set(secret)) > 2
 
 
 def _has_key_body(block: str) -> bool:

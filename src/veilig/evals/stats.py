@@ -187,7 +187,7 @@ def _percentiles(values: Sequence[float], level: float, seed: int, resamples: in
     centre = sum(values) / n
     if n == 1:
         return (-math.inf, math.inf) if values[0] not in (0.0, 1.0) else (0.0, 1.0)
-    dice = random.Random(seed)  # a resample, no secret
+    dice = random.Random(seed)  # a resample
     means = sorted(sum(dice.choices(values, k=n)) / n for _ in range(resamples))
     tail = (1 - level) / 2
     widen = math.sqrt(n / (n - 1)) * student(1 - tail, n - 1) / NormalDist().inv_cdf(1 - tail)

@@ -25,6 +25,7 @@ _PLACEHOLDER = re.compile(
 )
 _CREDENTIAL = re.compile(r"^[A-Za-z0-9+/=_.!@#$%^&*:,;~?-]{4,500}$")
 _NOT_CREDENTIAL = re.compile(r"(?i)nonce|csrf|cookie|verif|chars|alphabet|salt_?(len|size)")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _WORDS = re.compile(r"[A-Z][A-Z_]+|[A-Za-z]+([-_.:/][A-Za-z]+)*")
 _SEQUENCE = "ghijklmnop"  # an alphabet, not a key
 WEAK_HASHES = ("md5", "sha1", "md4", "md2", "ripemd160", "sha")
@@ -102,6 +103,8 @@ def is_credential(name: str, text: str) -> bool:
     if not _CREDENTIAL.match(text) or _PLACEHOLDER.match(text) or _SEQUENCE in text:
         return False
     if _NOT_CREDENTIAL.search(name) or text.lower() in name.lower():
+        return False
+    if _VARIABLE.fullmatch(text) and text.endswith(f"_{name.upper()}"):  # PASSWORD = "SHOP_PASSWORD"
         return False
     # One plain word is a credential only where a password is asked for; for tokens it is a name of something.
     return _PASSWORD.search(name) is not None or _WORDS.fullmatch(text) is None

@@ -5,7 +5,9 @@ is there already, as in our own wall, nothing is installed.
 """
 
 import json
+import os
 import shlex
+import stat
 from pathlib import Path, PurePosixPath
 from typing import Any, override
 
@@ -116,9 +118,13 @@ class VeiligInstalledAgent(BaseInstalledAgent):
     def convert_trajectory(self, logs_dir: Path) -> Trajectory | None:
         """The trajectory that the environment wrote: text of a stranger, believed only as a trajectory."""
         place = logs_dir / "trajectory.json"
-        if not place.is_file() or place.is_symlink() or place.stat().st_size > TRAJECTORY_BYTES_MAX:
-            return None
         try:
-            return Trajectory.model_validate(json.loads(place.read_bytes()))
-        except ValueError:
+            # Opened before it is looked at: what the agent left may be a link or a pipe.
+            descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    return None
+                data = file.read(TRAJECTORY_BYTES_MAX + 1)
+            return None if len(data) > TRAJECTORY_BYTES_MAX else Trajectory.model_validate(json.loads(data))
+        except (OSError, ValueError):
             return None
