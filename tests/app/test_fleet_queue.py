@@ -1,6 +1,7 @@
 """Who is taken next, by whom, and what a lease is worth: the queue itself, on a real PostgreSQL."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def url(server: Server) -> str:
     """A database with an empty queue, that the role `worker` may use."""
-    name = "q_" + str(id(object()))
+    name = "q_" + uuid.uuid4().hex
     server.cluster.sql(f"CREATE DATABASE {name}", database="postgres")
     fleet.prepare(server.cluster.conninfo("boss", name), "worker")
     host = str(server.cluster.folder).replace("/", "%2F")

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import veilig.home
+import veilig.stores.opening
 from veilig.agent.run_state import RunOptions
 from veilig.app import Setting, resume, run_task
 from veilig.core.ledger import Ledger
@@ -135,7 +135,7 @@ def told(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     top, url, every = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    setattr(veilig.home, "Ledger", KillingLedger)  # noqa: B010  # what opens every ledger from here on
+    setattr(veilig.stores.opening, "Ledger", KillingLedger)  # noqa: B010  # what opens every ledger from here on
     builtin_policy()
     whole = prepared(top / "whole")
     assert in_child(0, whole, url, "") == 0, "the session does not even run undisturbed"

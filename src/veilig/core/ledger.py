@@ -7,6 +7,7 @@ outside the store keep its length and content honest. Several processes may use 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,7 @@ class Ledger:
         clock: Clock | None = None,
         create: bool = True,
         checkpoint_events: int = CHECKPOINT_EVENTS,
-    ) -> "Ledger":
+    ) -> Self:
         """The ledger at `path`, made when missing and `create`; what is beside it in `anchor_dir` must agree.
 
         anchor_dir: a folder outside the reach of whoever could change the ledger. checkpoint_events: sign
@@ -58,7 +59,7 @@ class Ledger:
         end is not what the anchors vouch for.
         """
         store = FileStore.open(path, anchor_dir, clock, create=create, checkpoint_events=checkpoint_events)
-        return Ledger(store)
+        return cls(store)
 
     def __enter__(self) -> Self:
         return self
@@ -97,15 +98,13 @@ class Ledger:
 
     # --- writing: for the gate and the session only -----------------------------------------------
 
-    def fenced(self, session: str, token: int) -> "Ledger":
+    def fenced(self, session: str, token: int) -> Self:
         """This ledger for the holder of a lease: each transaction first checks that the lease still stands.
 
         `transact`, `submit` and `append` of what is returned raise Fenced once somebody took the session
         over, and nothing is recorded then. Both share the store: closing one closes it for both.
         """
-        view = Ledger.__new__(Ledger)
-        view.id, view._store, view._queue = self.id, self._store, self._queue
-        view._prover = self._prover
+        view = copy(self)
         view._fence = (session, token)
         return view
 
