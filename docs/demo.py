@@ -68,7 +68,12 @@ class Terminal:
 
     def shown(self) -> str:
         """What stands there since the last command was typed, that command first."""
-        return self.pane.text(history=True).rstrip()
+        lines = self.pane.text(history=True).rstrip().splitlines()
+        while (
+            len(lines) > 1 and lines[0].strip() == PROMPT.strip()
+        ):  # drawn again while the screen was cleared
+            del lines[0]
+        return "\n".join(lines)
 
     def run(self, command: str) -> str:
         """Type a command; what it printed, after its end."""

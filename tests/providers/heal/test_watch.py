@@ -155,7 +155,7 @@ async def test_a_deploy_that_fails_is_told_with_what_changed(tmp_path: Path) -> 
         for _ in range(3):  # its age grows with each look, also while the files are not read again
             await watcher.wait(0.3)
             later = watcher.samples["a"]
-            assert later.t_s - later.changes[0].age_s == pytest.approx(changed_s, abs=0.05)
+            assert later.t_s - later.changes[0].age_s == pytest.approx(changed_s, abs=0.4)
         assert LogKind.CONFIG in [hit.kind for hit in down.log]
         fleet.put("a", "config.json", "{}")
         fleet.start("a")
