@@ -129,7 +129,8 @@ def test_who_came_in_is_no_dependency() -> None:
             assert listening == {os.fstat(server.fileno()).st_ino}
             inside = {os.fstat(server.fileno()).st_ino, os.fstat(came_in.fileno()).st_ino}
             assert proc_net.sockets().outgoing(inside) == ()
-            assert proc_net.sockets().outgoing(mine - inside) == (("::1", port),)
+            out = proc_net.sockets().outgoing(mine - inside)
+            assert out.count(("::1", port)) == 1  # beside what earlier tests of this process left open
 
 
 def test_open_files_and_their_limit_are_counted() -> None:

@@ -68,7 +68,7 @@ async def test_its_own_start_limit_is_never_reset(manager: Manager) -> None:
     keeper, one = SystemdSubstrate(SystemClock(), manager.environment), unit("dies")
     done = Done(True, "")
     for _ in range(3):
-        down = await until(keeper, one, lambda seen: seen.run is Run.DOWN)
+        down = await until(keeper, one, lambda seen: seen.run is Run.DOWN and seen.exit != "")
         assert down.exit == "exit 1"
         done = await keeper.restart(one, "")
     assert not done.ok
