@@ -25,6 +25,7 @@ SLOW_SHARE = 0.3  # of the time, for edits that need their module imported again
 SLOW_EACH_S = 20.0
 SLOW_WALL_S = 12.0  # for all of them in one round, or half of what the others took
 SLOW_LEAST_S, SLOW_FACTOR = 3.0, 10.0  # a start of the session, and what the tests took as they are
+SLOW_STARTS = 4.0  # on a busy machine: as many starts of a session as were measured
 
 
 class Relay:
@@ -36,6 +37,7 @@ class Relay:
         self.slow: list[int] = []
         self.done: dict[str, Any] = {}
         self.tests_s = SLOW_EACH_S
+        self.begun_s = time.monotonic()
 
     def take(self, record: dict[str, Any]) -> None:
         if record.get("event") == "slow":
@@ -43,7 +45,8 @@ class Relay:
             return
         if record.get("event") == "baseline":
             # A candidate that makes the tests hang must not hold up the next one.
-            self.tests_s = min(SLOW_EACH_S, SLOW_LEAST_S + SLOW_FACTOR * float(record["quick_s"]))
+            start_s = max(SLOW_LEAST_S, SLOW_STARTS * (time.monotonic() - self.begun_s))
+            self.tests_s = min(SLOW_EACH_S, start_s + SLOW_FACTOR * float(record["quick_s"]))
         if record.get("event") == "done":
             self.done = record
             return
