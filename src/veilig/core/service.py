@@ -4,8 +4,8 @@ The file is the operator's word on what runs where; nothing in it allows anythin
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
 WARMUP_S = 10.0  # from a start until a service that does not answer counts as failing
@@ -104,12 +104,20 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """A services file, read: `digest` is the SHA-256 of its bytes; `notes` says what in it was not used."""
+    """A services file, read: `digest` is the SHA-256 of its bytes; `notes` says what in it was not used.
+
+    part: the name of a share of the file, where several healers divide it between them; "" for all of it.
+    """
 
     path: str
     digest: str
     services: tuple[Service, ...]
     notes: tuple[str, ...] = ()
+    part: str = ""
+
+    def only(self, names: Collection[str], part: str) -> "Inventory":
+        """The share of these services; names that the file does not have (any more) are left out."""
+        return replace(self, services=tuple(s for s in self.services if s.name in names), part=part)
 
     def get(self, name: str) -> Service | None:
         """The service of this name."""

@@ -95,3 +95,17 @@ def test_a_stop_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="cannot write"):
         stop(tmp_path / "file", "ann", "")
+
+
+def test_healers_of_parts_act_beside_each_other_but_not_beside_one_of_the_whole(services: Path) -> None:
+    whole, one, two, again = Lease(services), *(Lease(services, part) for part in ("1", "2", "1"))
+    assert (one.hold(), two.hold(), one.hold()) == ("", "", "")
+    assert "another healer acts on part 1" in again.hold()
+    assert "another healer" in whole.hold()
+    one.release()
+    assert again.hold() == ""
+    again.release()
+    two.release()
+    assert whole.hold() == ""
+    assert "another healer" in one.hold()
+    whole.release()

@@ -197,7 +197,7 @@ class BrokerClient:
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        places = Places.of(Path(self._charge.home), self._charge.services)
+        places = Places.of(Path(self._charge.home), self._charge.services, self._charge.part)
         try:
             self._process = await asyncio.to_thread(_launch, places, theirs, self._environment)
         except OSError as error:

@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,10 @@ _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHEL
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a broker is for. policy: the file that the command line names, "" for the usual places."""
+    """What a broker is for. policy: the file that the command line names, "" for the usual places.
+
+    part, names: the share of the services file that it may touch; "": all of it.
+    """
 
     services: str
     home: str
@@ -40,16 +43,19 @@ class Charge:
     act: bool = False
     readonly: bool = False
     key: str = ""
+    part: str = ""
+    names: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
         """Plain values."""
-        return asdict(self)
+        return {**asdict(self), "names": [*self.names]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Charge":
         """Raises ProviderError for what is no charge."""
         try:
             charge = cls(**value)
+            charge = replace(charge, names=tuple(map(str, charge.names)))
             if len(bytes.fromhex(charge.key)) < wire.KEY_BYTES:
                 raise ValueError("the key is too short")
         except (TypeError, ValueError) as error:
@@ -202,10 +208,12 @@ def _peer(writer: asyncio.StreamWriter) -> int:
 
 def _made(charge: Charge, own_of: Callable[[Charge], Own]) -> tuple[Broker, dict[str, Substrate]]:
     inventory = read_services(Path(charge.services))
-    places = Places.of(Path(charge.home), inventory.path)
+    if charge.part:
+        inventory = inventory.only(charge.names, charge.part)
+    places = Places.of(Path(charge.home), inventory.path, charge.part)
     places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     clock = SystemClock()
-    lease = Lease(Path(inventory.path))
+    lease = Lease(Path(inventory.path), charge.part)
     lease.hold()
     starts = Starts(lambda: Journal(places.journal, clock), clock)
     found = substrates(inventory, places, starts, readonly=charge.readonly)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """heal: of all healing (the kill switch). state: of one services file, by its real path."""
+    """heal: of all healing (the kill switch). state: of a services file or a part of it, by its real path."""
 
     heal: Path
     state: Path
 
     @classmethod
-    def of(cls, home: Path, services_file: str) -> "Places":
-        """home: the state folder ($VEILIG_HOME)."""
-        heal = home / "heal"
-        return cls(heal, heal / hashlib.sha256(services_file.encode()).hexdigest()[:16])
+    def of(cls, home: Path, services_file: str, part: str = "") -> "Places":
+        """home: the state folder ($VEILIG_HOME). part: of the file, where healers divide it."""
+        heal, name = home / "heal", f"{services_file}#{part}" if part else services_file
+        return cls(heal, heal / hashlib.sha256(name.encode()).hexdigest()[:16])
 
     @property
     def journal(self) -> Path:

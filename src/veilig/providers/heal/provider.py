@@ -34,6 +34,7 @@ from veilig.core.service_file import parse_services
 from veilig.core.signal import Answer, Run
 from veilig.providers.heal import acts, good_shown, notify
 from veilig.providers.heal import facts as reading
+from veilig.providers.heal.among import Among
 from veilig.providers.heal.broker_client import BrokerClient, Look, Lost
 from veilig.providers.heal.broker_run import Charge
 from veilig.providers.heal.good import GoodStates
@@ -77,18 +78,30 @@ class HealProvider:
         broker: Path | None = None,
         broker_key: str = "",
         said: Callable[[], list[JSON]] = list,
+        among: Among | None = None,
     ) -> None:
         """broker, broker_key: the socket and key (hex) of a broker that stands by itself; None: start one.
 
-        said: what models said of incidents since it was asked last.
+        said: what models said of incidents since it was asked last. among: where others heal beside it.
         """
+        self._among = among or Among()
         self._inventory, self._clock, self._environment = inventory, clock, environment
         self._channels = channels
         named = policy or environment.get("VEILIG_POLICY") or ""
         law = str(Path(named).absolute()) if named else ""
-        places = Places.of(home, inventory.path)
+        places = Places.of(home, inventory.path, inventory.part)
+        names = tuple(s.name for s in inventory.services) if inventory.part else ()
         self._broker = BrokerClient(
-            Charge(inventory.path, str(home), law, act=act, readonly=readonly, key=broker_key),
+            Charge(
+                inventory.path,
+                str(home),
+                law,
+                act=act,
+                readonly=readonly,
+                key=broker_key,
+                part=inventory.part,
+                names=names,
+            ),
             clock,
             environment,
             broker,
@@ -174,7 +187,7 @@ class HealProvider:
                 reading.of_sample(sample, service, well_before=well),
                 capability=self._capabilities.get(service.name, (Capability.UNKNOWN, ""))[0],
                 managed=managed.get(service.name, False),
-                foreign_starts=self._look.foreign.get(service.name),
+                foreign_starts=self._foreign(service.name),
             )
         return reading.facts(
             action, reading.Fleet(self._inventory, known, self._look.in_flight, self._holds())
@@ -184,7 +197,17 @@ class HealProvider:
         """What stops every act now."""
         stop = stopped(self._folder)  # a broker that stands by itself has a switch of its own, too
         ours = (str(stop),) if stop and str(stop) not in self._look.holds else ()
-        return (*self._look.holds, *ours, *self._storm.holds(self._clock.boottime_s()))
+        storm = self._storm.holds(self._clock.boottime_s())
+        return (*self._look.holds, *ours, *storm, *self._among.holds())
+
+    def _foreign(self, name: str) -> int | None:
+        """Starts by others in the last hour: those that the broker saw, and those of healers before."""
+        seen = self._look.foreign.get(name)
+        if seen is None:
+            return None
+        shift_s, own = self._clock.wall_s() - self._clock.boottime_s(), set(self._look.own.get(name, ()))
+        known = tuple(at + shift_s for at in self._look.starts.get(name, ()) if at not in own)
+        return seen + self._among.forgotten(name, known, self._clock.wall_s())
 
     def _ailing(self, action: Action) -> bool:
         name = acts.service_of(action, self._inventory).name
@@ -231,7 +254,7 @@ class HealProvider:
         while True:
             left_s = max(0.0, until_s - self._clock.boottime_s())
             data = await self.watch.wait(action.seen, min(left_s, REREAD_S))
-            if data.get("samples") or data.get("answered") or left_s <= REREAD_S:
+            if data.get("samples") or data.get("answered") or left_s <= REREAD_S or self._among.leaving():
                 break
             if self._replaced():
                 return Outcome(False, "the services file changed", Status.FAILED, {"reload": True})
@@ -330,7 +353,12 @@ class HealProvider:
             return Found.NOT_DONE
         if isinstance(action, Notify):
             return Found.UNKNOWN
-        return await self._broker.inspect(action)
+        found = await self._broker.inspect(action)
+        if self._among.incarnations is None:
+            return found
+        name = acts.service_of(action, self._inventory).name
+        seen = {one.service: one for one in (await self._broker.look()).seen}
+        return self._among.found(action, found, seen.get(name))
 
 
 def _there(action: FreeSpace) -> list[JSON]:
