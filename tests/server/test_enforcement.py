@@ -228,7 +228,7 @@ async def test_a_stream_that_cannot_be_read_ends_or_passes_whole(
 
 async def test_signals_at_once_from_many_requests_are_each_recorded(tmp_path: Path) -> None:
     async with fake_models() as fake, running(tmp_path, fake.url) as bench:
-        caller = bench.desk.identify(b"key-of-ann", "")
+        caller = await bench.desk.identify(b"key-of-ann", "")
         signal = Signal(Kind.RULE, 0.5, 50, ("rule:x",))
         await asyncio.gather(*(bench.desk.signal(caller, [signal], f"r{i}") for i in range(20)))  # type: ignore[arg-type]
         assert len(bench.events("signal.raised")) == 20

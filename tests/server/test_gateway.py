@@ -121,7 +121,7 @@ async def test_no_upstream_is_said_and_costs_nothing(tmp_path: Path) -> None:
         bench.write("budget.set", account="org:acme", period="day", tokens=10_000, micro_usd=-1, actor="t")
         reply = await bench.say()
         assert (reply.status, reply.error["code"]) == (502, "upstream_unavailable")
-        assert bench.desk._purses["org:acme"].rest.tokens > 0
+        assert [p.rest.tokens > 0 for p in bench.desk.spending.purses("org:acme")] == [True]
     with_again = await _spent(tmp_path, "org:acme")
     assert with_again == Amount()
 

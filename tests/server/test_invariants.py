@@ -21,7 +21,8 @@ from veilig.access.seats import Duty
 from veilig.access.tiers import LIMITS
 from veilig.app import access, cases, seats
 from veilig.app.access import Office
-from veilig.app.safeguards import Caller, Desk, Reservation
+from veilig.app.safeguards import Caller, Desk
+from veilig.app.spending import Reservation
 from veilig.core.actor import Actor, Tier
 from veilig.core.clock import SystemClock
 from veilig.core.ledger import Ledger

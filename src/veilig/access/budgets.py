@@ -103,6 +103,7 @@ class Purse:
     limit: Limit
     period: str
     rest: Amount = field(default_factory=Amount)
+    used_s: float = 0.0  # when it was last reserved from
 
     def lacks(self, wanted: Amount) -> Amount | None:
         """What a lease must bring before `wanted` can be reserved; None when it is here."""
@@ -118,6 +119,14 @@ class Purse:
     def settle(self, reserved: Amount, used: Amount) -> None:
         """Give back what was reserved and not used; more than reserved becomes a debt."""
         self.rest = self.rest + reserved - used
+
+    def owed(self) -> Amount:
+        """What was used beyond every lease, where it is bounded: to be recorded, as it was spent."""
+        most = self.limit.most
+        return Amount(
+            max(0, -self.rest.tokens) if most.tokens >= 0 else 0,
+            max(0, -self.rest.micro_usd) if most.micro_usd >= 0 else 0,
+        )
 
     def unspent(self) -> Amount:
         """What a clean end returns to the budget: never more than what is bounded, never a debt."""

@@ -32,6 +32,9 @@ class Signed:
     expires_ms: int
 
 
+type Signatures = Mapping[tuple[str, str], Signed]  # by model and class
+
+
 def signatures(ledger: Ledger) -> dict[tuple[str, str], Signed]:
     """The live signatures by model and class."""
     now_ms = ledger.transact(lambda tx: tx.now_ms(), durable=False)
@@ -57,7 +60,7 @@ def signatures(ledger: Ledger) -> dict[tuple[str, str], Signed]:
 def missing(
     model: str,
     capability_class: str,
-    signed: Mapping[tuple[str, str], Signed],
+    signed: Signatures,
     rules: Safeguards,
     working: Mapping[str, tuple[bool, str]],
 ) -> list[str]:
@@ -83,10 +86,18 @@ def missing(
     return why
 
 
-def tried(ledger: Ledger, rules: Safeguards, working: Mapping[str, tuple[bool, str]]) -> tuple[bool, str]:
+def needed(ledger: Ledger, rules: Safeguards) -> Signatures:
+    """`signatures`, where some class asks for one."""
+    return signatures(ledger) if _strict(rules) else {}
+
+
+def _strict(rules: Safeguards) -> set[str]:
+    return {c.name for c in rules.access.classes if NAME in c.safeguards}
+
+
+def tried(signed: Signatures, rules: Safeguards, working: Mapping[str, tuple[bool, str]]) -> tuple[bool, str]:
     """The self-test of `deployment_signed`: every served model of a class that lists it may be deployed."""
-    strict = {c.name for c in rules.access.classes if NAME in c.safeguards}
-    signed = signatures(ledger) if strict else {}
+    strict = _strict(rules)
     for served in rules.gateway.models:
         if served.capability_class in strict:
             why = missing(served.name, served.capability_class, signed, rules, working)

@@ -10,30 +10,30 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from veilig.access import registry as access
-from veilig.access.budgets import EVENTS as BUDGET_EVENTS
-from veilig.access.budgets import Amount, Purse, Totals, lease_of, period_id
+from veilig.access.budgets import Amount
 from veilig.access.keys import key_hash
 from veilig.access.registry import Key, Registry, Subject, clean_days
 from veilig.access.rules import No
 from veilig.access.tiers import limits
+from veilig.app.looking import SharedLook
 from veilig.app.notices import Alerts
+from veilig.app.spending import Reservation, Spending
 from veilig.core.actor import Tier
 from veilig.core.canonical import JSON
 from veilig.core.clock import Clock
 from veilig.core.errors import LedgerError
 from veilig.core.ledger import Ledger
-from veilig.core.ledger_event import Draft
+from veilig.core.ledger_event import Draft, Event
 from veilig.core.ledger_tx import Tx
 from veilig.core.policy_safeguards import Safeguards as Rules
 from veilig.core.policy_safeguards import TierLimits
 from veilig.monitor import ladder
 from veilig.monitor.ladder import RANK, Ladder, Signal, Standing, on_signal, on_time, open_case
 
-BUDGETS = "budgets"  # the ledger's session id of leases
 EVENTS = access.EVENTS | ladder.EVENTS
 TICK_NS = 50_000_000  # file times are finer than this on every kernel
 FLUSH_S = 0.1
@@ -56,22 +56,6 @@ class Caller:
 
 
 @dataclass(slots=True)
-class Reservation:
-    """What is set aside for one request in each purse; settle it exactly once."""
-
-    purses: list[Purse]
-    amount: Amount
-    open: bool = True
-
-    def settle(self, used: Amount) -> None:
-        """Give back what was not used."""
-        if self.open:
-            self.open = False
-            for purse in self.purses:
-                purse.settle(self.amount, used)
-
-
-@dataclass(slots=True)
 class Desk:
     """The registry, the ladder and the budgets, as far as the ledger goes."""
 
@@ -81,9 +65,7 @@ class Desk:
     registry: Registry = field(default_factory=Registry)
     ladder: Ladder = field(default_factory=Ladder)
     alerts: Alerts = field(default_factory=Alerts)
-    _totals: Totals = field(default_factory=Totals)
-    _purses: dict[str, Purse] = field(default_factory=dict[str, Purse])
-    _leasing: dict[str, asyncio.Lock] = field(default_factory=dict[str, asyncio.Lock])
+    spending: Spending = field(init=False)
     _rows: list[JSON] = field(default_factory=list[JSON])
     _drafts: list[Draft] = field(default_factory=list[Draft])
     _seen: int = 0
@@ -93,7 +75,11 @@ class Desk:
     _base_ms: tuple[int, float] = (0, 0.0)
     _stated: dict[Tier, TierLimits] = field(default_factory=dict[Tier, TierLimits])
 
+    _looks: SharedLook = field(init=False)
+
     def __post_init__(self) -> None:
+        self._looks = SharedLook(self._look)
+        self.spending = Spending(self.ledger, self.clock, self.registry.budgets.get, self.now_s)
         self._stated = dict(self.rules.access.limits)
         self.catch_up()
         t_ms = self.ledger.transact(lambda tx: tx.now_ms(), durable=False)
@@ -116,13 +102,34 @@ class Desk:
         if self._untouched():
             return
         size = self.ledger.size()
-        if size == self._seen:
-            return
-        for event in self.ledger.events(after=self._seen, names=EVENTS):
-            self.registry.apply([event])
-            self.ladder.apply([event])
-            self.alerts.apply(event)
-            self._latest_s = max(self._latest_s, event.wall_ms / 1000)
+        if size != self._seen:
+            self._take(size, self.ledger.events(after=self._seen, names=EVENTS))
+
+    async def fresh(self) -> None:
+        """As `catch_up`, for an event loop: a far ledger is read in a thread, once for all who ask now.
+
+        Raises LedgerError, after five seconds at most: without the record nobody knows who may do what.
+        """
+        if self.ledger.far:
+            await self._looks.fresh()
+        else:
+            self.catch_up()
+
+    async def _look(self) -> None:
+        self._take(*await asyncio.to_thread(self._grown_by, self._seen))
+
+    def _grown_by(self, seen: int) -> tuple[int, list[Event]]:
+        size = self.ledger.size()
+        return size, list(self.ledger.events(after=seen, names=EVENTS)) if size != seen else []
+
+    def _take(self, size: int, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.seq > self._seen:
+                self._seen = event.seq
+                self.registry.apply([event])
+                self.ladder.apply([event])
+                self.alerts.apply(event)
+                self._latest_s = max(self._latest_s, event.wall_ms / 1000)
         self._seen = max(self._seen, size)
 
     def _untouched(self) -> bool:
@@ -139,9 +146,12 @@ class Desk:
 
     # --- who ------------------------------------------------------------------------------------------
 
-    def identify(self, key: bytes, safety_identifier: str) -> Caller | No:
-        """Who holds this key, now. safety_identifier: the end user as the key's owner names them, or ""."""
-        self.catch_up()
+    async def identify(self, key: bytes, safety_identifier: str) -> Caller | No:
+        """Who holds this key, now. safety_identifier: the end user as the key's owner names them, or "".
+
+        Raises LedgerError.
+        """
+        await self.fresh()
         now_s = self.now_s()
         found = self.registry.by_hash.get(key_hash(key)) if key else None
         if found is None:
@@ -172,60 +182,12 @@ class Desk:
     # --- budgets --------------------------------------------------------------------------------------
 
     async def reserve(self, accounts: Sequence[str], wanted: Amount) -> Reservation | No:
-        """Set `wanted` aside in every account that has a budget; all or nothing."""
-        while True:
-            purses = [p for a in accounts if (p := self._purse(a)) is not None]
-            short = next((p for p in purses if p.lacks(wanted)), None)
-            if short is None:
-                for purse in purses:
-                    purse.reserve(wanted)
-                return Reservation(purses, wanted)
-            if not await self._lease(short, wanted):
-                return No(
-                    429,
-                    "insufficient_quota",
-                    f"the budget of {short.account} is used up",
-                    f"it has {_shown(short.limit.most)} per {short.limit.period}, and this request may need "
-                    f"{_shown(wanted)}",
-                    "lower max_output_tokens, wait for the next period, or ask for `veilig access budget`",
-                )
-
-    def _purse(self, account: str) -> Purse | None:
-        limit = self.registry.budgets.get(account)
-        if limit is None:
-            return None
-        period = period_id(limit.period, self.now_s())
-        purse = self._purses.get(account)
-        if purse is None or purse.period != period or purse.limit != limit:
-            purse = self._purses[account] = Purse(account, limit, period)
-        return purse
-
-    async def _lease(self, purse: Purse, wanted: Amount) -> bool:
-        """Bring into the purse what it lacks; False when the budget does not hold it."""
-        async with self._leasing.setdefault(purse.account, asyncio.Lock()):
-            needed = purse.lacks(wanted)
-            if needed is None:
-                return True
-
-            def take(tx: Tx) -> Amount | None:
-                self._totals.apply(tx.events(BUDGETS, BUDGET_EVENTS, self._totals.seen))
-                spent = self._totals.spent(purse.account, purse.period)
-                lease = lease_of(purse.limit.most, spent, needed)
-                if lease is not None:
-                    tx.append("budget.leased", BUDGETS, _lease_body(purse, lease))
-                return lease
-
-            lease = await self.ledger.submit(take)
-            if lease is not None:
-                purse.rest = purse.rest + lease
-            return lease is not None
+        """Set `wanted` aside in every account that has a budget; all or nothing. Raises LedgerError."""
+        return await self.spending.reserve(accounts, wanted)
 
     def spent(self, account: str) -> tuple[Amount, str]:
         """What counts as spent of an account's budget, open leases included, and in which period."""
-        limit = self.registry.budgets.get(account)
-        period = period_id(limit.period, self.now_s()) if limit else "total"
-        self._totals.apply(self.ledger.events(BUDGETS, names=BUDGET_EVENTS, after=self._totals.seen))
-        return self._totals.spent(account, period), period
+        return self.spending.spent(account)
 
     # --- what was seen --------------------------------------------------------------------------------
 
@@ -257,12 +219,12 @@ class Desk:
                     tx.append(draft.name, draft.session, draft.body)
 
         await self.ledger.submit(climb)
-        self.catch_up()
+        await self.fresh()
         return self._standing(caller.user, f"key:{caller.key.id}", ORG + caller.subject.org)
 
     async def tick(self) -> None:
         """Let subjects come down that were quiet for long enough."""
-        self.catch_up()
+        await self.fresh()
         due = [s.subject for s in self.ladder.standings.values() if on_time(s, self.t_ms())]
         if not due:
             return
@@ -275,7 +237,7 @@ class Desk:
                     tx.append(draft.name, draft.session, draft.body)
 
         await self.ledger.submit(come_down)
-        self.catch_up()
+        await self.fresh()
 
     async def change[T](self, fn: Callable[[Ladder, int], tuple[list[Draft], T]]) -> T:
         """Decide on the newest ladder and append what follows, in one transaction. fn: (ladder, t_ms)."""
@@ -289,7 +251,7 @@ class Desk:
             return result
 
         result = await self.ledger.submit(act)
-        self.catch_up()
+        await self.fresh()
         return result
 
     def record(self, row: str) -> None:
@@ -301,8 +263,11 @@ class Desk:
         self._drafts.append(Draft(name, ladder.SESSION, body))
 
     async def flush(self) -> None:
-        """Write what was noted. Raises LedgerError; what was noted is then kept for the next try."""
-        rows, drafts = self._rows, self._drafts
+        """Write what was noted, and debts: other processes must count them.
+
+        Raises LedgerError; what was noted is then kept for the next try.
+        """
+        rows, drafts = self._rows, self._drafts + self.spending.debts()
         self._rows, self._drafts = [], []
         for at in range(0, len(rows), ROWS_MAX):
             body: dict[str, JSON] = {"requests": rows[at : at + ROWS_MAX]}
@@ -318,21 +283,9 @@ class Desk:
             raise
 
     async def close(self) -> None:
-        """Write what was noted and return what leases did not need; debts are written as well."""
+        """Write what was noted and return what leases did not need."""
         await self.flush()
-        for purse in self._purses.values():
-            back, debt = purse.unspent(), Amount() - purse.rest
-            owed = Amount(max(0, debt.tokens), max(0, debt.micro_usd))
-            drafts = [
-                Draft(name, BUDGETS, _lease_body(purse, amount))
-                for name, amount in (("budget.returned", back), ("budget.leased", owed))
-                if amount != Amount() and (name == "budget.returned" or _bounded(purse, amount))
-            ]
-            if drafts:
-                await self.ledger.submit(
-                    lambda tx, drafts=drafts: [tx.append(d.name, d.session, d.body) for d in drafts]
-                )
-        self._purses.clear()
+        await self.spending.give_back(0.0)
 
 
 def new_case() -> str:
@@ -343,25 +296,3 @@ def new_case() -> str:
 def _end_user(org: str, safety_identifier: str) -> str:
     digest = hashlib.sha256(f"{org}\0{safety_identifier}".encode()).hexdigest()
     return f"user:{digest[:32]}"
-
-
-def _bounded(purse: Purse, amount: Amount) -> bool:
-    most = purse.limit.most
-    return (most.tokens >= 0 and amount.tokens > 0) or (most.micro_usd >= 0 and amount.micro_usd > 0)
-
-
-def _lease_body(purse: Purse, amount: Amount) -> dict[str, JSON]:
-    return {
-        "account": purse.account,
-        "period": purse.period,
-        "tokens": amount.tokens,
-        "micro_usd": amount.micro_usd,
-        "lease": secrets.token_hex(4),
-    }
-
-
-def _shown(amount: Amount) -> str:
-    parts = [f"{amount.tokens} tokens"] if amount.tokens > 0 else []
-    if amount.micro_usd > 0:
-        parts.append(f"{amount.micro_usd / 1e6:.4f} USD")
-    return " and ".join(parts) or "nothing"

@@ -48,13 +48,16 @@ class Now:
 
 
 class Serving:
-    """Everything of one server but the network. roots: the folders whose projects may be worked on."""
+    """Everything of one server but the network. roots: the folders whose projects may be worked on;
+    services: the files, as whole paths, of the services that may be healed.
+    """
 
-    def __init__(self, setting: Setting, roots: Sequence[Path]) -> None:
+    def __init__(self, setting: Setting, roots: Sequence[Path], services: Sequence[Path] = ()) -> None:
         self.setting = setting
         self.home = find_home(setting.environment)
         self.policy = operator_policy(self.home, setting)
         self.roots = tuple(root.resolve() for root in roots)
+        self.services = tuple(services)
         self.redactor: Redactor = self.home.redactor(setting.environment)
         self.accounts = Accounts(self.home.path / "people.db", login_s=self.policy.elsewhere.page.session_s)
         self.ledger: Ledger = self.home.open_ledger(self.policy)
@@ -253,7 +256,7 @@ class Serving:
         """A remark, on an event when anchor > 0. Nobody acts on it. Raises Refused."""
         self.need(person, session, May.COMMENT)
         self._must_be_text(text)
-        self._must_be_anchor(session, anchor)
+        await self._must_be_anchor(session, anchor)
         return await self.append(
             "comment.added", session, {"actor": person.id, "text": text, "anchor": anchor}
         )
@@ -277,10 +280,13 @@ class Serving:
 
     async def _if_unchanged(self, root: str, draft: Draft) -> None:
         """Two people who take free control at once: the second is told. Raises Refused (409)."""
-        before = [e.seq for e in self.ledger.events(session=root, names=("control.passed",))]
+        passed = ("control.passed",)
+        before = await self.ledger.read(
+            lambda: [e.seq for e in self.ledger.events(session=root, names=passed)]
+        )
 
         def record(tx: Tx) -> Event:
-            now = [e.seq for e in tx.events(session=root, names=("control.passed",))]
+            now = [e.seq for e in tx.events(session=root, names=passed)]
             if now != before:
                 raise Refused("somebody was faster", status=409, fix="ask for control")
             return tx.append(draft[0], root, draft[1])
@@ -330,19 +336,20 @@ class Serving:
             what = "there is nothing in it" if not text.strip() else "it is too long"
             raise Refused(what, status=400, fix=f"1 to {TEXT_CHARS_MAX} characters")
 
-    def _must_be_anchor(self, session: str, anchor: int) -> None:
+    async def _must_be_anchor(self, session: str, anchor: int) -> None:
         if anchor < 0 or anchor > self.seq:
             raise Refused(f"there is no event {anchor}", status=400)
-        if anchor and not any(
-            e.seq == anchor for e in self.ledger.events(session, after=anchor - 1, limit=1)
-        ):
+        if not anchor:
+            return
+        found = await self.ledger.read(lambda: list(self.ledger.events(session, after=anchor - 1, limit=1)))
+        if not any(e.seq == anchor for e in found):
             raise Refused(f"event {anchor} is of another session", status=400)
 
     async def say(self, person: Person, session: str, text: str, anchor: int) -> Event:
         """A word to the planner: data for it, never an approval. Raises Refused; 409 when nobody listens."""
         self._must_be_text(text)
         await self.steers(person, session)
-        self._must_be_anchor(session, anchor)
+        await self._must_be_anchor(session, anchor)
         if self.card(session).kind != "run":
             raise Refused("only a model can be talked to", status=409, fix="comment instead")
         body: dict[str, JSON] = {"actor": person.id, "via": "page", "text": text, "anchor": anchor}

@@ -22,6 +22,7 @@ from veilig.core.ledger import Event
 from veilig.core.policy import roles_of
 from veilig.core.provider import Vote
 from veilig.core.redact import Redactor
+from veilig.core.service_file import read_services
 from veilig.providers.drivers import start_driver, stop_driver
 
 REASON_CHARS_MAX: Final = 2000
@@ -57,6 +58,53 @@ def repositories(serving: Serving, person: Person) -> list[dict[str, str]]:
         inside = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         found += [p for p in inside if any((p / mark).exists() for mark in MARKS)]
     return [{"path": str(p), "name": p.name} for p in found]
+
+
+def services(serving: Serving, person: Person) -> list[dict[str, str]]:
+    """The files of services whose healing may be started."""
+    repositories(serving, person)
+    return [{"path": str(file), "name": file.name} for file in serving.services]
+
+
+def _services(serving: Serving, named: dict[str, Any]) -> Path:
+    """The services file to heal: it holds commands, so an operator must have named it. Raises Refused (400),
+    UsageError for one that does not describe services.
+    """
+    path = named.get("path")
+    file = next((one for one in serving.services if str(one) == path), None)
+    if file is None:
+        raise Refused(
+            "this is no services file that may be healed from here", status=400,
+            why="such a file says how services are started; who runs this server names it",
+            fix="`veilig serve --services FILE`, or collaboration.page.services; see GET /api/v1/services",
+        )  # fmt: skip
+    read_services(file)
+    return file
+
+
+def _must_be_free(serving: Serving, file: Path) -> str:
+    """The watch over this file that was stopped, or ""; a look that was to be one is none.
+
+    Raises Refused (409) while one is at work.
+    """
+    stopped = ""
+    for card in serving.board.cards.values():
+        if card.kind != "heal" or card.source != str(file):
+            continue
+        if serving.running(card.id):
+            raise Refused(
+                "these services are watched already", status=409, why=f"session {card.id} is at work",
+                fix="look at it, or stop it first",
+            )  # fmt: skip
+        if card.ended not in ("done", "failed") and not _once(serving, card.id):
+            stopped = card.id
+    return stopped
+
+
+def _once(serving: Serving, session: str) -> bool:
+    """Whether this healing session was asked to look once."""
+    begun = next(iter(serving.ledger.events(session, names=("session.started",), limit=1)))
+    return cast("dict[str, Any]", begun.body["options"]).get("once") is True
 
 
 def _source(serving: Serving, person: Person, source: dict[str, Any]) -> Path:
@@ -100,18 +148,27 @@ async def upload(serving: Serving, person: Person, archive: Path) -> tuple[str, 
 
 
 async def start(serving: Serving, person: Person, wanted: dict[str, Any]) -> str:
-    """Start a session as a process of its own; its id, once its room is open. Raises Refused, UsageError."""
+    """Start a session as a process of its own; its id, once its room is open. Raises Refused, UsageError.
+
+    A watch over services that was stopped goes on instead of a second one: what it knows is not lost.
+    """
     repositories(serving, person)
     given = wanted.get("source")
     named = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
-    source = await asyncio.to_thread(_source, serving, person, named)
+    kind, once = _text(wanted, "kind"), wanted.get("once") is True
+    if kind == "heal":
+        source = await asyncio.to_thread(_services, serving, named)
+        if (stopped := await asyncio.to_thread(_must_be_free, serving, source)) and not once:
+            await go_on(serving, person, stopped)
+            return stopped
+    else:
+        source = await asyncio.to_thread(_source, serving, person, named)
     model, deliver = _text(wanted, "model"), _text(wanted, "deliver")
     if model and not MODEL.fullmatch(model):
         raise Refused(f"{model[:80]!r} is no model's name", status=400)
     if deliver and deliver != "apply" and not BRANCH.fullmatch(deliver.removeprefix("branch:")):
         raise Refused("deliver is empty, apply or branch:NAME", status=400)
-    kind = _text(wanted, "kind")
-    told = job_of(kind, source, task=_text(wanted, "task"), model=model, deliver=deliver)
+    told = job_of(kind, source, task=_text(wanted, "task"), model=model, deliver=deliver, once=once)
     session = f"{kind}-{os.urandom(4).hex()}"
     await serving.append("room.opened", session, {"person": person.id, "name": person.name, "via": "page"})
     await _drive(serving, session, told)
@@ -144,6 +201,12 @@ async def go_on(serving: Serving, person: Person, session: str) -> None:
     if serving.running(session) or card.ended in ("done", "failed"):
         state = card.state(driven=serving.running(session))
         raise Refused(f"the session is {state}", status=409, why="only one that stopped can go on")
+    if card.kind == "heal":
+        source = await asyncio.to_thread(_services, serving, {"path": card.source})
+        await asyncio.to_thread(_must_be_free, serving, source)
+        once = await asyncio.to_thread(_once, serving, session)
+        await _drive(serving, session, job_of("heal", source, model=card.model, once=once))
+        return
     await _drive(serving, session, {"resume": True})
 
 
@@ -193,7 +256,7 @@ async def vote(
         raise Refused("the reason is too long", status=400, fix=f"at most {REASON_CHARS_MAX} characters")
     given = Vote(voter(serving, person), approve, "page", serving.redactor.seal(reason))
     asked = await cast_vote(serving.ledger, approval, given)
-    await serving.seen(serving.ledger.size())
+    await serving.seen(await serving.ledger.read(serving.ledger.size))
     return asked
 
 

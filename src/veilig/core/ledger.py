@@ -208,7 +208,7 @@ class Ledger:
         version: object = None
         while not self._store.closed:
             try:
-                seen = await self._look(self._store.version)
+                seen = await self.read(self._store.version)
             except LedgerError:
                 if self._store.closed:  # meanwhile
                     return
@@ -219,7 +219,7 @@ class Ledger:
             version = seen
             found = True
             while found and not self._store.closed:
-                chunk = await self._look(partial(self._chunk, session, after))
+                chunk = await self.read(partial(self._chunk, session, after))
                 for event in chunk:
                     after = event.seq
                     yield event
@@ -250,5 +250,6 @@ class Ledger:
     def _chunk(self, session: str | None, after: int) -> list[Event]:
         return list(self.events(session, after=after, limit=CHUNK_EVENTS))
 
-    async def _look[T](self, fn: Callable[[], T]) -> T:
+    async def read[T](self, fn: Callable[[], T]) -> T:
+        """What `fn` reads here; in a thread where that waits for a network, so that no event loop does."""
         return await asyncio.to_thread(fn) if self._store.far else fn()

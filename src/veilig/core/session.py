@@ -242,7 +242,7 @@ class Session:
         held = outcome is not None and outcome.status is Status.HELD and not self._endless
         if outcome is None or held or outcome.data.get("found") == Found.NOT_DONE:
             return await self._loop(view, Step(view.state, turn.action))
-        return await self._loop(view, self._planner.next(self._hear(view.state), turn.action, outcome))
+        return await self._loop(view, self._planner.next(await self._hear(view.state), turn.action, outcome))
 
     async def go_on(self, version: str, step_of: Callable[[View], Step], *, to: int = 0) -> Finish:
         """Go on as a person wants: `step_of` makes the step from what the session is, ended or not.
@@ -252,7 +252,7 @@ class Session:
         view = await asyncio.to_thread(lambda: fold(self.id, self._ledger.events(session=self.id)))
         if not view.kind:
             raise SessionError(f"no session {self.id!r} in this ledger", fix="see `veilig sessions`")
-        step = step_of(replace(view, state=self._hear(view.state)))
+        step = step_of(replace(view, state=await self._hear(view.state)))
         turn = view.last
         in_doubt = turn.ref if turn and turn.started and turn.outcome is None else ""
         body: dict[str, JSON] = {"policy": self._policy(), "veilig": version, "in_doubt": in_doubt}
@@ -291,19 +291,22 @@ class Session:
                 if repeats >= STUCK_REPEATS_MAX:
                     why = f"stuck: {action.kind} was refused {repeats} times ({outcome.detail})"
                     return await self._end("stuck", Finish(False, why, step.state))
-            step = self._planner.next(self._hear(step.state), action, outcome)
+            step = self._planner.next(await self._hear(step.state), action, outcome)
             if (noted_by := getattr(self._watcher, "noted", None)) is not None:  # only some show it
                 noted_by(step.state)
         failed = "stopped" if step.propose.resumable else "failed"
         return await self._end("done" if step.propose.ok else failed, step.propose)
 
-    def _hear(self, state: dict[str, JSON]) -> dict[str, JSON]:
+    async def _hear(self, state: dict[str, JSON]) -> dict[str, JSON]:
         """The state with what people have said since: each message once, as the state itself knows."""
         if not isinstance(self._planner, Listener):
             return state
-        size = self._ledger.size()
         after = max(self._looked, self._planner.heard(state))
-        for event in self._ledger.events(self.id, after=after, names=("session.told",)):
+        size = await self._ledger.read(self._ledger.size)
+        told = await self._ledger.read(
+            lambda: list(self._ledger.events(self.id, after=after, names=("session.told",)))
+        )
+        for event in told:
             state = self._planner.hear(state, event.seq, str(event.body["text"]))
             if (heard := getattr(self._watcher, "heard", None)) is not None:  # only some show it
                 heard(str(event.body["actor"]), str(event.body["text"]))

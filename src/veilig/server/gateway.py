@@ -84,22 +84,30 @@ class Gateway:
                 found = await questions.appeal(self, case, _bearer(scope["headers"]), raw)
                 await _answer(send, found, Told(request=_request_id()))
             else:
-                found = questions.answer(self, scope["method"], scope["path"], _bearer(scope["headers"]))
+                key = _bearer(scope["headers"])
+                found = await questions.answer(self, scope["method"], scope["path"], key)
                 await _answer(send, found, Told(request=_request_id()))
         finally:
             self.under_way -= 1
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        no: Answer | None = None
-        if scope["path"] != "/v1/responses":
-            no = wire.error(404, "not_found", f"{scope['path']} is not served over a WebSocket")
-        elif isinstance(caller := self.desk.identify(_bearer(scope["headers"]), ""), No):
-            no = wire.refuse(caller)
         self.under_way += 1
         try:
+            no: Answer | None = None
+            if scope["path"] != "/v1/responses":
+                no = wire.error(404, "not_found", f"{scope['path']} is not served over a WebSocket")
+            else:
+                no = await self._refused(scope)
             await websocket.converse(scope, receive, send, no, self)
         finally:
             self.under_way -= 1
+
+    async def _refused(self, scope: Scope) -> Answer | None:
+        try:
+            caller = await self.desk.identify(_bearer(scope["headers"]), "")
+        except LedgerError as error:
+            return wire.unrecorded(error)
+        return wire.refuse(caller) if isinstance(caller, No) else None
 
     # --- questions about models -----------------------------------------------------------------------
 
@@ -108,8 +116,8 @@ class Gateway:
         ticket: Ticket | Answer
         try:
             ticket = await self._admit(scope, receive, surface, told, began_s)
-        except LedgerError as error:  # without it nobody knows who may do what, so nobody may
-            ticket = wire.error(503, "ledger_unavailable", f"The gateway cannot use its record: {error.what}")
+        except LedgerError as error:
+            ticket = wire.unrecorded(error)
         if isinstance(ticket, Answer):
             self.metrics.count("requests_total", surface=surface, status=str(ticket.status), code=ticket.code)
             await _answer(send, wire.for_messages(ticket) if surface == "messages" else ticket, told)
@@ -145,7 +153,7 @@ class Gateway:
         if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MODEL_CHARS_MAX:
             # The name comes back in a header: a line break in it would write headers of its own.
             return wire.error(400, "model_missing", "The body needs a `model`; GET /v1/models lists them")
-        caller = self.desk.identify(_bearer(scope["headers"]), _end_user(body))
+        caller = await self.desk.identify(_bearer(scope["headers"]), _end_user(body))
         if isinstance(caller, No):
             return wire.refuse(caller)
         told.case = caller.standing.case

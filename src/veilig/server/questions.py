@@ -26,31 +26,40 @@ if TYPE_CHECKING:
     from veilig.server.gateway import Gateway
 
 
-def answer(gateway: "Gateway", method: str, path: str, key: bytes) -> Answer:
+async def answer(gateway: "Gateway", method: str, path: str, key: bytes) -> Answer:
     """To anything that is no question to a model."""
     if method != "GET":
         return wire.error(404, "not_found", f"{method} {path} is not served here")
     if path == "/healthz":
         return Answer(200, b'{"status":"ok"}', (wire.JSON_TYPE,))
     if path == "/readyz":
-        ready = gateway.ready and not gateway.draining
+        ready = gateway.ready and not gateway.draining and await _recorded(gateway)
         state = {"ready": ready, "safeguards": gateway.working}
         return Answer(200 if ready else 503, orjson.dumps(state), (wire.JSON_TYPE,))
     if path == "/metrics":
         return Answer(200, _scrape(gateway).encode(), ((b"content-type", b"text/plain; version=0.0.4"),))
     try:
-        caller = gateway.desk.identify(key, "")
+        caller = await gateway.desk.identify(key, "")
+        if isinstance(caller, No):
+            return wire.refuse(caller)
+        if path.startswith("/v1/safety/alerts/"):
+            return await _alert(gateway, path.rsplit("/", 1)[1], caller)
     except LedgerError as error:
-        return wire.error(503, "ledger_unavailable", f"The gateway cannot use its record: {error.what}")
-    if isinstance(caller, No):
-        return wire.refuse(caller)
+        return wire.unrecorded(error)
     if path == "/v1/models" or path.startswith("/v1/models/"):
         return _models(gateway, path.removeprefix("/v1/models").removeprefix("/"))
     if path.startswith("/v1/safety/cases/"):
         return _case(gateway, path.rsplit("/", 1)[1], caller)
-    if path.startswith("/v1/safety/alerts/"):
-        return _alert(gateway, path.rsplit("/", 1)[1], caller)
     return wire.error(404, "not_found", f"GET {path} is not served here")
+
+
+async def _recorded(gateway: "Gateway") -> bool:
+    """Can the record be read now? Without it every request is refused, so others should be sent elsewhere."""
+    try:
+        await gateway.desk.fresh()
+    except LedgerError:
+        return False
+    return True
 
 
 def appealed(path: str) -> str:
@@ -63,7 +72,7 @@ async def appeal(gateway: "Gateway", name: str, key: bytes, raw: bytes | None) -
     """An objection by whoever holds the key, also while it is suspended: {"reason": TEXT}."""
     desk = gateway.desk
     try:
-        caller = desk.identify(key, "")
+        caller = await desk.identify(key, "")
         if isinstance(caller, No):
             return wire.refuse(caller)
         if not _shown(desk.ladder.cases.get(name), caller):
@@ -77,7 +86,7 @@ async def appeal(gateway: "Gateway", name: str, key: bytes, raw: bytes | None) -
     except UsageError as error:
         return wire.error(409, "appeal_refused", f"{error.what}: {error.why}. {error.fix}")
     except LedgerError as error:
-        return wire.error(503, "ledger_unavailable", f"The gateway cannot use its record: {error.what}")
+        return wire.unrecorded(error)
     return _case(gateway, name, caller)
 
 
@@ -105,12 +114,12 @@ def _models(gateway: "Gateway", name: str) -> Answer:
     return Answer(200, orjson.dumps(found), (wire.JSON_TYPE,))
 
 
-def _alert(gateway: "Gateway", name: str, caller: Caller) -> Answer:
+async def _alert(gateway: "Gateway", name: str, caller: Caller) -> Answer:
     """What one request showed, as the public API says it: its sort and its ids, no prompt and no value."""
     alert = gateway.desk.alerts.known.get(name)
     if alert is None or not (alert.subject == caller.user or alert.subject.startswith("user:")):
         return wire.error(404, "alert_not_found", f"There is no alert {name!r} of yours")
-    row = _row_of(gateway, alert)
+    row = await gateway.desk.ledger.read(lambda: _row_of(gateway, alert))
     value = {
         "id": alert.id,
         "object": "safety.alert",

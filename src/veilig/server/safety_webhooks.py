@@ -60,7 +60,8 @@ class Sender:
         """Try everything whose time has come, once. Raises LedgerError."""
         if not self._endpoints:
             return
-        self._outbox.apply(self._desk.ledger.events(after=self._outbox.seen, names=EVENTS))
+        ledger, seen = self._desk.ledger, self._outbox.seen
+        self._outbox.apply(await ledger.read(lambda: list(ledger.events(after=seen, names=EVENTS))))
         now = time.monotonic()
         ready = [
             (notice, to)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from veilig import __version__
 from veilig.app import deployment
+from veilig.app.deployment import Signatures
 from veilig.app.safeguards import FLUSH_S, Desk
 from veilig.app.selftest import EVERY_S, try_all
 from veilig.app.watching import load_indicators, make_engine, stamp
@@ -111,10 +112,14 @@ class Service:
             {"digest": self._stamp, "live": live, "refused": {**refused}, "feeds": [*feeds]},
         )
 
-    def try_safeguards(self) -> None:
-        """Run the self-tests; the ledger hears of each that changed."""
+    def _signed(self) -> Signatures:
+        return deployment.needed(self.desk.ledger, self.rules)
+
+    def try_safeguards(self, signed: Signatures | None = None) -> None:
+        """Run the self-tests; the ledger hears of each that changed. signed: as far as it was read."""
         tried = try_all(self.engine)
-        tried[deployment.NAME] = deployment.tried(self.desk.ledger, self.rules, tried)
+        signed = self._signed() if signed is None else signed
+        tried[deployment.NAME] = deployment.tried(signed, self.rules, tried)
         for name, (passed, detail) in tried.items():
             if self.working.get(name) != passed:
                 self.desk.note("safeguard.tested", {"safeguard": name, "passed": passed, "detail": detail})
@@ -147,10 +152,11 @@ class Service:
                 if now - last_tick >= TICK_S:
                     last_tick = now
                     await self.desk.tick()
+                    await self.desk.spending.give_back()
                     await asyncio.to_thread(self.reload_feeds)
                 if now - last_try >= EVERY_S:
                     last_try = now
-                    self.try_safeguards()
+                    self.try_safeguards(await self.desk.ledger.read(self._signed))
             except VeiligError as error:
                 log.warning("the gateway's upkeep failed, and tries again: %s", error)
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from veilig.access.rates import Rate
-from veilig.app.safeguards import Caller, Reservation
+from veilig.app.safeguards import Caller
+from veilig.app.spending import Reservation
 from veilig.core.policy_safeguards import ServedModel
 from veilig.server.wire import Told
 

@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 
 from veilig.access.rules import No
+from veilig.core.errors import LedgerError
 from veilig.monitor.ladder import Case, Level, Standing
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -108,6 +109,13 @@ def error(
     kind = "invalid_request" if code == "cyber_policy" else KINDS.get(status, "server_error")
     value = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     return Answer(status, orjson.dumps(value), headers, code)
+
+
+def unrecorded(failed: LedgerError) -> Answer:
+    """Without the record nobody knows who may do what, so nobody may: 503."""
+    message = f"The gateway cannot use its record: {failed.what}. Nothing was sent or charged; try again"
+    wait = str(max(1, round(failed.retry_after_s or 1.0))).encode()
+    return error(503, "ledger_unavailable", message, (JSON_TYPE, (b"retry-after", wait)))
 
 
 def suspended(standing: Standing, appeals: Appeals) -> Answer:

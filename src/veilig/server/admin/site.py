@@ -1,5 +1,6 @@
 """How does the admin page answer? Routes, headers, sign-in, acts of forms and API, and uvicorn around it."""
 
+import threading
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any, cast
@@ -39,6 +40,7 @@ class Admin:
         self._rules = rules
         self._redact = redact
         self._state = State(desk)
+        self._one = threading.Lock()
         self._door = Door(desk, listen, url)
         self._style = files("veilig.server.admin").joinpath("style.css").read_bytes()
 
@@ -86,6 +88,18 @@ class Admin:
         return RedirectResponse("/", 303)
 
     async def _page(self, request: Request) -> Response:
+        return await self._in_turn(lambda: self._shown(request))
+
+    async def _in_turn[T](self, look: Callable[[], T]) -> T:
+        """A far ledger is read in a thread, by one request at a time: folds are shared."""
+
+        def alone() -> T:
+            with self._one:
+                return look()
+
+        return await self._desk.ledger.read(alone)
+
+    def _shown(self, request: Request) -> Response:
         known = self._door.who(request)
         if known is None:
             return _html(frame.sign_in_page(""), 200 if request.url.path == "/" else 401)
@@ -121,6 +135,9 @@ class Admin:
     # --- the API --------------------------------------------------------------------------------------
 
     async def _api_get(self, request: Request) -> Response:
+        return await self._in_turn(lambda: self._found(request))
+
+    def _found(self, request: Request) -> Response:
         at = self._office(self._door.bearer(request))
         kind, _, name = request.path_params["path"].partition("/")
         cases, subjects = at.desk.ladder.cases, at.registry.subjects
