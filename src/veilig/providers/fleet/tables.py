@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS fleet_session (
 );
 CREATE INDEX IF NOT EXISTS fleet_session_busy ON fleet_session (org) WHERE state = 'working';
 CREATE INDEX IF NOT EXISTS fleet_session_held ON fleet_session (session) WHERE state = 'held';
-CREATE INDEX IF NOT EXISTS fleet_session_queued_at ON fleet_session (queued_at);
+CREATE INDEX IF NOT EXISTS fleet_session_shown ON fleet_session (queued_at DESC, session);
 """
 
 PUT_SESSIONS: Final = """
@@ -81,8 +81,10 @@ WITH dead AS (
 SELECT dead.id, procrastinate_retry_job_v2(dead.id, now(), NULL, NULL, NULL) FROM dead
 """
 
+# The token grows by the clock, too: where a fail-over lost who took a session, the next has another one.
 TAKE: Final = """
-UPDATE fleet_session s SET token = s.token + 1, worker = %(worker)s, job = %(job)s, state = 'working',
+UPDATE fleet_session s SET token = greatest(s.token, extract(epoch FROM clock_timestamp())::bigint * 1000) + 1,
+    worker = %(worker)s, job = %(job)s, state = 'working',
     until = now() + %(lease_s)s * interval '1 second', tries = s.tries + 1,
     began_at = coalesce(s.began_at, now())
 WHERE s.session = %(session)s AND s.state IN ('queued', 'working', 'held')
