@@ -29,8 +29,13 @@ class _Known:
         return self._database.affected(package) if self._database else ()
 
 
-def open_sboms(setting: Setting) -> Sboms:
-    """The index of this state folder. Raises UsageError."""
+def open_sboms(setting: Setting, database: str = "", org: str = "") -> Sboms:
+    """The index of this state folder, or of an organisation in a fleet's database. Raises VeiligError."""
+    if database:
+        from veilig.providers.fleet.index import ServerBase
+        from veilig.providers.fleet.link import org_of
+
+        return Sboms(ServerBase(database, org or org_of(database)), _Known(setting))
     place = find_home(setting.environment).path / FOLDER / NAME
     return Sboms(place, _Known(setting))
 

@@ -15,6 +15,7 @@ from veilig.core.canonical import JSON
 from veilig.core.errors import UsageError
 from veilig.providers.fleet.copies import Copies
 from veilig.providers.fleet.entries import Entry, Shown, State
+from veilig.providers.fleet.link import org_of
 from veilig.providers.fleet.queue import Queue
 from veilig.providers.fleet.store import open_store
 
@@ -121,12 +122,20 @@ def fetch(url: str, store: str, session: str, out: Path) -> None:
     Copies(open_store(store), out).restore(tree)
 
 
-def prepare(url: str, worker: str = "") -> None:
-    """Make the queue's tables as their owner, and let the role `worker` use them."""
+def prepare(url: str, worker: str = "", *, bound: bool = False) -> None:
+    """Make the queue's tables as their owner, and let the role `worker` use them.
+
+    bound: only members of `worker` may name the organisation of the address.
+    """
+    if bound and not worker:
+        raise UsageError(
+            "--bound without a role", why="it binds the organisation to one", fix="--worker ROLE"
+        )
 
     async def make(queue: Queue) -> None:
-        if worker:
-            await queue.allow(worker)
+        await queue.prepare(worker)
+        if bound:
+            await queue.bind(org_of(url), worker)
 
     _ask(url, make)
 

@@ -1,14 +1,11 @@
 """Which repositories hold which components, and whom does an advisory concern? Each audit fills the index.
 
-One SQLite file. Components lie sorted by package, so that an advisory is a look at its own packages; what was
-found for whom, and what of a feed was read, is written in one transaction.
+Components lie sorted by package, so that an advisory is a look at its own packages; what was found for whom,
+and what of a feed was read, is written in one transaction. It lies in a file, or in a database for many.
 """
 
 import json
-import sqlite3
-import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,30 +14,9 @@ from typing import Self
 from veilig.audit.advisories_source import Advisory
 from veilig.audit.advisories_versions import Affected, Event, lowest_clean
 from veilig.audit.dependencies import canonical
-from veilig.core.errors import UsageError
+from veilig.campaign.sboms_base import Base, FileBase, Work
 
 NAME = "sboms.sqlite"
-BUSY_S = 30.0  # an audit and a watcher write to it in turn
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS repository (
-    id INTEGER PRIMARY KEY, place TEXT NOT NULL, ref TEXT NOT NULL, label TEXT NOT NULL,
-    revision TEXT NOT NULL, seen_at TEXT NOT NULL, UNIQUE (place, ref));
-CREATE TABLE IF NOT EXISTS component (
-    package TEXT NOT NULL, version TEXT NOT NULL, repository INTEGER NOT NULL, path TEXT NOT NULL,
-    PRIMARY KEY (package, version, repository, path)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS component_repository ON component (repository);
-CREATE TABLE IF NOT EXISTS advisory (
-    id TEXT PRIMARY KEY, modified TEXT NOT NULL, withdrawn INTEGER NOT NULL, summary TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS affected (
-    package TEXT NOT NULL, advisory TEXT NOT NULL, ranges TEXT NOT NULL, versions TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS affected_package ON affected (package);
-CREATE INDEX IF NOT EXISTS affected_advisory ON affected (advisory);
-CREATE TABLE IF NOT EXISTS alert (
-    id INTEGER PRIMARY KEY, advisory TEXT NOT NULL, package TEXT NOT NULL, version TEXT NOT NULL,
-    repository INTEGER NOT NULL, clean TEXT, state TEXT NOT NULL, found_at TEXT NOT NULL, told_at TEXT,
-    UNIQUE (advisory, package, version, repository));
-CREATE TABLE IF NOT EXISTS feed (place TEXT PRIMARY KEY, stamp TEXT NOT NULL, read_at TEXT NOT NULL);
-"""
 _ALERT = (
     "SELECT a.id, a.advisory, a.package, a.version, a.clean, a.state, a.found_at, r.label, r.place, r.ref, "
     "v.summary FROM alert a JOIN repository r ON r.id = a.repository JOIN advisory v ON v.id = a.advisory "
@@ -92,222 +68,194 @@ class Page:
 
 
 class Sboms:
-    """The index in one file; made when missing."""
+    """The index at a place; a path is a file, which is made when missing."""
 
-    def __init__(self, place: Path, known: Clean = lambda _: ()) -> None:
-        self._place = place
+    def __init__(self, place: Path | Base, known: Clean = lambda _: ()) -> None:
+        self._base: Base = FileBase(place) if isinstance(place, Path) else place
         self._known = known
-        self._lock = threading.Lock()
-        try:
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                place, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise self._trouble(error) from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self._base.close()
 
     def record(
         self, place: str, ref: str, label: str, revision: str, components: Iterable[tuple[str, str, str]]
     ) -> list[Alert]:
         """Keep what a repository holds now, instead of what it held; what feeds said concerns it is returned.
 
-        components: (name, version, file). Raises UsageError when the file cannot be written.
+        components: (name, version, file). Raises VeiligError when the place cannot be written.
         """
         rows = sorted({(canonical(name), version, path) for name, version, path in components})
-        with self._writing() as connection:
-            (number,) = connection.execute(
-                "INSERT INTO repository (place, ref, label, revision, seen_at) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (place, ref) DO UPDATE SET label = excluded.label, "
-                "revision = excluded.revision, seen_at = excluded.seen_at RETURNING id",
-                (place, ref, label, revision, _now()),
-            ).fetchone()
-            connection.execute("DELETE FROM component WHERE repository = ?", (number,))
-            connection.executemany(
-                "INSERT INTO component VALUES (?, ?, ?, ?)",
+        with self._base.writing(alone=False) as work:
+            number = int(
+                work.execute(
+                    "INSERT INTO repository (place, ref, label, revision, seen_at) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT (place, ref) DO UPDATE SET label = excluded.label, "
+                    "revision = excluded.revision, seen_at = excluded.seen_at RETURNING id",
+                    (place, ref, label, revision, _now()),
+                ).fetchone()[0]
+            )
+            work.execute("DELETE FROM component WHERE repository = ?", (number,))
+            work.executemany(
+                "INSERT INTO component (package, version, repository, path) VALUES (?, ?, ?, ?)",
                 [(package, version, number, path) for package, version, path in rows],
             )
-            connection.execute(
+            work.execute(
                 "UPDATE alert SET state = 'resolved' WHERE repository = ? AND state = 'open' AND NOT EXISTS "
                 "(SELECT 1 FROM component c WHERE c.package = alert.package AND c.version = alert.version "
                 "AND c.repository = alert.repository)",
                 (number,),
             )
-            first = self._next_alert(connection)
-            for package, version in sorted({(p, v) for p, v, _ in rows}):
-                for advisory, affected in self._of_feeds(connection, package):
-                    if affected.covers(version):
-                        self._alert(connection, advisory, package, version, [number])
-            return self._since(connection, first)
+            return self._met(work, number, {(package, version) for package, version, _ in rows})
 
     def read(self, pages: Iterable[Page]) -> list[Alert]:
         """Take in pages of a feed, all or none; the alerts they cause. Read again they cause none twice.
 
         `is_read` tells them from then on. A record that is as it was is passed over; a withdrawn one closes
-        its alerts. Raises UsageError.
+        its alerts. Raises VeiligError.
         """
-        with self._writing() as connection:
-            first = self._next_alert(connection)
+        with self._base.writing(alone=True) as work:
+            first, made = _last_alert(work), set[int]()
             for page in pages:
                 for one in page.news:
-                    self._take(connection, one)
-                connection.execute(
-                    "INSERT OR REPLACE INTO feed (place, stamp, read_at) VALUES (?, ?, ?)",
+                    made |= self._take(work, one)
+                work.execute(
+                    "INSERT INTO feed (place, stamp, read_at) VALUES (?, ?, ?) ON CONFLICT (place) DO "
+                    "UPDATE SET stamp = excluded.stamp, read_at = excluded.read_at",
                     (page.place, page.stamp, _now()),
                 )
-            return self._since(connection, first)
+            return _since(work, first, made)
 
     def is_read(self, place: str, stamp: str) -> bool:
         """Whether this was read in this state."""
-        row = self._one("SELECT stamp FROM feed WHERE place = ?", (place,))
+        with self._base.reading() as work:
+            row = work.execute("SELECT stamp FROM feed WHERE place = ?", (place,)).fetchone()
         return row is not None and row[0] == stamp
 
     def alerts(self, *, state: str = "open", untold: bool = False) -> list[Alert]:
         """The alerts of a state, oldest first; untold: those nobody was told of."""
         more = "AND a.told_at IS NULL " if untold else ""
-        with self._lock:
-            try:
-                rows = self._connection.execute(
-                    f"{_ALERT}WHERE a.state = ? {more}ORDER BY a.id",
-                    (state,),  # no value of others
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise self._trouble(error) from error
+        with self._base.reading() as work:
+            rows = work.execute(f"{_ALERT}WHERE a.state = ? {more}ORDER BY a.id", (state,)).fetchall()
         return [Alert(*row) for row in rows]
 
     def told(self, alerts: Iterable[Alert]) -> None:
         """Somebody outside has heard of them."""
-        with self._writing() as connection:
-            connection.executemany(
+        with self._base.writing(alone=False) as work:
+            work.executemany(
                 "UPDATE alert SET told_at = ? WHERE id = ?", [(_now(), alert.id) for alert in alerts]
             )
 
     @property
     def size(self) -> tuple[int, int]:
         """Repositories and components."""
-        found = [self._one(f"SELECT count(*) FROM {t}", ()) for t in ("repository", "component")]  # noqa: S608
-        return tuple(int(row[0]) for row in found if row)  # pyright: ignore[reportReturnType]  # two tables
+        with self._base.reading() as work:
+            repositories = work.execute("SELECT count(*) FROM repository").fetchone()[0]
+            return int(repositories), int(work.execute("SELECT count(*) FROM component").fetchone()[0])
 
     # --- parts ----------------------------------------------------------------------------------------
 
-    def _take(self, connection: sqlite3.Connection, one: News) -> None:
+    def _met(self, work: Work, number: int, held: set[tuple[str, str]]) -> list[Alert]:
+        """What feeds have said before of what a repository holds."""
+        first, made = _last_alert(work), set[int]()
+        said: dict[str, list[tuple[str, Affected]]] = {}
+        for package, advisory, ranges, versions in work.execute(
+            "SELECT package, advisory, ranges, versions FROM affected WHERE package IN "
+            "(SELECT package FROM component WHERE repository = ?)",
+            (number,),
+        ).fetchall():
+            one = _affected(json.loads(ranges), json.loads(versions))
+            said.setdefault(str(package), []).append((str(advisory), one))
+        for package, version in sorted(held):
+            for advisory, affected in said.get(package, ()):
+                if affected.covers(version):
+                    made |= self._alert(work, advisory, package, version, number)
+        return _since(work, first, made)
+
+    def _take(self, work: Work, one: News) -> set[int]:
+        """The numbers of the alerts that one record causes."""
         item = one.advisory
-        was = connection.execute(
-            "SELECT modified, withdrawn FROM advisory WHERE id = ?", (item.id,)
-        ).fetchone()
+        was = work.execute("SELECT modified, withdrawn FROM advisory WHERE id = ?", (item.id,)).fetchone()
         if was == (one.modified, int(one.withdrawn)) and one.modified:
-            return
-        connection.execute(
-            "INSERT OR REPLACE INTO advisory VALUES (?, ?, ?, ?)",
+            return set()
+        work.execute(
+            "INSERT INTO advisory (id, modified, withdrawn, summary) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET modified = excluded.modified, "
+            "withdrawn = excluded.withdrawn, summary = excluded.summary",
             (item.id, one.modified, int(one.withdrawn), item.summary),
         )
-        connection.execute("DELETE FROM affected WHERE advisory = ?", (item.id,))
+        work.execute("DELETE FROM affected WHERE advisory = ?", (item.id,))
         if one.withdrawn:
-            self._close(connection, item.id, "withdrawn")
-            return
-        connection.executemany(
-            "INSERT INTO affected VALUES (?, ?, ?, ?)",
+            work.execute(
+                "UPDATE alert SET state = 'withdrawn' WHERE advisory = ? AND state = 'open'", (item.id,)
+            )
+            return set()
+        work.executemany(
+            "INSERT INTO affected (package, advisory, ranges, versions) VALUES (?, ?, ?, ?)",
             [(p, item.id, json.dumps(ranges), json.dumps(versions)) for p, ranges, versions in item.affected],
         )
         covered: set[tuple[str, str]] = set()
         for package, ranges, versions in item.affected:
             affected = _affected(ranges, versions)
-            for (version,) in connection.execute(
+            for (version,) in work.execute(
                 "SELECT DISTINCT version FROM component WHERE package = ?", (package,)
             ).fetchall():
                 if affected.covers(version):
                     covered.add((package, version))
         if was is not None:
-            self._outdated(connection, item.id, covered)
+            self._outdated(work, item.id, covered)
+        made = set[int]()
         for package, version in sorted(covered):
-            rows = connection.execute(
-                "SELECT DISTINCT repository FROM component WHERE package = ? AND version = ?",
-                (package, version),
-            ).fetchall()
-            self._alert(connection, item.id, package, version, [int(row[0]) for row in rows])
+            made |= self._alert(work, item.id, package, version)
+        return made
 
-    def _outdated(self, connection: sqlite3.Connection, advisory: str, covered: set[tuple[str, str]]) -> None:
+    @staticmethod
+    def _outdated(work: Work, advisory: str, covered: set[tuple[str, str]]) -> None:
         """A record was changed: what it covers no more is closed."""
-        rows = connection.execute(
+        rows = work.execute(
             "SELECT DISTINCT package, version FROM alert WHERE advisory = ? AND state = 'open'", (advisory,)
         ).fetchall()
         for package, version in {(str(p), str(v)) for p, v in rows} - covered:
-            connection.execute(
+            work.execute(
                 "UPDATE alert SET state = 'withdrawn' "
                 "WHERE advisory = ? AND package = ? AND version = ? AND state = 'open'",
                 (advisory, package, version),
             )
 
-    @staticmethod
-    def _close(connection: sqlite3.Connection, advisory: str, state: str) -> None:
-        connection.execute(
-            "UPDATE alert SET state = ? WHERE advisory = ? AND state = 'open'", (state, advisory)
-        )
-
-    def _alert(
-        self, connection: sqlite3.Connection, advisory: str, package: str, version: str, who: Sequence[int]
-    ) -> None:
-        feeds = [affected for _, affected in self._of_feeds(connection, package)]
+    def _alert(self, work: Work, advisory: str, package: str, version: str, number: int = 0) -> set[int]:
+        """Open the alerts of everybody who holds this, or of one repository; their numbers."""
+        feeds = [
+            _affected(json.loads(r), json.loads(v))
+            for r, v in work.execute(
+                "SELECT ranges, versions FROM affected WHERE package = ?", (package,)
+            ).fetchall()
+        ]
         clean = lowest_clean(version, [*self._known(package), *feeds])
-        connection.executemany(
+        rows = work.execute(
             "INSERT INTO alert (advisory, package, version, repository, clean, state, found_at) "
-            "VALUES (?, ?, ?, ?, ?, 'open', ?) ON CONFLICT (advisory, package, version, repository) "
+            "SELECT CAST(? AS TEXT), package, version, repository, CAST(? AS TEXT), 'open', CAST(? AS TEXT) "
+            "FROM component WHERE package = ? AND version = ? AND CAST(? AS BIGINT) IN (0, repository) "
+            "GROUP BY package, version, repository ORDER BY repository "
+            "ON CONFLICT (advisory, package, version, repository) "
             "DO UPDATE SET told_at = CASE alert.state WHEN 'open' THEN alert.told_at END, state = 'open', "
-            "clean = excluded.clean",
-            [(advisory, package, version, number, clean, _now()) for number in who],
-        )
-
-    @staticmethod
-    def _of_feeds(connection: sqlite3.Connection, package: str) -> list[tuple[str, Affected]]:
-        rows = connection.execute(
-            "SELECT advisory, ranges, versions FROM affected WHERE package = ?", (package,)
+            "clean = excluded.clean RETURNING id",
+            (advisory, clean, _now(), package, version, number),
         ).fetchall()
-        return [(str(a), _affected(json.loads(r), json.loads(v))) for a, r, v in rows]
+        return {int(row[0]) for row in rows}
 
-    @staticmethod
-    def _next_alert(connection: sqlite3.Connection) -> int:
-        return int(connection.execute("SELECT coalesce(max(id), 0) FROM alert").fetchone()[0])
 
-    @staticmethod
-    def _since(connection: sqlite3.Connection, first: int) -> list[Alert]:
-        rows = connection.execute(f"{_ALERT}WHERE a.id > ? ORDER BY a.id", (first,)).fetchall()
-        return [Alert(*row) for row in rows]
+def _last_alert(work: Work) -> int:
+    return int(work.execute("SELECT coalesce(max(id), 0) FROM alert").fetchone()[0])
 
-    def _one(self, question: str, values: tuple[str, ...]) -> tuple[str, ...] | None:
-        with self._lock:
-            try:
-                return self._connection.execute(question, values).fetchone()
-            except sqlite3.Error as error:
-                raise self._trouble(error) from error
 
-    @contextmanager
-    def _writing(self) -> Generator[sqlite3.Connection]:
-        """One transaction; all of it or nothing. Raises UsageError."""
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                    self._connection.execute("COMMIT")
-                finally:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                raise self._trouble(error) from error
-
-    def _trouble(self, error: Exception) -> UsageError:
-        return UsageError(
-            f"{self._place}: the index of components cannot be used",
-            why=str(error),
-            fix="free space; or remove the file: the next audits fill it again",
-        )
+def _since(work: Work, first: int, made: set[int]) -> list[Alert]:
+    """The new ones of those that were made or opened again; others may have made some meanwhile."""
+    if not any(number > first for number in made):
+        return []
+    rows = work.execute(f"{_ALERT}WHERE a.id > ? ORDER BY a.id", (first,)).fetchall()
+    return [Alert(*row) for row in rows if row[0] in made]
 
 
 def _affected(ranges: Iterable[Iterable[Sequence[str]]], versions: Iterable[str]) -> Affected:

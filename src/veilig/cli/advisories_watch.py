@@ -45,6 +45,15 @@ def watch_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each repository")
+    _database_option(parser)
+
+
+def _database_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database", default="", metavar="URL",
+        help="the repositories that a fleet has audited, of the organisation that the address names (?org=); "
+        "default: those that this machine has audited",
+    )  # fmt: skip
 
 
 def watch(given: argparse.Namespace) -> int:
@@ -63,7 +72,7 @@ def watch(given: argparse.Namespace) -> int:
 
         Target(given.webhook, secret)  # what is wrong with it is said before anything is read
     setting = Setting(given.policy)
-    with open_sboms(setting) as sboms:
+    with open_sboms(setting, given.database) as sboms:
         repositories, components = sboms.size
         about = f"{components} components of {repositories} repositories"
         print(f"watch   {given.feed}, {about}", file=sys.stderr)
@@ -150,6 +159,7 @@ def alerts_options(parser: argparse.ArgumentParser) -> None:
     """What `advisories alerts` takes."""
     parser.add_argument("--state", choices=("open", "resolved", "withdrawn"), default="open")
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each repository")
+    _database_option(parser)
 
 
 def list_alerts(given: argparse.Namespace) -> int:
@@ -157,6 +167,6 @@ def list_alerts(given: argparse.Namespace) -> int:
     from veilig.app import Setting
     from veilig.app.components import open_sboms
 
-    with open_sboms(Setting()) as sboms:
+    with open_sboms(Setting(), given.database) as sboms:
         show(sboms.alerts(state=given.state), as_json=given.json)
     return EXIT_OK

@@ -58,6 +58,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     bound.add_argument("--per-hour", type=int, metavar="N", help="sessions begun per hour")
     prepare = acts.add_parser("prepare", help="make the queue's tables, as their owner")
     prepare.add_argument("--worker", default="", metavar="ROLE", help="a role that may use them")
+    prepare.add_argument(
+        "--bound", action="store_true", help="only that role may name the organisation of the address"
+    )
     for one in (show, fetch, cancel, retry):
         one.add_argument("session", help="its id, or the beginning of it")
     for one in (put, trials, listing, show, fetch, cancel, retry, bound, prepare):
@@ -199,7 +202,7 @@ def _limit(given: argparse.Namespace) -> int:
 def _prepare(given: argparse.Namespace) -> int:
     from veilig.app.fleet import prepare
 
-    prepare(database(given), given.worker)
+    prepare(database(given), given.worker, bound=given.bound)
     print(f"ready   {f'for {given.worker}' if given.worker else 'for its owner'}")
     return EXIT_OK
 

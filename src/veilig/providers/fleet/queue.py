@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from veilig.core.errors import ProviderError, UsageError
-from veilig.providers.fleet import tables
+from veilig.providers.fleet import tables, tables_orgs
 from veilig.providers.fleet.entries import Entry, Shown, State, queue_name
 
 if TYPE_CHECKING:
@@ -91,14 +91,25 @@ class Queue:
             if row is None or row[0] is None:
                 await sql.execute(self.app.schema_manager.get_schema())
             await sql.execute(tables.TABLES)
+            await sql.execute(tables_orgs.TABLES)
 
-    async def allow(self, role: str) -> None:
-        """Let a role queue and take sessions, and own nothing."""
+    async def prepare(self, role: str = "") -> None:
+        """Make or bring on the tables; let `role` queue and take sessions, and own nothing."""
+        await self._make()
+        if role:
+            await self._allow(role)
+
+    async def _allow(self, role: str) -> None:
         psycopg, _, _ = libraries()
         name, schema = psycopg.sql.Identifier(role), psycopg.sql.Identifier(tables.SCHEMA)
         async with self.sql() as sql:
-            for grant in tables.GRANTS:
+            for grant in (*tables.GRANTS, *tables_orgs.GRANTS):
                 await sql.execute(psycopg.sql.SQL(grant).format(schema=schema, role=name))
+
+    async def bind(self, org: str, role: str) -> None:
+        """Only members of this role may name the organisation from now on."""
+        async with self.sql() as sql:
+            await sql.execute(tables_orgs.BIND, (org, role))
 
     @asynccontextmanager
     async def sql(self) -> "AsyncGenerator[AsyncConnection[Row]]":
