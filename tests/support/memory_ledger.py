@@ -136,6 +136,9 @@ class MemoryLedger(Ledger):
     async def submit[T](self, fn: Callable[[Tx], T], *, durable: bool = True) -> T:
         return self.transact(fn, durable=durable)
 
+    async def read[T](self, fn: Callable[[], T]) -> T:
+        return fn()
+
     def events(
         self,
         session: str | None = None,
