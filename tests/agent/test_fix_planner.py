@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from veilig.agent.fix import RESTARTS_MAX, FixPlanner
 from veilig.agent.fix_match import PROBLEMS_MAX
-from veilig.agent.fix_state import FIXED, KINDS, UNFIXED, FixOptions, Problem, State, Trial
+from veilig.agent.fix_state import FIXED, KINDS, UNFIXED, FixOptions, Problem, State, Trial, not_looked_at
 from veilig.core.action import (
     Action,
     ApplyPatch,
@@ -245,6 +245,45 @@ def test_a_proven_diff_is_brought_back() -> None:
     finish, proposed = run(FixPlanner(FixOptions("/s", deliver="apply")), answer)
     assert finish.ok
     assert ApplyPatch("/s", "the diff", (("a.py", SHA),)) in proposed
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_scan_that_failed_leaves_the_result_incomplete_and_the_last_keeps_the_diff(
+    failing: int,
+) -> None:
+    inner, _ = world([problem("w")], [report()], standing=[1, 2] if failing == 2 else [1])
+    scans = [0]
+
+    def answer(action: Action) -> Outcome:
+        scans[0] += isinstance(action, ScanCode)
+        if isinstance(action, ScanCode) and scans[0] == failing:
+            return Outcome(False, "the reader died", Status.FAILED)
+        return inner(action)
+
+    finish, proposed = run(FixPlanner(FixOptions("/s", deliver="apply")), answer)
+    said = not_looked_at(finish.data)
+    brought = any(isinstance(a, ApplyPatch) for a in proposed)
+    if failing == 1:
+        assert (len(said), finish.ok, brought) == (1, True, False), "nothing was found, and that is no proof"
+    elif failing == 2:
+        assert problems_of(finish)["w"]["status"] == UNFIXED, "an edit that no re-scan has judged"
+    else:
+        assert (len(said), finish.ok, brought) == (1, False, False)
+        assert "final scan failed" in finish.summary
+
+
+@pytest.mark.parametrize(("data", "whole"), [({}, False), ({"no_tests": True}, True)])
+def test_tests_that_cannot_be_run_are_not_the_same_as_no_tests(data: dict[str, JSON], *, whole: bool) -> None:
+    inner, _ = world([problem("w")], [], standing=[1])
+
+    def answer(action: Action) -> Outcome:
+        if isinstance(action, RunTests):
+            return Outcome(False, "it gave no result", Status.FAILED, data=data)
+        return inner(action)
+
+    finish, proposed = run(FixPlanner(FixOptions("/s", deliver="apply")), answer)
+    assert (not not_looked_at(finish.data)) == whole
+    assert (finish.ok, any(isinstance(a, ApplyPatch) for a in proposed)) == (whole, whole)
 
 
 def test_of_a_thousand_problems_300_are_worked_on_and_the_rest_is_told() -> None:

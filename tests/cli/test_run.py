@@ -82,6 +82,23 @@ def test_a_claim_that_does_not_hold_goes_back_to_the_model(veilig: Terminal, sho
     assert result(said)["proof"][0] == "1 tests pass"
 
 
+def test_a_change_that_could_not_be_checked_is_never_brought_back(veilig: Terminal, shop: Path) -> None:
+    bounds = veilig.folder / "bounds.yaml"
+    bounds.write_text("models: {allowed: [scripted]}\nagent: {tests: deny, apply: allow}\n")
+    script = [call("edit", path="cart.py", old="items[1:]", new="items"), done("fixed")]
+    with replay(script) as server:
+        said = run(veilig, server, "fix it", "--json", "--apply", "--policy", str(bounds))
+    told = result(said)
+    assert said.code == 1
+    assert (told.get("applied", ""), len(told["missed"])) == ("", 1), told
+    assert "nothing was brought back" in told["wrong"][0]
+    assert (shop / "cart.py").read_text() == CART
+    with replay(script) as server:  # a change that stays in its copy may be looked at by a person
+        said = run(veilig, server, "fix it", "--policy", str(bounds))
+    assert said.code == 3, said.out
+    assert "missed" in said.out
+
+
 def test_a_test_that_always_failed_is_named_and_is_nobodys_fault(veilig: Terminal, shop: Path) -> None:
     script = [
         call("edit", path="README.md", old="", new="# Shop\n"),

@@ -20,6 +20,7 @@ from veilig.agent.fix_state import (
     Problem,
     State,
     Trial,
+    missed,
     number,
     outcomes,
     problem_of,
@@ -103,14 +104,16 @@ class FixPlanner(Asking):
         if outcome.ok:
             take_scan(now, dict(outcome.data))
         else:
-            now.notes.append(f"the code could not be audited: {outcome.detail}")
+            missed(now, f"the code: it could not be audited: {outcome.detail}")
         return self._work(now)
 
     def _after_baseline(self, now: State, outcome: Outcome) -> Step:
         now.late = True
         report = dict(outcome.data)
-        if not outcome.ok:
+        if report.get("no_tests"):
             now.notes.append(f"no tests were run: {outcome.detail}")
+        elif not outcome.ok:
+            missed(now, f"the tests: they could not be run: {outcome.detail}")
         now.tests = now.baseline = {k: v for k, v in report.items() if k != "groups"}
         now.problems += [problem_of(group) for group in cast(list[Json], report.get("groups", []))]
         now.proven = outcome.ok

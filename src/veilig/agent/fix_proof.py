@@ -12,6 +12,7 @@ from veilig.agent.fix_state import (
     FixOptions,
     Json,
     State,
+    missed,
     number,
     regressions,
 )
@@ -39,6 +40,9 @@ class Proof:
 
     def _judge(self, now: State, report: Json, failed: str) -> Step:
         now.final = report
+        if failed and not report.get("no_tests"):
+            missed(now, f"the tests: they could not be run: {failed}")
+            now.unproven = f"the tests could not be run: {failed}"
         worse = [failed] if failed else regressions(now.baseline, report)
         if worse and now.baseline.get("complete"):
             now.unproven = f"the final test run is worse than the first: {worse[0]}"
@@ -66,7 +70,8 @@ class Proof:
                     problem.status, problem.fix, problem.why = FIXED, "went away with another fix", ""
                     problem.proof = ["gone on re-scan"]
         else:
-            now.notes.append(f"the final scan failed: {outcome.detail}")
+            missed(now, f"the code: the final scan failed: {outcome.detail}")
+            now.unproven = now.unproven or f"the final scan failed: {outcome.detail}"
         now.stage = "diff"
         return self._step(now, ReadDiff())
 

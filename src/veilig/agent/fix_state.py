@@ -1,5 +1,6 @@
 """What does a fix session know between two steps? Everything, as JSON: resuming starts from here."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -117,6 +118,7 @@ class State:
     rescan: Json = field(default_factory=dict[str, JSON])
     skipped: list[JSON] = field(default_factory=list[JSON])
     notes: list[str] = field(default_factory=list[str])
+    missed: list[str] = field(default_factory=list[str])  # looks that failed: the result is not whole
     diff: str = ""
     base: list[JSON] = field(default_factory=list[JSON])
     files_changed: int = 0
@@ -189,6 +191,22 @@ def regressions(before: Json, after: Json) -> list[str]:
     if gone > 0 and not before.get("collect_errors"):
         worse.append(f"{gone} tests are gone")
     return worse
+
+
+def missed(now: State, what: str) -> None:
+    """Remember a look that failed, once: what it would have seen is not known to be right."""
+    if what not in now.missed:
+        now.missed.append(what)
+
+
+def not_looked_at(result: Mapping[str, Any]) -> list[str]:
+    """What the result of a fix does not cover, in words: such a result is not clean."""
+    scan: dict[str, Any] = result.get("rescan") or result.get("scan") or {}
+    said = [str(what) for what in result.get("missed", [])]
+    said += [f"{path}: {reason}" for path, reason in scan.get("skipped", [])]
+    said += [f"{path} {name}: {reason}" for path, name, reason in scan.get("incomplete", [])]
+    error = scan.get("advisories", {}).get("error")
+    return [*said, *([f"dependencies: {error}"] if error else [])]
 
 
 def went_away(now: State) -> None:

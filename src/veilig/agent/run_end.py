@@ -58,7 +58,7 @@ class Ending(Hooks):
     def _claims_done(self, now: Draft, summary: str, call: ToolCall | None) -> Step:
         said: Json = {"id": call.id, "name": call.name, "arguments": call.arguments} if call else {}
         now["claim"] = {"summary": summary, "call": said}
-        now["wrong"], now["proof"], now["tests"] = [], [], {}
+        now["wrong"], now["proof"], now["tests"], now["missed"] = [], [], {}, []
         finish = cast(Json, now["finish"])
         if self._options.schema and (why := misfit(finish.get("result"), self._options.schema)):
             now["wrong"] = [f"call finish with a result that has the wanted form: {why}"]
@@ -91,8 +91,10 @@ class Ending(Hooks):
         report = {key: value for key, value in outcome.data.items() if key not in ("groups", "lines")}
         now["tests"] = report
         failing = [test for test, how in outcomes(report).items() if how in ("failed", "error")]
-        if not outcome.ok:
-            now["proof"] = [*now["proof"], f"no tests were run: {outcome.detail.splitlines()[0][:200]}"]
+        if report.get("no_tests"):
+            now["proof"] = [*now["proof"], f"no tests were run: {outcome.detail}"]
+        elif not outcome.ok:
+            _miss(now, "the tests could not be run", outcome)
         elif failing or not report.get("complete"):
             now["failing"] = failing
             now["groups"] = outcome.data.get("groups", [])
@@ -169,10 +171,7 @@ class Ending(Hooks):
 
     def _after_scan(self, now: Draft, outcome: Outcome) -> Step:
         if not outcome.ok:
-            now["proof"] = [
-                *now["proof"],
-                f"the change was not audited: {outcome.detail.splitlines()[0][:200]}",
-            ]
+            _miss(now, "the change was not audited", outcome)
             return self._judge(now)
         added = added_lines(str(now["diff"]))
         found = [
@@ -216,6 +215,10 @@ class Ending(Hooks):
     def _bring_back(self, now: Draft) -> Step:
         base = tuple((str(p), str(h)) for p, h in cast(list[list[str]], now["base"]))
         diff, deliver = str(now["diff"]), self._options.deliver
+        if diff and deliver and (missed := cast(list[str], now["missed"])):
+            how = "see to that and ask again, or pass --no-verify and judge the change yourself"
+            now["wrong"] = [f"nothing was brought back, for {missed[0]}: {how}"]
+            return self._end(now, ok=False)
         if diff and deliver:
             now["stage"] = "deliver"
             if deliver == "apply":
@@ -266,7 +269,7 @@ class Ending(Hooks):
             "thread",
         )
         found: Json = {name: now[name] for name in names if name in now.state}
-        for name in ("wrong", "diff", "base", "applied", "claim"):
+        for name in ("wrong", "missed", "diff", "base", "applied", "claim"):
             if name in now.state:
                 found[name] = now[name]
         finish = cast(Json, now["finish"])
@@ -285,6 +288,12 @@ def _take_diff(now: Draft, outcome: Outcome) -> None:
             *now["proof"],
             f"not text, so not in the diff: {', '.join(cast(list[str], left)[:SHOWN_MAX])}",
         ]
+
+
+def _miss(now: Draft, what: str, outcome: Outcome) -> None:
+    """A look that failed: nobody knows what it would have seen, and it is no proof."""
+    said = next(iter(outcome.detail.splitlines()), "no reason was given")[:200]
+    now["missed"] = [*cast(list[str], now["missed"]), f"{what}: {said}"]
 
 
 def _why(now: Draft, test: str) -> str:

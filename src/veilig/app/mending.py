@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from veilig.agent.fix_state import FIXED, PROPOSED, FixOptions
+from veilig.agent.fix_state import FIXED, PROPOSED, FixOptions, not_looked_at
 from veilig.app.campaigns import Crew, Finished, Source, Wanted, Watcher, blank
 from veilig.app.driver import Silent
 from veilig.app.sessions import run_fix
@@ -117,6 +117,7 @@ class _Mender:
             fixed=len(fixed),
             findings=tuple(_left(p) for p in left),
             files=int(data.get("scan", {}).get("files", 0)),
+            incomplete=bool(not_looked_at(data)),
         )
         return result, str(data.get("diff", ""))
 

@@ -92,17 +92,18 @@ def _report(finished: "Finished", out: Path, *, as_json: bool) -> int:
         print("\n".join(lines(finished)))
     else:
         for result in results:
-            if result.status is Status.CLEAN:
+            if result.status is Status.CLEAN and not result.incomplete:
                 continue
             told = (
                 f"{result.fixed} fixed, {len(result.findings)} left" if not result.reason else result.reason
             )
+            told += ", not all was looked at" if result.incomplete else ""
             where = f"  {result.patch}" if result.patch else ""
             print(f"{result.status:<8} {printable(result.label)}  {style('dim', printable(told))}{where}")
         statuses = Counter(result.status.value for result in results)
         patches = sum(1 for result in results if result.patch)
         print(f"fleet   {', '.join(f'{count} {name}' for name, count in statuses.items())}")
         print(f"next    read the {patches} patches in {out}; `git apply` what you want; page {PAGE}")
-    if any(r.status.trouble or r.status is Status.SKIPPED for r in results):
+    if any(r.status.trouble or r.status is Status.SKIPPED or r.incomplete for r in results):
         return EXIT_INCOMPLETE
     return EXIT_FINDINGS if any(r.findings for r in results) else EXIT_OK

@@ -265,7 +265,7 @@ _PROBLEM = ("id", "kind", "title", "path", "line", "rule", "cwe", "severity", "s
 
 def _fixed(result: dict[str, Any], path: str) -> dict[str, Any]:
     """What another agent needs of a fix: the problems, the diff, what was proven and what was not."""
-    from veilig.cli.report import not_looked_at
+    from veilig.agent.fix_state import not_looked_at
 
     final: dict[str, Any] = result.get("final") or {}
     diff = str(result.get("diff", ""))

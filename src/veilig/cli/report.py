@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from veilig.agent.fix_model import BY_MODEL
-from veilig.agent.fix_state import FIXED, PROPOSED, UNFIXED
+from veilig.agent.fix_state import FIXED, PROPOSED, UNFIXED, not_looked_at
 from veilig.cli.style import Style, cut, printable
 
 _COLOUR = {FIXED: "good", PROPOSED: "warn", UNFIXED: "bad"}
@@ -24,15 +24,6 @@ def exit_code(result: Mapping[str, Any]) -> str:
     if any(p["status"] != FIXED for p in problems):
         return "left"
     return "incomplete" if not_looked_at(result) else "ok"
-
-
-def not_looked_at(result: Mapping[str, Any]) -> list[str]:
-    """What the result does not cover, in words."""
-    scan = _part(result, "rescan") or _part(result, "scan")
-    said = [f"{path}: {reason}" for path, reason in scan.get("skipped", [])]
-    said += [f"{path} {name}: {reason}" for path, name, reason in scan.get("incomplete", [])]
-    error = scan.get("advisories", {}).get("error")
-    return [*said, *([f"dependencies: {error}"] if error else [])]
 
 
 def render(result: Mapping[str, Any], style: Style, *, explain: bool = False) -> str:

@@ -14,6 +14,7 @@ from veilig.cli.models import model_options, named, setting_of
 from veilig.cli.screen.start import interactive_option, on_screen, wants_screen
 from veilig.core.errors import (
     EXIT_FINDINGS,
+    EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_REFUSED,
@@ -216,5 +217,5 @@ def drive(given: argparse.Namespace, setting: "Setting", start: "Start") -> int:
     else:
         print(render(result, view.style))
     if ended.finish.ok:
-        return EXIT_OK
+        return EXIT_INCOMPLETE if result.get("missed") else EXIT_OK
     return EXIT_REFUSED if ended.finish.resumable else EXIT_FINDINGS

@@ -160,6 +160,7 @@ def render(result: Mapping[str, Any], style: Style) -> str:
     minus = sum(line.startswith("-") and not line.startswith("---") for line in diff.splitlines())
     lines.append(f"files   {result.get('files_changed', 0)} changed, +{plus} -{minus}")
     lines += [f"wrong   {_block(str(one))}" for one in cast(list[str], result.get("wrong") or [])]
+    lines += [f"missed  {_block(str(one))}" for one in cast(list[str], result.get("missed") or [])]
     lines += [f"unheard {_block(str(one))}" for one in cast(list[str], result.get("unheard") or [])]
     lines += [
         f"tools   not offered: {_block(str(one))}" for one in cast(list[str], result.get("mcp_left") or [])

@@ -49,9 +49,8 @@ class Tests:
         self._named = named or self._named
         command = self.command()
         if command is None:
-            return Outcome(
-                False, "the project has no tests that pytest or unittest would find", Status.FAILED
-            )
+            text = "the project has no tests that pytest or unittest would find"
+            return Outcome(False, text, Status.FAILED, data={"no_tests": True})
         report = await self.report(
             command, action.tests, trace=action.trace, timeout_s=action.timeout_s, permit=permit
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from veilig.core.errors import (
     EXIT_FINDINGS,
+    EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_REFUSED,
@@ -77,5 +78,5 @@ def on_screen(setting: "Setting", options: "RunOptions | None", *, begin: str = 
     result = {"session": work.session, "ok": finish.ok, "summary": finish.summary, "seconds": work.seconds}
     print(f"session {work.session}{render({**result, **dict(finish.data)}, Style(sys.stdout))}")
     if finish.ok:
-        return EXIT_OK
+        return EXIT_INCOMPLETE if finish.data.get("missed") else EXIT_OK
     return EXIT_REFUSED if finish.resumable else EXIT_FINDINGS
