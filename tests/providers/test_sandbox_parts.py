@@ -1,10 +1,14 @@
 """Do the parts of a box do what they say: filter, output, protected paths, owner, toolchain, ladder?"""
 
 import errno
+import json
 import os
+import shutil
 import struct
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -241,3 +245,30 @@ def test_no_process_is_not_us_when_a_group_is_joined(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     group.join(4711)
     assert (tmp_path / "cgroup.procs").read_text() == "4711"
+
+
+AS_INIT = """
+import asyncio, json, os
+from veilig.providers.sandbox import preflight
+probes = asyncio.run(preflight(hide=frozenset({"container"})))
+missing = {p.rung: sorted(f for f, _ in p.wall.missing) if p.wall else p.why_not for p in probes}
+print(json.dumps([os.getpid(), missing]))
+"""
+
+
+@pytest.mark.outside_gate
+def test_a_wall_probed_by_process_1_of_a_container_holds_what_it_holds_elsewhere(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None or os.geteuid() != 0:
+        pytest.skip("a process namespace of our own wants root and util-linux")
+    probed: list[dict[str, Any]] = []
+    for number, argv in enumerate(([], [unshare, "--pid", "--fork", "--mount-proc"])):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / str(number))}
+        said = subprocess.run(
+            [*argv, sys.executable, "-c", AS_INIT], env=environment, check=True, capture_output=True
+        )
+        pid, missing = json.loads(said.stdout)
+        assert (pid == 1) == bool(argv)
+        probed.append(missing)
+    assert "signals" not in probed[1]["bubblewrap"] and "pid_namespace" not in probed[1]["bubblewrap"]
+    assert probed[0]["bubblewrap"] == probed[1]["bubblewrap"]

@@ -80,6 +80,7 @@ async def _try(area: Path, stand: Stand) -> dict[str, str]:
     given: dict[str, object] = {
         "canary": str(outside / "canary"), "outside": str(outside), "abstract": name,
         "path_socket": str(outside / "socket"), "port": listeners[0].getsockname()[1], "pid": os.getpid(),
+        "pid_began": _began(),
         "tmp_bytes": _BOUNDS.tmp_bytes, "processes": _BOUNDS.processes,
         "memory_bytes": _BOUNDS.memory_bytes, "file_bytes": _BOUNDS.file_bytes,
         "numbers": seccomp.numbers(("keyctl", "bpf", "userfaultfd", "io_uring_setup", "mount", "setns")),
@@ -101,6 +102,11 @@ async def _try(area: Path, stand: Stand) -> dict[str, str]:
     if plan.weak and not could[Feature.PROTECTED]:
         could[Feature.PROTECTED] = "; ".join(f"{path} {reason}" for path, reason in plan.weak)
     return could
+
+
+def _began() -> str:
+    """When this process began, in ticks: with its number it is told from any other."""
+    return Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
 
 
 def _unix(address: str) -> socket.socket:

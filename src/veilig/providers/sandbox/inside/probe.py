@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 Given = dict[str, Any]
@@ -158,12 +159,22 @@ def file_size(given: Given) -> str:
 def signals(given: Given) -> str:
     with contextlib.suppress(OSError):
         os.kill(given["pid"], 0)
-        return "a process outside can be signalled"
+        return "a process outside can be signalled" if _outside(given) else ""
     return ""
 
 
 def pid_namespace(given: Given) -> str:
-    return "processes outside are visible" if os.path.exists(f"/proc/{given['pid']}") else ""
+    seen = os.path.exists(f"/proc/{given['pid']}") and _outside(given)
+    return "processes outside are visible" if seen else ""
+
+
+def _outside(given: Given) -> bool:
+    """Not one of the box's own under the same number: in a container we may be process 1, as its init is."""
+    try:
+        stat = Path(f"/proc/{given['pid']}/stat").read_text()
+    except OSError:
+        return True  # it cannot be told
+    return stat.rpartition(")")[2].split()[19] == given["pid_began"]
 
 
 def devices(_: Given) -> str:
