@@ -15,6 +15,7 @@ collaboration:
     listen: 127.0.0.1:9000
     url: https://veilig.example.org
     roots: [/srv/projects, ~/work]
+    services: [/etc/veilig/services.json]
     session_hours: 8
     requests_per_minute: 600
     oidc: {issuer: https://id.example.org, client: veilig, secret_env: OIDC_SECRET}
@@ -36,14 +37,14 @@ def test_every_key_is_taken_over() -> None:
     assert page(WHOLE) == PageRules(
         "127.0.0.1:9000", "https://veilig.example.org", ("/srv/projects", "~/work"), 8 * 3600, 600,
         PageOidc("https://id.example.org", "veilig", "OIDC_SECRET"),
-        (("https://hooks.example.org/veilig", "HOOK_KEY"),),
+        (("https://hooks.example.org/veilig", "HOOK_KEY"),), ("/etc/veilig/services.json",),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "line",
     ["session_hours: 0", "session_hours: 721", "requests_per_minute: 59", "rots: [/srv]", "roots: /srv",
-     "oidc: {client: veilig}", "webhooks: [{url: ftp://x}]"],
+     "services: a.json", "oidc: {client: veilig}", "webhooks: [{url: ftp://x}]"],
 )  # fmt: skip
 def test_what_is_no_bound_is_refused(line: str) -> None:
     with pytest.raises(PolicyFileError):
@@ -65,3 +66,14 @@ def test_what_is_named_at_the_terminal_must_lie_within_the_roots(tmp_path: Path)
     assert PageRules().allowed((outside,), inside) == (outside,)
     with pytest.raises(UsageError):
         PageRules(roots=("projects",)).allowed((), Path())
+
+
+def test_only_services_files_that_somebody_named_are_healed_from_the_page(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    assert PageRules().watched(()) == ()
+    assert PageRules().watched((one,)) == (one,)
+    rules = PageRules(services=(str(one),))
+    assert rules.watched(()) == rules.watched((one,)) == (one,)
+    for wrong in (PageRules(services=("one.json",)), rules):
+        with pytest.raises(UsageError):
+            wrong.watched((other,))

@@ -183,6 +183,7 @@ export const api = {
   upload: (file: Blob) => post<{ upload: string; files: number; size_bytes: number }>("uploads", file),
   repositories: async (): Promise<string[]> =>
     list((await get("repositories")).repositories).map((r) => (typeof r === "string" ? r : text(r.path ?? r.name))),
+  services: async (): Promise<string[]> => list((await get("services")).services).map((r) => text(r.path)),
   session: async (id: string): Promise<SessionDetail> => {
     const d = await get(s(id));
     const sum = d.summary ?? d;

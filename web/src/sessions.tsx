@@ -112,6 +112,7 @@ const KINDS = [
   { id: "audit", label: "Scan", said: "find weaknesses; change nothing" },
   { id: "fix", label: "Fix", said: "find, repair in a copy, prove it" },
   { id: "run", label: "Task", said: "a task in words, for a model" },
+  { id: "heal", label: "Heal", said: "watch services, and mend them as the policy allows" },
 ];
 
 function Start({ close }: { close: () => void }) {
@@ -123,13 +124,20 @@ function Start({ close }: { close: () => void }) {
   const [file, setFile] = useState<File | null>(null);
   const [stage, setStage] = useState("");
   const [error, setError] = useState<Trouble | null>(null);
+  const [watched, setWatched] = useState("");
+  const [once, setOnce] = useState(false);
   const repos = useLoad(api.repositories, []);
+  const services = useLoad(api.services, []);
+  const heals = kind === "heal";
+  const fleet = watched || services.data?.[0] || "";
   const begin = async (e: Event): Promise<void> => {
     e.preventDefault();
     setError(null);
     try {
-      let source: Record<string, string> = { path };
-      if (file) {
+      let source: Record<string, string> = { path: heals ? fleet : path };
+      if (heals) {
+        if (!fleet) throw new Error("no services file is named: veilig serve --services FILE");
+      } else if (file) {
         setStage("Uploading …");
         const up = await api.upload(file);
         source = { upload: up.upload };
@@ -137,7 +145,7 @@ function Start({ close }: { close: () => void }) {
         throw new Error("choose a repository or an archive");
       }
       setStage("Starting …");
-      const begun = await api.start({ kind, source, ...(kind === "run" ? { task, ...(model ? { model } : {}) } : {}), ...(kind !== "audit" && deliver && !file ? { deliver } : {}) });
+      const begun = await api.start({ kind, source, ...(kind === "run" ? { task } : {}), ...(heals ? { once } : {}), ...((kind === "run" || heals) && model ? { model } : {}), ...(/^(fix|run)$/.test(kind) && deliver && !file ? { deliver } : {}) });
       location.hash = `#/s/${begun.id}`;
     } catch (e) {
       setError(trouble(e));
@@ -155,19 +163,40 @@ function Start({ close }: { close: () => void }) {
           </label>
         ))}
       </fieldset>
-      <fieldset>
-        <legend>Where</legend>
-        <label>
-          Repository on the server
-          <input list="repositories" name="path" value={path} disabled={!!file} placeholder={repos.data?.length ? "choose or type a path" : "no allowed folder: collaboration.repositories in veilig.yaml"} onInput={(e) => setPath(e.currentTarget.value)} />
-          <datalist id="repositories">{repos.data?.map((r) => <option key={r} value={r} />)}</datalist>
-        </label>
-        <label>
-          or an archive (.zip, .tar.gz)
-          <input type="file" accept=".zip,.tar.gz,.tgz,application/zip,application/gzip" onChange={(e) => setFile(e.currentTarget.files?.[0] ?? null)} />
-        </label>
-      </fieldset>
-      {kind !== "audit" && !file && (
+      {heals && (
+        <fieldset>
+          <legend>Which services</legend>
+          <label>
+            Services file on the server
+            <select value={fleet} disabled={!services.data?.length} onChange={(e) => setWatched(e.currentTarget.value)}>
+              {services.data?.length ? services.data.map((f) => <option key={f} value={f}>{f}</option>) : <option value="">none is named: veilig serve --services FILE, or collaboration.page.services in veilig.yaml</option>}
+            </select>
+          </label>
+          <label class="pick">
+            <input type="checkbox" checked={once} onChange={(e) => setOnce(e.currentTarget.checked)} />
+            <b>Look once</b> <span class="dim">propose, report and end; otherwise it watches until it is stopped</span>
+          </label>
+          <label>
+            <span>Model for a hypothesis where people are needed (empty: nobody is asked)</span>
+            <input value={model} onInput={(e) => setModel(e.currentTarget.value)} />
+          </label>
+        </fieldset>
+      )}
+      {!heals && (
+        <fieldset>
+          <legend>Where</legend>
+          <label>
+            Repository on the server
+            <input list="repositories" name="path" value={path} disabled={!!file} placeholder={repos.data?.length ? "choose or type a path" : "no allowed folder: collaboration.repositories in veilig.yaml"} onInput={(e) => setPath(e.currentTarget.value)} />
+            <datalist id="repositories">{repos.data?.map((r) => <option key={r} value={r} />)}</datalist>
+          </label>
+          <label>
+            or an archive (.zip, .tar.gz)
+            <input type="file" accept=".zip,.tar.gz,.tgz,application/zip,application/gzip" onChange={(e) => setFile(e.currentTarget.files?.[0] ?? null)} />
+          </label>
+        </fieldset>
+      )}
+      {/^(fix|run)$/.test(kind) && !file && (
         <fieldset>
           <label>
             Afterwards
@@ -200,7 +229,7 @@ function Start({ close }: { close: () => void }) {
         <button type="button" onClick={close}>
           Cancel
         </button>
-        <span class="dim small">Works on a copy. Nothing reaches the world without the policy and, where it says so, people.</span>
+        <span class="dim small">{heals ? "Acts on the services themselves, only as the policy allows; where it asks, people decide." : "Works on a copy. Nothing reaches the world without the policy and, where it says so, people."}</span>
       </div>
     </form>
   );

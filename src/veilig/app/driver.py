@@ -44,6 +44,8 @@ class Silent:
 async def work(session: str, told: dict[str, Any], setting: Setting) -> Ended:
     """Start or go on, as `told` says. Raises UsageError for what nobody can start here."""
     watcher = Silent()
+    if told.get("kind") == "heal":
+        return await _heal(told, setting, watcher)
     if told.get("say"):
         return await say(session, str(told["say"]), setting, watcher, None)
     if told.get("resume"):
@@ -58,6 +60,17 @@ async def work(session: str, told: dict[str, Any], setting: Setting) -> Ended:
             return await run_task(RunOptions.from_json(options), setting, watcher, None)
         case kind:
             raise UsageError(f"a session of kind {kind!r} is not started here")
+
+
+async def _heal(told: dict[str, Any], setting: Setting, watcher: Silent) -> Ended:
+    """Watch, or go on with it. Who waits for another healer would act when nobody expects it: it ends."""
+    from veilig.app.healing import Watched, heal
+
+    options = told["options"]
+    wanted = Watched(
+        Path(options["services"]), bool(options["once"]), model=str(options["model"]), stands_by=False
+    )
+    return await heal(wanted, setting, watcher, None)
 
 
 def main() -> int:
@@ -78,7 +91,9 @@ def main() -> int:
     return EXIT_OK
 
 
-def job_of(kind: str, source: Path, *, task: str = "", model: str = "", deliver: str = "") -> dict[str, Any]:
+def job_of(
+    kind: str, source: Path, *, task: str = "", model: str = "", deliver: str = "", once: bool = False
+) -> dict[str, Any]:
     """What to tell the driver of a new session. Raises UsageError for what cannot be started."""
     match kind:
         case "fix":
@@ -96,13 +111,9 @@ def job_of(kind: str, source: Path, *, task: str = "", model: str = "", deliver:
         case "run":
             return {"kind": kind, "options": RunOptions(str(source), task, model, deliver=deliver).to_json()}
         case "heal":
-            raise UsageError(
-                "healing is not started from the page",
-                why="it watches this machine for as long as it runs, and belongs to its operator",
-                fix="start `veilig heal` there; its session can be watched here",
-            )
+            return {"kind": kind, "options": {"services": str(source), "once": once, "model": model}}
         case _:
-            raise UsageError(f"{kind!r} is no kind of session"[:100], fix="audit, fix or run")
+            raise UsageError(f"{kind!r} is no kind of session"[:100], fix="audit, fix, run or heal")
 
 
 if __name__ == "__main__":

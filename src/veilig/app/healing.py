@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from veilig.app.fleet_others import Others, seen_before
 from veilig.app.heal_adviser import Adviser, ByPeople, Overheard
 from veilig.app.wiring import Ended, Setting, Watcher, operator_policy
 from veilig.core.action import Action, WatchSignals
@@ -24,10 +25,12 @@ from veilig.core.service import Inventory
 from veilig.core.service_file import read_services
 from veilig.core.session import Budget, Session, View, fold
 from veilig.heal.planner import HealOptions, HealPlanner
+from veilig.heal.shards import Shard, part_of
 from veilig.home import Home, find_home, local_person
 from veilig.law import Laws, find_laws
 from veilig.providers.heal import stop as kill_switch
 from veilig.providers.heal.alerts import Alerts, receiver
+from veilig.providers.heal.among import Among
 from veilig.providers.heal.metrics import endpoint
 from veilig.providers.heal.prometheus import Queries
 from veilig.providers.heal.provider import HealProvider
@@ -43,7 +46,9 @@ DECIDED = ("approval.voted", "approval.expired")
 class Watched:
     """What the command line wants watched. act: it may act where the policy states no mode.
 
+    stands_by: it waits while another healer is at work on the same services, and takes over.
     broker, broker_key: socket and key of a broker that runs already; "": one is started.
+    shard: the part of the file that a worker of a fleet heals; None: all of it.
     """
 
     services: Path
@@ -54,16 +59,20 @@ class Watched:
     broker: str = ""
     broker_key: str = ""
     model: str = ""  # who is asked for a hypothesis where people are needed; "": nobody
+    stands_by: bool = True
+    shard: Shard | None = None
 
 
 async def heal(wanted: Watched, setting: Setting, watcher: Watcher, approver: Approver | None) -> Ended:
     """Watch until stopped, or look once. A services file that changes is read again."""
     while True:
         inventory = read_services(wanted.services)
+        if wanted.shard is not None:
+            inventory = part_of(inventory, wanted.shard)
         try:
             ended = await _Healing(wanted, inventory, setting, watcher, approver).go()
         except SessionError as error:
-            if error.retry_after_s is None:
+            if error.retry_after_s is None or not wanted.stands_by:
                 raise
             if (standing_by := getattr(watcher, "standing_by", None)) is not None:
                 standing_by(error.what)
@@ -95,7 +104,11 @@ class _Healing:
         policy = self.laws.operator
         self.redactor = self.home.redactor(setting.environment)
         self.ledger: Ledger = self.home.open_ledger(policy)
-        self.session, self.resuming = self._session()
+        self.session, self.resuming = self._session(setting.session)
+        self._hold = setting.hold
+        if self._hold is not None:
+            self.ledger = self._hold.fence(self.ledger)
+        self._others, among = self._beside()
         self._alerts = Alerts(inventory, self.clock.boottime_s, self._news)
         self._queries = Queries(inventory, self._news)
         self.planner: HealPlanner | None = None
@@ -120,20 +133,34 @@ class _Healing:
             broker=Path(wanted.broker).absolute() if wanted.broker else None,
             broker_key=wanted.broker_key,
             said=self.adviser.said if self.adviser else list,
+            among=among,
         )
         self.gate = Gate(
             session=self.session,
             ledger=self.ledger,
             law=law,
             guards=[ByPeople(lambda: self.planner)],
-            providers=[self.provider],
+            providers=[self._hold.around(self.provider) if self._hold else self.provider],
             redactor=self.redactor,
             clock=self.clock,
             approver=approver,
         )
 
     def _facts(self, action: Action) -> Facts:
-        return replace(self.provider.facts(action), root=str(Path(self.inventory.path).parent))
+        found = replace(self.provider.facts(action), root=str(Path(self.inventory.path).parent))
+        if self._others is None or isinstance(action, WatchSignals):
+            return found
+        around = self._others.look()
+        unhealthy = found.unhealthy | around.unhealthy | around.in_flight
+        return replace(found, in_flight=found.in_flight | around.in_flight, unhealthy=unhealthy)
+
+    def _beside(self) -> tuple[Others | None, Among | None]:
+        """Who heals the other parts of the file, and what those saw who healed this one before."""
+        if self.wanted.shard is None or self._hold is None:
+            return None, None
+        others = Others(self.ledger, self.session, self.wanted.shard, self.clock)
+        before = seen_before(self.ledger, self.session)
+        return others, Among(others.holds, self._hold.leaving, before.starts, before.incarnations)
 
     def _answered(self, after: int) -> tuple[int, list[str]]:
         """(how far the ledger was read, the approvals that people decided since `after`)."""
@@ -141,8 +168,10 @@ class _Healing:
         events = self.ledger.events(after=after, names=DECIDED)
         return size, sorted({str(e.body["approval"]) for e in events})
 
-    def _session(self) -> tuple[str, bool]:
-        """The watch over this file that a crash or a stop left open, else a new one."""
+    def _session(self, named: str) -> tuple[str, bool]:
+        """The watch over this file that a crash or a stop left open, else a new one; or what was named."""
+        if named:
+            return named, any(True for _ in self.ledger.events(session=named, names=("session.started",)))
         if not self.wanted.once:
             started = [
                 e
@@ -178,14 +207,21 @@ class _Healing:
         engine, planner = self._engine()
         if self.resuming:
             return await engine.go_on(__version__, lambda view: planner.again(view.state, _out(view)))
-        options: dict[str, JSON] = {"once": self.wanted.once}
+        model: dict[str, JSON] = {"model": self.wanted.model} if self.wanted.model else {}
+        part: dict[str, JSON] = {"part": self.wanted.shard.part} if self.wanted.shard else {}
+        options: dict[str, JSON] = {"once": self.wanted.once, **model, **part}
         return await engine.run(KIND, self.inventory.path, options, __version__)
 
     @asynccontextmanager
     async def _doors(self) -> AsyncGenerator[None]:
         """What comes in from Prometheus and Alertmanager, and what goes out to collectors, while it runs."""
         asking = asyncio.create_task(self._queries.run())
-        self.provider.sampler.more_notes = lambda: (*self._queries.notes.values(), *self._alerts.notes)
+        notes = self.inventory.notes if self.wanted.shard else ()  # nobody sees a worker's terminal
+        self.provider.sampler.more_notes = lambda: (
+            *self._queries.notes.values(),
+            *self._alerts.notes,
+            *notes,
+        )
         servers: list[asyncio.Server] = []
         try:
             if self.wanted.metrics:
@@ -235,6 +271,7 @@ class _Healing:
             policy=self.laws.digest,
             watcher=Overheard(self.watcher, self.adviser) if self.adviser else self.watcher,
             endless=True,
+            leaving=self._hold.leaving if self._hold else None,
         )
         return engine, planner
 

@@ -29,6 +29,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         "the policy, else here); outside of these roots nothing is served",
     )  # fmt: skip
     parser.add_argument(
+        "--services", action="append", default=[], metavar="FILE",
+        help="what runs where (as for `veilig heal`): its healing may be started from the page; may be given "
+        "again (default: collaboration.page.services of the policy, else none)",
+    )  # fmt: skip
+    parser.add_argument(
         "--listen", default="", metavar="HOST:PORT", help=f"default: the policy's, {LISTEN}; port 0: any"
     )
     parser.add_argument(
@@ -66,13 +71,17 @@ def run(given: argparse.Namespace) -> int:
     for root in roots:
         if not root.is_dir():
             raise UsageError(f"{str(root)!r} is not a folder", fix="give folders of projects")
+    services = rules.watched(tuple(map(Path, given.services)))
+    for file in services:
+        if not file.is_file():
+            raise UsageError(f"{str(file)!r} is no file", fix="give one that `veilig heal` takes")
     listen = given.listen or rules.listen
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise UsageError(f"--listen {listen!r} is no address", fix=f"write for example {LISTEN}")
     address = address_of(place_of(listen), given.url or rules.url)
     provider, webhooks = _provider(given, rules), _webhooks(given, rules)
-    serving = Serving(setting, roots)
+    serving = Serving(setting, roots, services)
 
     def ready(url: str) -> None:
         print(f"page    {url}   API {url}/api/v1/openapi.json", flush=True)

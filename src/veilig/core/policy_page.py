@@ -30,6 +30,10 @@ PAGE = Table((
         "roots", Many(FOLDER), "", (),
         "projects, or folders of them; nothing else is worked on. Empty: those named at the terminal",
     ),
+    Entry(
+        "services", Many(FOLDER), "", (),
+        "services files whose healing may be started from the page. Empty: those named at the terminal",
+    ),
     Entry("session_hours", Whole(1, 720), "h", SESSION_HOURS, "a working day; then one signs in again"),
     Entry(
         "requests_per_minute", Whole(60, 60_000), "requests", REQUESTS_PER_MINUTE,
@@ -60,18 +64,13 @@ class PageRules:
     requests_per_minute: int = REQUESTS_PER_MINUTE
     oidc: PageOidc | None = None
     webhooks: tuple[tuple[str, str], ...] = ()
+    services: tuple[str, ...] = ()
 
     def allowed(self, named: tuple[Path, ...], here: Path) -> tuple[Path, ...]:
         """The folders to serve: those named at the terminal, which must lie within `roots` where there are
         any; none named: all of `roots`, or `here`. Raises UsageError.
         """
-        bounds = tuple(Path(root).expanduser() for root in self.roots)
-        if loose := [str(root) for root in bounds if not root.is_absolute()]:
-            raise UsageError(
-                f"collaboration.page.roots names {loose[0]!r}",
-                why="what it means would depend on where the server is started",
-                fix="write a whole path, or one that begins with ~/",
-            )
+        bounds = _whole("roots", self.roots)
         if not named:
             return bounds or (here,)
         within = [bound.resolve() for bound in bounds]
@@ -84,6 +83,33 @@ class PageRules:
                 )
         return tuple(root.expanduser() for root in named)
 
+    def watched(self, named: tuple[Path, ...]) -> tuple[Path, ...]:
+        """The services files that may be healed from the page, as whole paths: those named at the terminal,
+        which must be among `services` where there are any; none named: all of `services`. Raises UsageError.
+        """
+        bounds = tuple(file.resolve() for file in _whole("services", self.services))
+        given = tuple(file.expanduser().resolve() for file in named) or bounds
+        for file in given:
+            if bounds and file not in bounds:
+                raise UsageError(
+                    f"{str(file)!r} may not be healed from the page",
+                    why=f"collaboration.page.services names {', '.join(map(str, bounds))}",
+                    fix="name one of them, or add it to the policy",
+                )
+        return given
+
+
+def _whole(key: str, named: tuple[str, ...]) -> tuple[Path, ...]:
+    """The paths, when none depends on where the server is started. Raises UsageError."""
+    bounds = tuple(Path(one).expanduser() for one in named)
+    if loose := [str(one) for one in bounds if not one.is_absolute()]:
+        raise UsageError(
+            f"collaboration.page.{key} names {loose[0]!r}",
+            why="what it means would depend on where the server is started",
+            fix="write a whole path, or one that begins with ~/",
+        )
+    return bounds
+
 
 def build_page(section: Section) -> PageRules:
     """The section `collaboration.page` of a file that validated."""
@@ -92,6 +118,7 @@ def build_page(section: Section) -> PageRules:
         listen=section.text("listen"),
         url=section.text("url"),
         roots=section.texts("roots"),
+        services=section.texts("services"),
         session_s=section.whole("session_hours") * 3600,
         requests_per_minute=section.whole("requests_per_minute"),
         oidc=PageOidc(oidc.text("issuer"), oidc.text("client"), oidc.text("secret_env"))

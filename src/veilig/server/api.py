@@ -92,11 +92,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         "POST", "/sessions", "start a session", acts.start,
         body(
             ("kind", "source"), kind=text(10, enum=["audit", "fix", "run", "heal"]), task=text(200_000),
-            source=SOURCE, model=text(200), deliver=text(200),
+            source=SOURCE, model=text(200), deliver=text(200), once={"type": "boolean"},
         ), cost=20,
     ),
     Endpoint("POST", "/uploads", "a project as zip or tar.gz, raw", acts.upload, raw=True, cost=20),
     Endpoint("GET", "/repositories", "the projects that may be worked on", looks.repositories),
+    Endpoint("GET", "/services", "the files of services that may be healed", looks.services),
     Endpoint("GET", S, "one session: people, control, plan, counts", looks.session),
     Endpoint(
         "GET", S + "/events", "events with seq > after, in order", looks.events,

@@ -44,6 +44,11 @@ async def repositories(hub: Hub, asked: Asked) -> Reply:
     return told({"repositories": serving_act.repositories(hub.serving, asked.me.person)})
 
 
+async def services(hub: Hub, asked: Asked) -> Reply:
+    """The services files."""
+    return told({"services": serving_act.services(hub.serving, asked.me.person)})
+
+
 async def session(hub: Hub, asked: Asked) -> Reply:
     """One session."""
     found = await serving_look.session(hub.serving, asked.me.person, asked.session)
