@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from veilig.core.actor import Actor
 from veilig.core.clock import SystemClock
@@ -15,6 +16,9 @@ from veilig.core.policy import Policy, roles_of
 from veilig.core.redact import Redactor
 from veilig.stores.address import Address, parse_place
 from veilig.stores.opening import open_ledger
+
+if TYPE_CHECKING:
+    from veilig.stores.postgres_tables import ServerStates
 
 KEY_BYTES = 32
 LEDGER_VARIABLE = "VEILIG_LEDGER"  # a path or postgresql://...: it wins over veilig.yaml
@@ -79,6 +83,15 @@ class Home:
         """The ledger, where it is kept. Raises LedgerError when it cannot be used."""
         place, anchors = self.place(policy), self.anchors_of(policy)
         return open_ledger(place, anchor_dir=anchors, clock=SystemClock(), create=create)
+
+    def open_states(self, policy: Policy | None = None) -> "ServerStates | None":
+        """What the gateways of one database share; None where the ledger is a file. Raises LedgerError."""
+        place = self.place(policy)
+        if isinstance(place, Path):
+            return None
+        from veilig.stores.postgres_tables import ServerStates
+
+        return ServerStates(place)
 
     def place(self, policy: Policy | None = None) -> Path | Address:
         """Where the ledger is: VEILIG_LEDGER (or --ledger), else what the policy says, else `self.ledger`.

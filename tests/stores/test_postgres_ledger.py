@@ -16,7 +16,7 @@ from veilig.core.ledger import Ledger
 from veilig.core.ledger_verify import verify_store
 from veilig.stores.address import has_password, parse_place
 from veilig.stores.opening import looks, places_at
-from veilig.stores.postgres_schema import prepare
+from veilig.stores.postgres_schema import VERSION, prepare
 
 pytestmark = pytest.mark.outside_gate
 
@@ -158,16 +158,17 @@ def test_an_older_worker_goes_on_while_a_migration_runs_and_a_too_new_database_i
     server: Server, ledger: Ledger, reopen: Reopen
 ):
     ledger.append([note(1)])
-    server.sql("ALTER TABLE veilig.events ADD COLUMN later text", "INSERT INTO veilig.schema VALUES (2, 1)")
+    next_one = f"INSERT INTO veilig.schema VALUES ({VERSION + 1}, 1)"
+    server.sql("ALTER TABLE veilig.events ADD COLUMN later text", next_one)
     try:
         ledger.append([note(2)])
         with reopen() as other:
             assert other.size() == 2
-        server.sql("UPDATE veilig.schema SET oldest = 2 WHERE version = 2")
-        with pytest.raises(LedgerError, match="have version 2"):
+        server.sql(f"UPDATE veilig.schema SET oldest = version WHERE version = {VERSION + 1}")
+        with pytest.raises(LedgerError, match=f"have version {VERSION + 1}"):
             reopen()
     finally:
-        server.sql("DELETE FROM veilig.schema WHERE version = 2")
+        server.sql(f"DELETE FROM veilig.schema WHERE version = {VERSION + 1}")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
-"""How fast may one key go? A token bucket per minute and what is under way; in memory, per process."""
+"""How fast may one key go? A token bucket per minute and what is under way.
 
+A Rate is kept in memory by one process; several write its state down in turn (`app/speeds.py`).
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from veilig.core.policy_safeguards import TierLimits
 
@@ -43,6 +48,26 @@ class Rate:
         self._tokens = Bucket(tokens, tokens, now_s)
         self.under_way = 0
 
+    @classmethod
+    def of_state(cls, state: Mapping[str, float], now_s: float, limits: TierLimits) -> Self:
+        """What `state` was of; a key that nobody has used yet has all its limits."""
+        made = cls(now_s, limits)
+        for name, bucket in (("requests", made._requests), ("tokens", made._tokens)):
+            if name in state:
+                bucket.left, bucket.size = state[name], state[f"{name}_size"]
+                bucket.at_s = state["at_s"]
+        return made
+
+    def state(self) -> dict[str, float]:
+        """What another process goes on from. Both buckets are filled to the same moment by `enter`."""
+        return {
+            "requests": self._requests.left,
+            "requests_size": self._requests.size,
+            "tokens": self._tokens.left,
+            "tokens_size": self._tokens.size,
+            "at_s": min(self._requests.at_s, self._tokens.at_s),
+        }
+
     def enter(self, now_s: float, limits: TierLimits, tokens: int) -> tuple[str, float]:
         """("", 0) and one more under way; or which limit says no, and seconds until it may not.
 
@@ -65,6 +90,10 @@ class Rate:
     def leave(self, more_tokens: int) -> None:
         """A request ended; more_tokens: what it used beyond what `enter` was told (may be negative)."""
         self.under_way -= 1
+        self.used(more_tokens)
+
+    def used(self, more_tokens: int) -> None:
+        """Charge or give back tokens."""
         self._tokens.left = min(self._tokens.size, self._tokens.left - more_tokens)
 
 

@@ -4,10 +4,12 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from veilig.core.errors import EXIT_INCOMPLETE, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from veilig.cli.record import Places
 
 EXTRA = ("aiohttp", "ahocorasick_rs", "httptools", "orjson", "starlette", "uvicorn", "uvloop")
 
@@ -66,20 +68,22 @@ def need_extra() -> None:
         )
 
 
-def _service(given: argparse.Namespace, ledger: Any, policy: Any, cache: Path) -> Any:
+def _service(given: argparse.Namespace, ledger: Any, places: "Places") -> Any:
     from dataclasses import replace
 
     from veilig.app.safeguards import Desk
+    from veilig.app.speeds import SharedSpeeds
     from veilig.app.watching import placed
     from veilig.core.clock import SystemClock
-    from veilig.home import Home
     from veilig.server.serve import Service, with_upstream
 
-    rules = policy.elsewhere.safeguards
-    rules = replace(rules, monitor=placed(rules.monitor, Home(cache.parent)))
+    rules = places.policy.elsewhere.safeguards
+    rules = replace(rules, monitor=placed(rules.monitor, places.home))
     if getattr(given, "upstream", None):
         rules = replace(rules, gateway=with_upstream(rules.gateway, given.upstream, given.upstream_key_env))
-    return Service(Desk(ledger, rules, SystemClock()), cache)
+    states = places.home.open_states(places.policy)
+    speeds = SharedSpeeds(states) if states is not None else None
+    return Service(Desk(ledger, rules, SystemClock()), places.home.path / "cache", speeds)
 
 
 def _serve(given: argparse.Namespace) -> int:
@@ -93,7 +97,7 @@ def _serve(given: argparse.Namespace) -> int:
     if given.port is not None:
         place = Place(place.host, given.port)
     with places.home.open_ledger(places.policy) as ledger:
-        service = _service(given, ledger, places.policy, places.home.path / "cache")
+        service = _service(given, ledger, places)
         broken = [name for name, works in service.working.items() if not works]
 
         def ready(address: str) -> None:

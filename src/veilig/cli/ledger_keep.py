@@ -20,6 +20,8 @@ def keep_options(actions: "argparse._SubParsersAction[Any]") -> None:  # pyright
     prepare.add_argument("place", metavar="ADDRESS", help="postgresql://owner@host/database?org=NAME")
     prepare.add_argument("--worker", default="", metavar="ROLE", help="a role that records and reads")
     prepare.add_argument("--keeper", default="", metavar="ROLE", help="a role that may also erase and move")
+    said = "a worker that serves the gateway or the page: it also keeps people and speeds"
+    prepare.add_argument("--server", default="", metavar="ROLE", help=said)
     prepare.add_argument(
         "--bound", action="store_true", help="only members of these roles may name this organisation"
     )
@@ -47,7 +49,8 @@ def _prepare(given: argparse.Namespace) -> int:
     if isinstance(place, Path):
         raise UsageError(f"{place} is a path", why="a file needs no preparing", fix="postgresql://...")
     driver()
-    done = prepare(place, worker=given.worker, keeper=given.keeper, bound=given.bound)
+    roles = {"worker": given.worker, "keeper": given.keeper, "server": given.server}
+    done = prepare(place, **roles, bound=given.bound)
     if given.json:
         print_json({"place": str(place), "done": done})
     for line in () if given.json else done or ["nothing was missing"]:

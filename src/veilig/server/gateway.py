@@ -15,9 +15,10 @@ from typing import Any, Final, cast
 import orjson
 
 from veilig.access.budgets import Amount
-from veilig.access.rates import Rate, throttled
+from veilig.access.rates import throttled
 from veilig.access.rules import Models, No, find_class, may_reach
 from veilig.app.safeguards import Caller, Desk
+from veilig.app.speeds import Speeds
 from veilig.core.errors import LedgerError
 from veilig.core.policy_safeguards import GatewayRules
 from veilig.monitor.ladder import Level
@@ -51,7 +52,13 @@ class Gateway:
     """The ASGI application. working: which safeguards passed their last self-test."""
 
     def __init__(
-        self, desk: Desk, rules: GatewayRules, pool: Pool, reader: Reader | None, working: dict[str, bool]
+        self,
+        desk: Desk,
+        rules: GatewayRules,
+        pool: Pool,
+        reader: Reader | None,
+        working: dict[str, bool],
+        speeds: Speeds,
     ) -> None:
         self.desk = desk
         self.rules = rules
@@ -59,13 +66,13 @@ class Gateway:
         self.pool = pool
         self.reader = reader
         self.working = working
+        self.speeds = speeds
         self.appeals = Appeals(rules.appeal_url)
         self.metrics = reader.metrics if reader is not None else Metrics()
         self.relay = Relay(rules, desk, reader, self.metrics, self.appeals)
         self.ready = False
         self.draining = False
         self.under_way = 0
-        self._rates: dict[str, Rate] = {}
         self._explained: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -206,13 +213,10 @@ class Gateway:
         )
         if isinstance(may, No):
             return wire.refuse(may)
-        rate = self._rates.get(caller.key.id)
-        if rate is None:
-            rate = self._rates[caller.key.id] = Rate(began_s, caller.limits)
         grant = may.grant.id if may.grant is not None and may.grant.micro_usd >= 0 else ""
         return Ticket(
             told.request, scope["path"], surface, body, raw, scope["headers"], caller, asked_for, served,
-            model, grant, told, rate, began_s,
+            model, grant, told, began_s,
         )  # fmt: skip
 
     async def _afford(self, ticket: Ticket) -> Ticket | Answer:
@@ -222,7 +226,7 @@ class Gateway:
         slow = caller.standing.level is Level.THROTTLE
         if slow:
             limits = throttled(limits)
-        why, wait_s = ticket.rate.enter(ticket.began_s, limits, ticket.tokens_in)
+        why, wait_s = await self.speeds.enter(caller.key.id, limits, ticket.tokens_in)
         if why:
             return self._too_fast(ticket, why, wait_s, slow)
         entered = ticket
@@ -240,7 +244,7 @@ class Gateway:
             return ticket
         finally:
             if entered is not None:
-                ticket.rate.leave(0)
+                self.speeds.leave(caller.key.id, 0)
                 if ticket.reserved is not None:
                     ticket.reserved.settle(Amount())
 
@@ -261,7 +265,7 @@ class Gateway:
         used = Amount(sent.tokens_in + sent.tokens_out, price(ticket.served, sent.tokens_in, sent.tokens_out))
         if ticket.reserved is not None:
             ticket.reserved.settle(used)
-        ticket.rate.leave(used.tokens - ticket.tokens_in)
+        self.speeds.leave(ticket.caller.key.id, used.tokens - ticket.tokens_in)
         took_s = time.monotonic() - ticket.began_s
         self.metrics.duration.add(took_s)
         status = str(sent.status)

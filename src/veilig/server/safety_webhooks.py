@@ -56,6 +56,11 @@ class Sender:
         self._not_before: dict[tuple[str, str], float] = {}
         self._client: aiohttp.ClientSession | None = None
 
+    @property
+    def endpoints(self) -> int:
+        """How many are told."""
+        return len(self._endpoints)
+
     async def deliver(self) -> None:
         """Try everything whose time has come, once. Raises LedgerError."""
         if not self._endpoints:

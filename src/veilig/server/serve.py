@@ -20,6 +20,7 @@ from veilig.app import deployment
 from veilig.app.deployment import Signatures
 from veilig.app.safeguards import FLUSH_S, Desk
 from veilig.app.selftest import EVERY_S, try_all
+from veilig.app.speeds import RENEW_S, OwnSpeeds, Speeds
 from veilig.app.watching import load_indicators, make_engine, stamp
 from veilig.core.errors import UsageError, VeiligError
 from veilig.core.policy_safeguards import GatewayRules, ServedModel, UpstreamRule
@@ -66,7 +67,7 @@ def with_upstream(rules: GatewayRules, url: str, key_env: str) -> GatewayRules:
 class Service:
     """The gateway with everything around it."""
 
-    def __init__(self, desk: Desk, cache: Path | None = None) -> None:
+    def __init__(self, desk: Desk, cache: Path | None = None, speeds: Speeds | None = None) -> None:
         rules = desk.rules
         if not rules.gateway.enabled:
             raise UsageError(
@@ -89,8 +90,9 @@ class Service:
             self.engine = make_engine(rules.monitor, loaded)
             self._said_loaded(loaded.indicators.size, loaded.refused)
             reader = Reader(self.engine, self.desk, Metrics(), Appeals(rules.gateway.appeal_url))
+        self.speeds = speeds or OwnSpeeds()
         pool = Pool(rules.gateway.upstreams)
-        self.gateway = Gateway(self.desk, rules.gateway, pool, reader, self.working)
+        self.gateway = Gateway(self.desk, rules.gateway, pool, reader, self.working, self.speeds)
         self.judging: Judging | None = None
         if reader is not None and rules.monitor.judge:
             served = self.gateway.models.find(rules.monitor.judge)
@@ -143,12 +145,15 @@ class Service:
 
     async def upkeep(self) -> None:
         """Until cancelled: write, come down, try, reload."""
-        last_tick = last_try = time.monotonic()
+        last_tick = last_try = last_renewed = time.monotonic()
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
                 await self.desk.flush()
                 now = time.monotonic()
+                if now - last_renewed >= RENEW_S:
+                    last_renewed = now
+                    self.speeds.renew()
                 if now - last_tick >= TICK_S:
                     last_tick = now
                     await self.desk.tick()
@@ -165,7 +170,8 @@ class Service:
         while True:
             await asyncio.sleep(TELL_S)
             try:
-                await self.sender.deliver()
+                if self.sender.endpoints and await self.speeds.lead("webhooks"):
+                    await self.sender.deliver()
             except VeiligError as error:
                 log.warning("webhooks were not told, and are later: %s", error)
 
@@ -194,6 +200,7 @@ class Service:
             if self.judging is not None:
                 await self.judging.close()
             await self.desk.close()
+            await self.speeds.close()
             await self.gateway.relay.close()
             await self.sender.close()
 

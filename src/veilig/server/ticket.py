@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from veilig.access.rates import Rate
 from veilig.app.safeguards import Caller
 from veilig.app.spending import Reservation
 from veilig.core.policy_safeguards import ServedModel
@@ -28,7 +27,6 @@ class Ticket:
     model: str
     grant: str
     told: Told
-    rate: Rate
     began_s: float
     reserved: Reservation | None = None
     score: float = 0.0

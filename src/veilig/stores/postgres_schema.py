@@ -16,8 +16,9 @@ from veilig.stores.postgres_link import connect, translated
 if TYPE_CHECKING:
     from psycopg import Connection
 
-VERSION = 1  # of the tables; a migration adds one
+VERSION = 2  # of the tables; a migration adds one
 TABLES = ("head", "events", "counters", "claims", "leases", "checkpoints")
+SERVED = ("states", "people", "logins", "guesses", "passes")  # what gateways and pages share
 _LOCK = 0x7665_696C  # one migration at a time
 
 _FIRST: tuple[LiteralString, ...] = (
@@ -74,12 +75,45 @@ _FIRST: tuple[LiteralString, ...] = (
         )
     ),
 )
-MIGRATIONS: dict[int, tuple[LiteralString, ...]] = {1: _FIRST}
-OLDEST: dict[int, int] = {1: 1}  # per version: the oldest code that still writes it
+# A row names its organisation by itself: who may not name it sees and writes nothing.
+_ORG_COLUMN: LiteralString = "org text NOT NULL DEFAULT current_setting('veilig.org')"
+_SECOND: tuple[LiteralString, ...] = (
+    (
+        f"CREATE TABLE veilig.states ({_ORG_COLUMN}, key text, state text NOT NULL, PRIMARY KEY (org, key))"
+        " WITH (fillfactor = 50)"
+    ),
+    (
+        f"CREATE TABLE veilig.people ({_ORG_COLUMN}, id text, name text NOT NULL, role text NOT NULL,"
+        " password text NOT NULL, subject text, active int NOT NULL, made float8 NOT NULL,"
+        " PRIMARY KEY (org, id), UNIQUE (org, subject))"
+    ),
+    (
+        f"CREATE TABLE veilig.logins ({_ORG_COLUMN}, token text, person text NOT NULL, csrf text NOT NULL,"
+        " until float8 NOT NULL, via text NOT NULL, PRIMARY KEY (org, token))"
+    ),
+    f"CREATE TABLE veilig.guesses ({_ORG_COLUMN}, key text NOT NULL, at float8 NOT NULL)",
+    "CREATE INDEX guesses_key ON veilig.guesses (org, key)",
+    (
+        f"CREATE TABLE veilig.passes ({_ORG_COLUMN}, key text, value text NOT NULL, until float8 NOT NULL,"
+        " PRIMARY KEY (org, key))"
+    ),
+    *(
+        statement
+        for table in SERVED
+        for statement in (
+            f"ALTER TABLE veilig.{table} ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE veilig.{table} FORCE ROW LEVEL SECURITY",
+            f"CREATE POLICY own ON veilig.{table} USING (org = (SELECT veilig.this_org()))",
+        )
+    ),
+)
+MIGRATIONS: dict[int, tuple[LiteralString, ...]] = {1: _FIRST, 2: _SECOND}
+OLDEST: dict[int, int] = {1: 1, 2: 1}  # per version: the oldest code that still writes it
 
 _WORKER: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA veilig TO {role}",
-    "GRANT SELECT ON ALL TABLES IN SCHEMA veilig TO {role}",
+    "GRANT SELECT ON veilig.schema, veilig.orgs TO {role}",
+    *(f"GRANT SELECT ON veilig.{table} TO {{role}}" for table in TABLES),
     "GRANT INSERT ON veilig.events, veilig.counters, veilig.claims TO {role}",
     "GRANT INSERT ON veilig.leases, veilig.checkpoints TO {role}",
     "GRANT UPDATE ON veilig.head, veilig.leases TO {role}",
@@ -89,14 +123,21 @@ _KEEPER: tuple[LiteralString, ...] = (
     "GRANT UPDATE (body, salt) ON veilig.events TO {role}",  # erasing
     "GRANT UPDATE (id, state, moved_to) ON veilig.orgs TO {role}",  # moving a ledger in and out
 )
+_SERVER: tuple[LiteralString, ...] = (
+    *_WORKER,
+    *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON veilig.{table} TO {{role}}" for table in SERVED),
+)
 
 
-def prepare(address: Address, *, worker: str = "", keeper: str = "", bound: bool = False) -> list[str]:
-    """Make or bring on the tables, the address's organisation, and the rights of two roles; what was done.
+def prepare(
+    address: Address, *, worker: str = "", keeper: str = "", server: str = "", bound: bool = False
+) -> list[str]:
+    """Make or bring on the tables, the address's organisation, and the rights of three roles; what was done.
 
     worker: a role that records and reads, and cannot change what stands. keeper: it may also erase bodies
-    and move ledgers. bound: only members of `worker` (or `keeper`) may name this organisation. Both roles
-    must exist. Run as the owner of the tables; twice does no harm. Raises LedgerError.
+    and move ledgers. server: a worker that also keeps what gateways and pages share (people, speeds).
+    bound: only members of `worker` (or the others) may name this organisation. The roles must exist.
+    Run as the owner of the tables; twice does no harm. Raises LedgerError.
     """
     import psycopg
     from psycopg import sql
@@ -108,13 +149,14 @@ def prepare(address: Address, *, worker: str = "", keeper: str = "", bound: bool
                 db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
                 done += _migrate(db)
                 done += _add_org(db, address.org, (worker or None) if bound else None)
-                for role, rights in ((worker, _WORKER), (keeper, _KEEPER)):
+                for role, rights in ((worker, _WORKER), (keeper, _KEEPER), (server, _SERVER)):
                     for right in rights if role else ():
                         db.execute(sql.SQL(right).format(role=sql.Identifier(role)))
                     done += [f"role {role} may use it"] if role else []
-                if worker and keeper and bound:
+                for other in (keeper, server) if worker and bound else ():
                     grant = sql.SQL("GRANT {} TO {}")
-                    db.execute(grant.format(sql.Identifier(worker), sql.Identifier(keeper)))
+                    if other and other != worker:
+                        db.execute(grant.format(sql.Identifier(worker), sql.Identifier(other)))
             row = db.execute("SHOW fsync").fetchone()
             if row and row[0] != "on":
                 done.append("WARNING: fsync is off: what is called recorded is lost in a power cut")
