@@ -3,6 +3,7 @@
 Called by `./check [fast] [--keep-going] [--list]` with the interpreter of .venv.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -37,6 +38,12 @@ OPTIONAL = {
     "xterm": ("xterm",),
 }
 CODEX = "@openai/codex@0.169.0"
+FAILED = ".pytest_cache/v/cache/lastfailed"
+TESTS_FAILED = 1  # pytest's exit code when the run was whole and tests failed
+ALONE_MAX = 3  # more failures than that are no accident of a busy machine
+STRICT = tuple(
+    f"tests/{one}" for one in ("app", "conformance", "core", "faults", "heal", "monitor", "stores")
+)
 CODE = ("src", "tests", "bench", ".ci", "docs/generate.py")
 
 
@@ -47,6 +54,7 @@ class Step:
     name: str
     argv: tuple[str, ...]
     fix: str
+    alone: tuple[str, ...] = ()  # tried once after a failure, with the names of the failing tests behind it
 
 
 def test_processes() -> int:
@@ -86,6 +94,7 @@ def steps(*, fast: bool) -> Iterator[Step]:
             *selection,
         ),
         "run the failing test alone",
+        alone=(python, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
     )
     if (ROOT / "src/veilig/cli/main.py").exists():
         yield Step("audit", (str(ROOT / "veilig"), "audit", "src"), "fix it, or suppress it with a reason")
@@ -162,13 +171,34 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "NO_MKDOCS_2_WARNING": "1"}
 
 
+def to_try_alone() -> list[str]:
+    """The tests that failed, when they are few and a race in them would not be one in the product.
+
+    What must hold on the busiest machine (faults, ledgers, leases, walls, the fleet) gets no second try.
+    """
+    try:
+        failed = list(json.loads((ROOT / FAILED).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+    strict = any(name.startswith(STRICT) for name in failed)
+    return [] if strict or len(failed) > ALONE_MAX else failed
+
+
 def run(step: Step) -> bool:
     """Run one step with its output as it comes; the last lines say how it went."""
     started = time.monotonic()
+    (ROOT / FAILED).unlink(missing_ok=True)
     say(step.name, " ".join(a.removeprefix(f"{ROOT}/") for a in step.argv))
     code = subprocess.run(
         step.argv, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, check=False
     ).returncode
+    if code == TESTS_FAILED and (tests := to_try_alone() if step.alone else []):
+        say(step.name, f"exit code {code}; once more, alone: {' '.join(tests)}")
+        code = subprocess.run(
+            (*step.alone, *tests), cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, check=False
+        ).returncode
+        if code == 0:
+            say(step.name, f"FAILED BESIDE OTHERS, passed alone, to be mended: {' '.join(tests)}")
     took = f"{time.monotonic() - started:.1f} s"
     say(step.name, f"ok, {took}" if code == 0 else f"FAILED with exit code {code}, {took}\n  fix: {step.fix}")
     return code == 0

@@ -18,7 +18,7 @@ from veilig.core.provider import Outcome, Step
 from veilig.heal.planner import HealPlanner
 
 DENSE_HOURS = 10.0
-INCIDENT_HOURS = 100_000
+INCIDENT_HOURS, SHARDS = 100_000, 8
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -35,15 +35,15 @@ def test_no_act_breaks_a_property_when_one_fault_chases_the_next(seed: int) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "shard", [0, 1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
+    "shard", [pytest.param(one, marks=[pytest.mark.long] if one > 1 else []) for one in range(SHARDS)]
 )
 def test_no_act_breaks_a_property_in_a_hundred_thousand_incident_hours(shard: int) -> None:
     """For each open incident of each service, its hours; long outages, for a calm day has none.
 
-    Four shards together; two of them in every check, the others with the dice of an hour.
+    Eight shards together; two of them in every check, the others with the dice of an hour.
     """
     seed, lived, acts, steps = 1000 * shard + int(os.environ.get("VEILIG_SIM_SEED", "0")), 0.0, 0, 0
-    while lived < INCIDENT_HOURS / 4:
+    while lived < INCIDENT_HOURS / SHARDS:
         story = play(seed, 600, size=3, pace=100)
         lived, steps, acts = (
             lived + story.incident_hours,
@@ -53,7 +53,7 @@ def test_no_act_breaks_a_property_in_a_hundred_thousand_incident_hours(shard: in
         print(f"seed {seed}: {story.incident_hours:.0f} incident-hours, {story.steps} steps, {story.acts}")
         assert story.breaches == [], f"replay with play({seed}, 600, size=3, pace=100)"
         seed += 1
-    assert acts > 100, "nothing was healed"
+    assert acts > 50, "nothing was healed"
 
 
 def told(story: Story) -> Any:

@@ -97,7 +97,7 @@ def test_it_starts_through_a_symlink_from_anywhere_and_keeps_the_folder(ready: P
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path}\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # a time: on a quiet machine only
 def test_a_later_start_costs_less_than_50_ms(ready: Path) -> None:
     def cost_ms(script: Path) -> float:
         begun = time.perf_counter()

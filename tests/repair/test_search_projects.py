@@ -215,11 +215,14 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
 }
 QUICK = ("off_by_one", "behind_a_decorator", "default_argument")
+CHECKED = ("method_with_super", "missing_await", "endless_loop", "unittest_subtests")  # the others: `-m long`
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in BUGS]
-)
+def _marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    return () if name in QUICK else (pytest.mark.slow,) if name in CHECKED else (pytest.mark.long,)
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=_marks(one)) for one in BUGS])
 def test_a_small_bug_is_repaired_and_proven_in_a_fresh_copy(tmp_path: Path, name: str) -> None:
     module, tests, wanted = BUGS[name]
     root = project(tmp_path, {"m.py": module, "tests/test_m.py": tests})
