@@ -1,14 +1,21 @@
-"""Two people in one running `veilig fix`: does each see what is theirs, and do they decide together?"""
+"""Two people in one running `veilig fix`: does each see what is theirs, and do they decide together?
+
+And then a watch over services, begun, decided and stopped on the same page.
+"""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fleet import Fleet, until
 from page_driver import Window, chromium, chromium_path, serious, window
 from people_page import PASSWORD, Running, add_person, running
+from veilig.providers.drivers import find_driver
 
 pytestmark = [pytest.mark.outside_gate, pytest.mark.browser, pytest.mark.slow]
 
@@ -21,6 +28,13 @@ collaboration:
   roles: {reviewer: [ann, eve]}
 agent:
   apply: ask
+autonomous_healing:
+  enabled: true
+  scope:
+    services:
+      - {name: "worker-*", actions: [restart], max_restarts_per_hour: 3}
+approval_gateways:
+  database_actions: always
 """
 CART = f'''"""What a customer buys."""
 
@@ -75,7 +89,17 @@ def project(place: Path) -> Path:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[Running, Path]]:
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path / "fleet")
+    for name in ("worker-1", "worker-db"):
+        made.add(name, database=name == "worker-db")
+        made.start(name)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path, fleet: Fleet) -> Iterator[tuple[Running, Path]]:
     chromium_path()
     home = tmp_path / "home"
     home.mkdir()
@@ -84,8 +108,11 @@ def server(tmp_path: Path) -> Iterator[tuple[Running, Path]]:
     policy.write_text(POLICY)
     for name, role in (("ann", "owner"), ("eve", "approver")):
         add_person(home, name, role)
-    with running(home, [source], "--policy", str(policy)) as told:
+    with running(home, [source], "--policy", str(policy), "--services", str(fleet.file)) as told:
         yield told, source
+    for folder in (home / "sessions").glob("heal-*"):
+        if pid := find_driver(folder.name):  # it outlives its server
+            os.killpg(pid, signal.SIGKILL)
 
 
 def sign_in(one: Window, url: str, name: str) -> None:
@@ -151,7 +178,7 @@ def exported(one: Window, word: str) -> str:
 
 
 def test_two_people_watch_decide_and_hand_over_and_the_secret_stays_with_its_owner(
-    server: tuple[Running, Path],
+    server: tuple[Running, Path], fleet: Fleet
 ) -> None:
     told, source = server
     with chromium() as browser:
@@ -174,6 +201,7 @@ def test_two_people_watch_decide_and_hand_over_and_the_secret_stays_with_its_own
             assert one.errors == []
         for word in ("HTML", "JSON", "asciinema"):
             assert SECRET not in exported(bob, word)
+        _heals(ann, told.url, fleet)
         everything = [bob.text(), *bob.wire]
         assert not [piece[:80] for piece in everything if SECRET in piece]
         assert any("‹secret:" in piece for piece in everything), "the handle takes its place"
@@ -236,6 +264,33 @@ def _hands_over(ann: Window, bob: Window) -> None:
     pane(bob, "Timeline")
     bob.page.get_by_label("Show").select_option("acts")
     bob.shot("page-phone")
+
+
+def _heals(ann: Window, url: str, fleet: Fleet) -> None:
+    """A watch is begun; what the policy grants is done, the database waits for a person; it is stopped."""
+    page = ann.page
+    page.goto(url)
+    page.get_by_role("button", name="New session").click()
+    page.get_by_role("radio", name="Heal").check()
+    assert page.get_by_label("Services file on the server").input_value() == str(fleet.file)
+    assert serious(ann) == []
+    page.get_by_role("button", name="Start").click()
+    page.locator(".l-live").wait_for()
+    page.locator(".shead").get_by_text("running").wait_for()
+    session = re.search(r"#/s/([\w-]+)", page.url)[1]  # type: ignore[index]
+    fleet.kill("worker-1")
+    fleet.kill("worker-db")
+    until(lambda: fleet.answers("worker-1"), 120)
+    page.locator(".shead").get_by_text("waiting").wait_for()
+    vote_by_key(ann, url)
+    until(lambda: fleet.answers("worker-db"), 120)
+    page.goto(f"{url}/#/s/{session}")
+    page.locator(".course").get_by_text("worker-db").first.wait_for()
+    assert serious(ann) == []
+    page.once("dialog", lambda asked: asked.accept())
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.locator(".shead").get_by_text("stopped").wait_for()
+    page.get_by_role("button", name="Go on").wait_for()
 
 
 def _replays(ann: Window) -> None:
