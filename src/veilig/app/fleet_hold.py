@@ -23,6 +23,7 @@ from veilig.providers.fleet.entries import LeaseLost, Taken
 from veilig.providers.fleet.taking import LEASE_S, lost
 
 MARGIN_S: Final = 1.0  # of the lease: what a cancelled act takes to notice
+CALM_S: Final = 600.0
 AGAIN_S: Final = 1.0  # between two attempts to keep a copy
 KEEP_S: Final = 60.0  # so long is tried to keep what an act changed; then somebody else verifies it
 
@@ -42,6 +43,7 @@ class Held:
         self._keep = keep
         self._clock: Clock = clock or SystemClock()
         self._until_s = sent_s + LEASE_S - MARGIN_S
+        self._calm_s = sent_s + CALM_S
         self._leave = threading.Event()
         self._gone = threading.Event()
         self._guard = threading.Lock()
@@ -61,6 +63,13 @@ class Held:
         if not self._gone.is_set() and self._clock.boottime_s() >= self._until_s:
             self.lose()
         return not self._gone.is_set()
+
+    def calm(self) -> bool:
+        """True once, when it has been driven for so long that nobody who died before died of it."""
+        if self._calm_s and self._clock.boottime_s() > self._calm_s:
+            self._calm_s = 0.0
+            return True
+        return False
 
     def lose(self) -> None:
         """Stop at once, even inside an act: it is in doubt then, and whoever goes on verifies it."""

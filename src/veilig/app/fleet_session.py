@@ -23,6 +23,8 @@ from veilig.agent.job import JOBS
 from veilig.agent.review import ReviewOptions
 from veilig.agent.run_state import RunOptions
 from veilig.app.driver import Silent
+from veilig.app.fleet_heal import LATER_S as HEAL_LATER_S
+from veilig.app.fleet_heal import drive_shard, is_healing
 from veilig.app.fleet_hold import Held
 from veilig.app.sessions import run_audit, run_explain, run_fix, run_review, run_task
 from veilig.app.wiring import Ended, Setting, Wired, operator_policy
@@ -52,11 +54,15 @@ LATER_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What became of a session that was driven. back: it can go on, after `delay_s`."""
+    """What became of a session that was driven: QUEUED when it can go on, after `delay_s`.
+
+    free: it counts as no try, although a note says why it was left.
+    """
 
     state: State
     note: str = ""
     delay_s: float = 0.0
+    free: bool = False
 
 
 type Handler = Callable[[Held, Setting], Awaitable[Came]]
@@ -151,6 +157,10 @@ async def _drive(held: Held, site: Site) -> Came:
     setting = replace(site.ledgers.setting(taken.org), session=taken.session, hold=held)
     if handler := site.handlers.get(taken.kind):
         return await handler(held, setting)
+    if is_healing(taken.kind):
+        over = await drive_shard(held, setting)
+        state, delay_s = (State.QUEUED, HEAL_LATER_S) if over.later else (State.DONE, 0.0)
+        return Came(state, over.note[:NOTE_CHARS], delay_s, free=True)
     ledger = await asyncio.to_thread(site.ledgers.of, taken.org)
     view = await asyncio.to_thread(lambda: fold(taken.session, ledger.events(session=taken.session)))
     if view.ended in ("done", "failed"):  # the worker before died between its end and telling the queue
@@ -235,5 +245,5 @@ def key_print(home: Home, environment: Mapping[str, str]) -> str:
 
 def need_kind(kind: str, handlers: Mapping[str, Handler]) -> None:
     """Raises UsageError for a kind of session that cannot be driven here."""
-    if kind not in _START and kind not in handlers:
+    if kind not in _START and kind not in handlers and not is_healing(kind):
         raise UsageError(f"{kind!r} is no kind of session", fix=f"one of {', '.join([*_START, *handlers])}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from veilig.app.fleet_heal import is_healing, kinds_here
 from veilig.app.fleet_hold import Held
 from veilig.app.fleet_session import (
     Came,
@@ -48,7 +49,8 @@ SLOTS_MAX: Final = 64
 class Plan:
     """What a worker was told. database: where queue and ledger are. store: a folder or an address.
 
-    drain: end when nothing is left to take. sources: where trees of the store are laid out.
+    drain: end when nothing is left to take. sources: where trees of the store are laid out. heal_slots:
+    shards of services that are healed at once, beside the sessions in `slots`.
     """
 
     database: str
@@ -59,6 +61,7 @@ class Plan:
     sources: Path = field(default_factory=default_sources)
     drain: bool = False
     handlers: Mapping[str, Handler] = field(default_factory=dict[str, Handler])
+    heal_slots: int = 0
 
 
 @dataclass(slots=True)
@@ -80,6 +83,8 @@ class Worker:
     def __init__(self, plan: Plan) -> None:
         if not 1 <= plan.slots <= SLOTS_MAX:
             raise UsageError(f"{plan.slots} slots", why=f"a worker has from 1 to {SLOTS_MAX}")
+        if not 0 <= plan.heal_slots <= SLOTS_MAX:
+            raise UsageError(f"{plan.heal_slots} heal slots", why=f"a worker has from 0 to {SLOTS_MAX}")
         for kind in plan.kinds:
             need_kind(kind, plan.handlers)
         self.plan = plan
@@ -87,6 +92,7 @@ class Worker:
         self.name = f"{platform.node()}:{os.getpid()}"
         self._clock = SystemClock()
         self._held: dict[str, Held] = {}
+        self._driven: dict[str, Held] = {}  # until the queue has been told
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -139,7 +145,7 @@ class Worker:
             asyncio.create_task(self._every(0.0, lambda: desk.listen(self._wake.set))),
             asyncio.create_task(self._watch()),
         ]
-        threads = ThreadPoolExecutor(self.plan.slots, thread_name_prefix="session")
+        threads = ThreadPoolExecutor(self.plan.slots + self.plan.heal_slots, thread_name_prefix="session")
         try:
             await self._take_all(desk, site, threads)
             while self._tasks:
@@ -157,10 +163,10 @@ class Worker:
         while not self._stopping:
             self._wake.clear()
             taken: Taken | None = None
-            if len(self._tasks) < self.plan.slots:
+            if kinds := self._wanted():
                 sent_s = self._clock.boottime_s()
                 try:
-                    taken = await desk.take(self._id, self.name, self.plan.kinds)
+                    taken = await desk.take(self._id, self.name, kinds)
                 except ProviderError as error:
                     self._troubled(error)
                     await asyncio.sleep(POLL_S)
@@ -174,6 +180,12 @@ class Worker:
             done = list(self._tasks)
             await asyncio.wait([wake, *done], timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
             wake.cancel()
+
+    def _wanted(self) -> tuple[str, ...]:
+        """The kinds for which a slot is free: what heals has slots of its own, for it has no end."""
+        healing = sum(is_healing(one.taken.kind) for one in self._driven.values())
+        kinds = self.plan.kinds if len(self._driven) - healing < self.plan.slots else ()
+        return (*kinds, *kinds_here()) if healing < self.plan.heal_slots and not self.plan.drain else kinds
 
     async def _waiting(self, desk: Desk) -> bool:
         counts = await desk.counts()
@@ -190,12 +202,13 @@ class Worker:
 
         copies = Copies(site.store, site.home.session(taken.session))
         held = Held(taken, self.name, copies, keep, sent_s)
-        self._held[taken.session] = held
+        self._held[taken.session] = self._driven[taken.session] = held
         self.seen.taken += 1
         self.seen.waited_s.append(taken.waited_s)
         task = asyncio.create_task(self._one(desk, site, threads, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._driven.pop(taken.session, None))
         if self._stopping:
             held.leave()
 
@@ -256,7 +269,9 @@ class Worker:
         while True:
             held.must_hold()
             try:
-                return await desk.settle(held.taken, came.state, came.note, seq=seq, delay_s=came.delay_s)
+                return await desk.settle(
+                    held.taken, came.state, came.note, seq=seq, delay_s=came.delay_s, free=came.free
+                )
             except ProviderError as error:
                 self._troubled(error)
             await asyncio.sleep(LOOK_S)
@@ -293,6 +308,9 @@ class Worker:
                 one.lose()
         for name in await desk.cancelled(list(held)) if held else ():
             held[name].leave(cancelled=True)
+        for name, one in held.items():
+            if name in mine and one.taken.tries > 1 and one.calm():
+                await desk.calm(name, one.taken.token)
 
     async def _watch(self) -> None:
         while True:

@@ -50,6 +50,13 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     parser.add_argument("--act", action="store_true", help="act where the policy file states no mode")
     parser.add_argument("--all", action="store_true", help="with stop: every healer of this VEILIG_HOME")
+    parser.add_argument(
+        "--database", default="", metavar="URL",
+        help="with stop and start: every shard that the workers of this fleet heal (veilig queue heal)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ledger", default=None, metavar="PLACE", help="with status: where the record is, if elsewhere"
+    )
     parser.add_argument("--reason", default="", metavar="TEXT", help="with stop: why, for the record")
     parser.add_argument(
         "--metrics", default="", metavar="HOST:PORT", help="serve OpenMetrics of all services there"
@@ -127,6 +134,8 @@ def _switch(given: argparse.Namespace) -> int:
     from veilig.app import Setting
     from veilig.app.healing import go_on, stop
 
+    if given.database:
+        return _switch_fleet(given)
     if given.what == "stop":
         if not given.all:
             raise UsageError(
@@ -137,6 +146,20 @@ def _switch(given: argparse.Namespace) -> int:
         return EXIT_OK
     was = asyncio.run(go_on(Setting(given.policy)))
     print("started  acts may start again" if was else "healing was not stopped")
+    return EXIT_OK
+
+
+def _switch_fleet(given: argparse.Namespace) -> int:
+    """The same for every shard that workers heal, on whatever machine."""
+    from veilig.app import Setting
+    from veilig.app.fleet_heal import switch
+
+    if given.what == "stop" and not given.all:
+        raise UsageError("say what to stop", why="there is one switch for all", fix="add --all")
+    state = "stopped" if given.what == "stop" else "started"
+    who, orgs = asyncio.run(switch(given.database, state, given.reason, Setting(given.policy)))
+    then = "no act starts any more" if state == "stopped" else "acts may start again"
+    print(f"{state}  by {who}, for every shard of {', '.join(orgs)}: {then}")
     return EXIT_OK
 
 
@@ -176,12 +199,17 @@ def _last_states(ledger: Any, services: str | None) -> list[tuple[str, dict[str,
     from veilig.core.delta import apply
 
     wanted = os.path.realpath(services) if services else ""
-    newest: dict[str, str] = {}
+    newest: dict[str, dict[str, str]] = {}  # a fleet's shards of one file were queued together
     for event in ledger.events(names=("session.started",)):
         if event.body["kind"] == "heal" and wanted in ("", event.body["source"]):
-            newest[event.body["source"]] = event.session
+            part = str(event.body["options"].get("part", ""))
+            together = event.session.rpartition("-")[0] if part else event.session
+            known = newest.setdefault(event.body["source"], {})
+            if any(one.rpartition("-")[0] != together for one in known.values()) or not part:
+                known.clear()
+            known[part] = event.session
     found: list[tuple[str, dict[str, Any], int]] = []
-    for session in newest.values():
+    for session in [one for parts in newest.values() for one in parts.values()]:
         state: dict[str, Any] = {}
         at_ms = 0
         for event in ledger.events(session=session, names=("session.noted",)):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from veilig.cli import queue_heal
 from veilig.cli.record import duration, print_json, table
 from veilig.cli.worker import database, database_option
 from veilig.core.errors import EXIT_FINDINGS, EXIT_OK, UsageError
@@ -42,6 +43,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     trials.add_argument("--attempts", type=int, default=1, metavar="K", help="attempts at each task")
     trials.add_argument("--org", default="main", metavar="NAME")
     trials.add_argument("--priority", type=int, default=0, metavar="N", help="larger is sooner")
+    healing = acts.add_parser("heal", help="queue the services of a file, to be watched and healed")
+    queue_heal.options(healing)
     listing = acts.add_parser("list", help="sessions, newest first, and how many are in each state")
     listing.add_argument("--state", action="append", default=[], metavar="STATE")
     listing.add_argument("--org", default="", metavar="NAME")
@@ -63,7 +66,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     for one in (show, fetch, cancel, retry):
         one.add_argument("session", help="its id, or the beginning of it")
-    for one in (put, trials, listing, show, fetch, cancel, retry, bound, prepare):
+    for one in (put, trials, healing, listing, show, fetch, cancel, retry, bound, prepare):
         database_option(one)
         one.add_argument("--json", action="store_true", help="print JSON")
 
@@ -72,7 +75,7 @@ def run(given: argparse.Namespace) -> int:
     """Exit 0 done, 1 when a session could not be cancelled or tried again as it is."""
     acts: dict[str, Callable[[argparse.Namespace], int]] = {
         "put": _put,
-        "eval": _eval,
+        "eval": _eval, "heal": queue_heal.run,
         "fetch": _fetch, "list": _list, "show": _show, "cancel": _cancel, "retry": _retry, "limit": _limit,
         "prepare": _prepare,
     }  # fmt: skip

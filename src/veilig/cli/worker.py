@@ -27,6 +27,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     database_option(parser)
     parser.add_argument("--slots", type=int, default=2, metavar="N", help="sessions at once (default 2)")
+    parser.add_argument(
+        "--heal-slots", type=int, default=0, metavar="N",
+        help="shards of services to watch and heal at once, beside the sessions (default 0: none)",
+    )  # fmt: skip
     parser.add_argument("--kinds", default=",".join(KINDS), metavar="LIST", help="kinds of session to take")
     parser.add_argument(
         "--store", metavar="PLACE", default="", help="where copies lie: a shared folder or s3://bucket/prefix"
@@ -85,6 +89,7 @@ def run(given: argparse.Namespace) -> int:
         sources,
         drain=given.drain,
         handlers={KIND: make_trial},
+        heal_slots=given.heal_slots,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, handlers=None)
     for handler in logging.getLogger().handlers:

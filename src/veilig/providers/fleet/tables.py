@@ -63,11 +63,13 @@ WHERE org = %(org)s AND per_hour > 0
 RETURNING extract(epoch FROM next_at - now())::float8 - %(count)s * 3600.0 / per_hour, 3600.0 / per_hour
 """
 
+# What heals has no end, and slots of its own: an org's bound is for its sessions.
 QUEUES: Final = """
 SELECT q.queue FROM fleet_queue q LEFT JOIN fleet_org o USING (org)
 WHERE q.kind = ANY(%(kinds)s) AND q.version <= %(version)s
-  AND (o.at_once IS NULL OR o.at_once > (
-      SELECT count(*) FROM fleet_session s WHERE s.org = q.org AND s.state = 'working'))
+  AND (q.kind ~ '^heal(@|$)' OR o.at_once IS NULL OR o.at_once > (
+      SELECT count(*) FROM fleet_session s
+      WHERE s.org = q.org AND s.state = 'working' AND s.kind !~ '^heal(@|$)'))
 """
 
 # One statement under row locks: what another worker has just taken over is not taken from it again.
@@ -98,6 +100,12 @@ UPDATE fleet_session s SET until = now() + %(lease_s)s * interval '1 second'
 FROM unnest(%(sessions)s::text[], %(tokens)s::bigint[]) AS mine(session, token)
 WHERE s.session = mine.session AND s.token = mine.token AND s.state = 'working'
 RETURNING s.session
+"""
+
+# What was driven well for long has not been killed by it: the tries before it are forgotten.
+CALM: Final = """
+UPDATE fleet_session SET tries = 1 WHERE session = %(session)s AND token = %(token)s AND state = 'working'
+RETURNING session
 """
 
 SETTLE: Final = """

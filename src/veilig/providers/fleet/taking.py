@@ -79,20 +79,32 @@ class Desk(Queue):
         if not await self.rows(tables.KEEP, session=session, token=token, tree=tree):
             raise lost(session)
 
+    async def calm(self, session: str, token: int) -> None:
+        """Forget earlier tries of a session that is driven well for long."""
+        await self.rows(tables.CALM, session=session, token=token)
+
     async def settle(
-        self, taken: Taken, state: State, note: str = "", seq: int = 0, delay_s: float = 0.0
+        self,
+        taken: Taken,
+        state: State,
+        note: str = "",
+        seq: int = 0,
+        delay_s: float = 0.0,
+        *,
+        free: bool = False,
     ) -> None:
         """Let go of a session: over, held, or QUEUED for anybody to go on with. Raises LeaseLost.
 
         seq: the ledger's size then, after which votes for a held session count. delay_s: not before.
+        free: it counts as no try, as for every session that was left without a note.
         """
-        free = int(state is State.QUEUED and not note)  # a session that was left in peace is no try
+        no_try = int(free or (state is State.QUEUED and not note))
         values = {
             "session": taken.session,
             "token": taken.token,
             "state": str(state),
             "seq": seq,
-            "free": free,
+            "free": no_try,
         }
         async with self.sql() as sql:
             found = await sql.execute(tables.SETTLE, {**values, "note": note[:500]})
