@@ -10,34 +10,26 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from veilig.agent.audit_plan import AuditOptions
+from veilig.app.campaign_sources import Source, Sources, Wanted, blank
 from veilig.app.components import FOLDER, keep_components, open_sboms
 from veilig.app.driver import Silent
-from veilig.app.fetching import through_gate
 from veilig.app.sessions import run_audit
 from veilig.app.wiring import Ended, Setting, find_advisories, operator_policy
+from veilig.audit.advisories import AdvisoryDatabase
 from veilig.campaign.repositories import Repository
-from veilig.campaign.result import Result, Status, compared, findings_of
-from veilig.campaign.store import Campaign, Campaigns, Heading, about_of, ordered
-from veilig.core.action import FetchRepository
-from veilig.core.action_world import REPOSITORY_BYTES
-from veilig.core.clock import Clock
+from veilig.campaign.result import Result, Status, findings_of
+from veilig.campaign.store import Campaign, Campaigns, Heading, Kept, about_of
 from veilig.core.errors import ProviderError, SessionError, VeiligError
 from veilig.core.lock import SessionLock
+from veilig.core.policy import Policy
 from veilig.core.policy_match import PathGlob
-from veilig.core.provider import Outcome, Provider
-from veilig.core.provider import Status as Came
 from veilig.home import Home, find_home
-from veilig.providers import mirrors
-from veilig.providers.history import git_text
 
 
 class Watcher(Protocol):
@@ -48,40 +40,12 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked of every repository of a list.
-
-    listed: the list's file. jobs: repositories at once. tokens: host -> the variable with its token.
-    fresh: begin anew, and believe nothing that was found before.
-    """
-
-    listed: str
-    repositories: tuple[Repository, ...]
-    jobs: int = 1
-    pattern: bool = False
-    fresh: bool = False
-    rules: str = ""
-    tokens: Mapping[str, str] = field(default_factory=dict[str, str])
-    size_bytes_max: int = REPOSITORY_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A repository as files: `content` is a digest of them, `commit` empty where nobody named one."""
-
-    folder: Path
-    content: str
-    commit: str
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """A campaign that came to its end: every repository has a result, in the order of the list."""
 
     heading: Heading
-    results: tuple[Result, ...]
-    before: Mapping[str, Result] | None  # of the campaign on this list that ended before
-    campaigns: Campaigns
+    results: Sequence[Result]  # read from the disk when asked for
+    report: Callable[[Result], dict[str, Any] | None]  # what its audit ended with, if it is kept
     before_began: str = ""
     excludes: tuple[str, ...] = ()  # paths whose findings the policy leaves out
 
@@ -111,51 +75,63 @@ class Crew:
         self._terms = terms
         self._kind = kind
         self._campaigns = campaigns_of(setting)
-        self._sources = Sources(wanted, setting)
-        self.results: dict[str, Result] = {}
+        self._sources = Sources(wanted.tokens, wanted.size_bytes_max, setting)
+        self._row = 0  # in which nothing came of repositories, up to now
 
     async def work(
         self, about: str, one: "Callable[[Repository, Source], Awaitable[Result]]",
-        stop: "Callable[[Collection[Result]], str]" = lambda _: "",
+        stop: "Callable[[int], str]" = lambda _: "",
     ) -> Finished:  # fmt: skip
-        """All of it. one: does the work on a repository. stop: why no further one is begun; empty: go on."""
+        """All of it. one: does the work on a repository.
+
+        stop: told how many in a row failed; why no further one is begun; empty: go on.
+        """
         with SessionLock(self._campaigns.folder / f"list-{about}"):
             campaign = self._begin(about)
             last = self._campaigns.last(about)
-            before = last.results() if last else None
-            labels = dict.fromkeys(repository.label for repository in self._wanted.repositories)
-            kept = campaign.results()
-            self.results = {k: r for k, r in kept.items() if k in labels and not r.status.trouble}
-            skipped: list[Repository] = []
-            self._watcher.began(campaign.heading, self.results.values())
-            queue = [r for r in self._wanted.repositories if r.label not in self.results]
-            taken = iter(queue)
-
-            async def take() -> None:
-                for repository in taken:
-                    why = stop(self.results.values())
-                    if why:  # not kept: the same command goes on here
-                        skipped.append(repository)
-                        self.results[repository.label] = result = blank(repository, Status.SKIPPED, why)
-                    else:
-                        result = await self._one(repository, one)
-                        await asyncio.to_thread(campaign.add, result)
-                        self.results[result.label] = result
-                    self._watcher.ended(result, lambda: compared(ordered(self.results, labels), before))
-
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(max(self._wanted.jobs, 1), max(len(queue), 1))):
-                        group.create_task(take())
-            except BaseExceptionGroup as several:
-                # Whatever ends a campaign (a full disk, say) ends all of its hands: one reason is enough.
-                raise several.exceptions[0] from several
+            for _ in last.scan() if last else ():
+                continue  # it knows then where each result lies
+            labels = list(dict.fromkeys(repository.label for repository in self._wanted.repositories))
+            done = {result.label: not result.status.trouble for result in campaign.scan()}
+            skipped: dict[str, Result] = {}
+            known = Kept(campaign, [label for label in labels if done.get(label)], None, {})
+            self._watcher.began(campaign.heading, known)
+            queue = [r for r in self._wanted.repositories if not done.get(r.label)]
+            await self._all(
+                queue, campaign, one, stop, skipped, lambda: Kept(campaign, labels, last, skipped)
+            )
             campaign.heading = replace(campaign.heading, ended_at=_now())
             if not skipped:
                 campaign.write()
-            found = compared(ordered(self.results, labels), before)
             began = last.heading.began_at if last else ""
-            return Finished(campaign.heading, tuple(found), before, self._campaigns, began)
+            results = Kept(campaign, labels, last, skipped)
+            return Finished(campaign.heading, results, lambda r: self._campaigns.kept(r.key), began)
+
+    async def _all(
+        self, queue: list[Repository], campaign: Campaign,
+        one: "Callable[[Repository, Source], Awaitable[Result]]", stop: "Callable[[int], str]",
+        skipped: dict[str, Result], now: Callable[[], Sequence[Result]],
+    ) -> None:  # fmt: skip
+        taken = iter(queue)
+
+        async def take() -> None:
+            for repository in taken:
+                why = stop(self._row)
+                if why:  # not kept: the same command goes on here
+                    skipped[repository.label] = result = blank(repository, Status.SKIPPED, why)
+                else:
+                    result = await self._one(repository, one)
+                    await asyncio.to_thread(campaign.add, result)
+                    self._row = self._row + 1 if result.status.trouble else 0
+                self._watcher.ended(result, now)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(max(self._wanted.jobs, 1), max(len(queue), 1))):
+                    group.create_task(take())
+        except BaseExceptionGroup as several:
+            # Whatever ends a campaign (a full disk, say) ends all of its hands: one reason is enough.
+            raise several.exceptions[0] from several
 
     def _begin(self, about: str) -> Campaign:
         found = None if self._wanted.fresh else self._campaigns.unfinished(about, self._terms)
@@ -182,64 +158,10 @@ class Crew:
         return replace(result, seconds=round(time.monotonic() - began_s, 2))
 
 
-def blank(repository: Repository, status: Status, reason: str = "") -> Result:
-    """A result that says how it went, and nothing else yet."""
-    return Result(repository.label, repository.place, repository.ref, status, reason, slug=repository.slug)
-
-
-class Sources:
-    """Brings the files of repositories here. Those of an address come through the gate."""
-
-    def __init__(self, wanted: Wanted, setting: Setting) -> None:
-        self._wanted = wanted
-        self._setting = setting
-        self._folder = find_home(setting.environment).path / FOLDER
-        self._places: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    @asynccontextmanager
-    async def of(self, repository: Repository) -> AsyncGenerator[Source]:
-        """The files, for as long as the context lasts. Raises VeiligError."""
-        if not repository.far and not repository.ref:
-            yield await asyncio.to_thread(_near, Path(repository.place))
-            return
-        # One folder for each line: the reader remembers what it saw there the last time.
-        name = hashlib.sha256(f"{repository.place}\0{repository.ref}".encode()).hexdigest()[:32]
-        tree = self._folder / "trees" / name
-        async with self._places[repository.place]:
-            mirror, commit = await self._mirrored(repository)
-            await asyncio.to_thread(mirrors.export, mirror, commit, tree)
-        try:
-            yield Source(tree, await asyncio.to_thread(mirrors.content_of, tree), commit)
-        finally:
-            await asyncio.to_thread(mirrors.remove_tree, tree)
-
-    async def _mirrored(self, repository: Repository) -> tuple[Path, str]:
-        cache = self._folder / "mirrors"
-        if not repository.far:
-            mirror = mirrors.mirror_of(cache, repository.place)
-            bounds = mirrors.Bounds(self._wanted.size_bytes_max, mirrors.GIT_TIMEOUT_S)
-            place, ref = repository.place, repository.ref
-            return mirror, await asyncio.to_thread(mirrors.fetch, mirror, place, ref, bounds, {})
-        token = self._wanted.tokens.get(urlsplit(repository.place).netloc, "")
-        action = FetchRepository(
-            repository.place, repository.ref, token, size_bytes_max=self._wanted.size_bytes_max
-        )
-
-        def hand(home: Home, clock: Clock) -> Provider:
-            del home
-            return mirrors.MirrorProvider(clock, cache, self._setting.environment)
-
-        outcome = await through_gate(action, hand, "agent:fleet", self._setting, None)
-        if not outcome.ok:
-            raise _trouble(action, outcome)
-        return Path(str(outcome.data["mirror"])), str(outcome.data["commit"])
-
-
 class _Auditor:
     """Audits one repository, unless its content is known."""
 
     def __init__(self, wanted: Wanted, setting: Setting, home: Home) -> None:
-        from veilig import __version__
 
         self._wanted = wanted
         self._setting = setting
@@ -248,37 +170,27 @@ class _Auditor:
         self._globs = [PathGlob(glob) for glob in self.excludes]
         self._campaigns = campaigns_of(setting)
         self._contents: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._read: dict[str, Result] = {}
+        self._read: dict[str, str] = {}  # content and terms -> who was read
         self.sboms = open_sboms(setting)
-        data = find_advisories(home, setting.environment, policy)
-        seen = data.stat() if data else None
-        facts = [__version__, policy.digest, str(data), [seen.st_size, seen.st_mtime_ns] if seen else []]
-        facts += [wanted.pattern, wanted.rules]
-        self.terms = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        self.terms = terms_of(setting, home, policy, pattern=wanted.pattern, rules=wanted.rules)
 
     async def one(self, repository: Repository, source: Source) -> Result:
         """Its result. Raises VeiligError."""
-        key = hashlib.sha256(f"{self.terms}\0{source.content}".encode()).hexdigest()
+        key = content_key(self.terms, source.content)
         async with self._contents[key]:
-            if (same := self._read.get(key)) is not None:
-                status, reason, data = Status.SAME, f"as {same.label}", None
-                await self._remember(repository, source, await asyncio.to_thread(self._campaigns.kept, key))
-                result = replace(same, label=repository.label, place=repository.place, ref=repository.ref)
-                result = replace(result, status=status, reason=reason, slug=repository.slug)
-                return replace(result, commit=source.commit, session="")
-            data = None if self._wanted.fresh else await asyncio.to_thread(self._campaigns.kept, key)
-            if data is not None:
-                result = self._result(repository, source, Status.KNOWN, data)
-                await self._remember(repository, source, data)
-            else:
-                ended = await self._audit(source)
-                data = dict[str, Any](ended.finish.data) | {"session": ended.session}
-                data["wall"] = ended.wall.name if ended.wall else ""
+            same = self._read.get(key)
+            known = same is not None or not self._wanted.fresh
+            data = await asyncio.to_thread(self._campaigns.kept, key) if known else None
+            status = Status.SAME if same is not None else Status.KNOWN
+            if data is None:
+                status, data = Status.AUDITED, audited(await self._audit(source))
                 await asyncio.to_thread(self._campaigns.keep, key, data)
-                result = self._result(repository, source, Status.AUDITED, data)
-                await self._remember(repository, source, data)
-            self._read[key] = replace(result, key=key)
-            return self._read[key]
+            await self._remember(repository, source, data)
+            result = replace(read_result(repository, source, status, data, self._globs), key=key)
+            if status is Status.SAME:
+                return replace(result, reason=f"as {same}", session="")
+            self._read[key] = repository.label
+            return result
 
     async def _remember(self, repository: Repository, source: Source, data: Mapping[str, Any] | None) -> None:
         """Its components, for advisories to come."""
@@ -287,51 +199,61 @@ class _Auditor:
         await asyncio.to_thread(keep_components, self.sboms, *names, about)
 
     async def _audit(self, source: Source) -> Ended:
+        wanted = self._wanted
         options = AuditOptions(
-            str(source.folder),
-            self._wanted.pattern,
-            jobs=1,
-            fresh=self._wanted.fresh,
-            rules=self._wanted.rules,
+            str(source.folder), wanted.pattern, jobs=1, fresh=wanted.fresh, rules=wanted.rules
         )
-        ended = await run_audit(options, self._setting, Silent())
-        if not ended.finish.ok:
-            raise ProviderError(f"it was not audited: {ended.finish.summary}", why=f"session {ended.session}")
-        return ended
-
-    def _result(self, repository: Repository, source: Source, status: Status, data: dict[str, Any]) -> Result:
-        report = data["report"]
-        found = findings_of(data)
-        shown = tuple(f for f in found if not any(glob.matches(f.path) for glob in self._globs))
-        missing = len(report["skipped"]) + len(report["incomplete"]) + bool(data["advisories"].get("error"))
-        return replace(
-            blank(repository, status),
-            commit=source.commit,
-            content=source.content,
-            session=str(data["session"]),
-            wall=str(data["wall"]),
-            files=int(report["files"]),
-            lines=int(report["lines"]),
-            findings=shown,
-            excluded=len(found) - len(shown),
-            left_out=missing,
-            incomplete=bool(missing),
-        )
+        return await run_audit(options, self._setting, Silent())
 
 
-def _near(folder: Path) -> Source:
-    """A folder of this machine as it is now. Raises ProviderError."""
-    if not folder.is_dir():
-        raise ProviderError(f"{folder} is not a folder", why="there is nothing to read")
-    folder = folder.resolve()
-    commit = git_text(folder, "rev-parse", "-q", "--verify", "HEAD")
-    return Source(folder, mirrors.content_of(folder), (commit or "").strip())
+def terms_of(setting: Setting, home: Home, policy: Policy, *, pattern: bool, rules: str) -> str:
+    """A digest of what an audit's answer hangs on, beside the files: the same on every machine."""
+    from veilig import __version__
+
+    facts: list[object] = [__version__, policy.digest, pattern, rules]
+    if place := find_advisories(home, setting.environment, policy):
+        data = AdvisoryDatabase.open(place)
+        try:
+            facts += [sorted(data.meta.items()), data.advisories]
+        finally:
+            data.close()
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _trouble(action: FetchRepository, outcome: Outcome) -> VeiligError:
-    if outcome.status in (Came.REFUSED, Came.HELD):
-        return SessionError(f"{action.url} was not fetched", why=outcome.detail, fix="see `audit.hosts`")
-    return ProviderError(f"{action.url} did not come", why=outcome.detail)
+def content_key(terms: str, content: str) -> str:
+    """The name under which an audit of some files is kept."""
+    return hashlib.sha256(f"{terms}\0{content}".encode()).hexdigest()
+
+
+def audited(ended: Ended) -> dict[str, Any]:
+    """What is kept of an audit. Raises ProviderError for one that was not brought to its end."""
+    if not ended.finish.ok:
+        raise ProviderError(f"it was not audited: {ended.finish.summary}", why=f"session {ended.session}")
+    wall = ended.wall.name if ended.wall else ""
+    return dict[str, Any](ended.finish.data) | {"session": ended.session, "wall": wall}
+
+
+def read_result(
+    repository: Repository, source: Source, status: Status, data: Mapping[str, Any], globs: Sequence[PathGlob]
+) -> Result:
+    """The result of an audit that ended with `data`. globs: paths whose findings are only counted."""
+    report = data["report"]
+    found = findings_of(data)
+    shown = tuple(f for f in found if not any(glob.matches(f.path) for glob in globs))
+    missing = len(report["skipped"]) + len(report["incomplete"]) + bool(data["advisories"].get("error"))
+    return replace(
+        blank(repository, status),
+        commit=source.commit,
+        content=source.content,
+        session=str(data["session"]),
+        wall=str(data["wall"]),
+        files=int(report["files"]),
+        lines=int(report["lines"]),
+        findings=shown,
+        excluded=len(found) - len(shown),
+        left_out=missing,
+        incomplete=bool(missing),
+    )
 
 
 def _now() -> str:

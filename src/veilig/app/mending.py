@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from veilig.agent.fix_state import FIXED, PROPOSED, FixOptions, not_looked_at
 from veilig.app.campaigns import Crew, Finished, Source, Wanted, Watcher, blank
 from veilig.app.driver import Silent
 from veilig.app.sessions import run_fix
-from veilig.app.wiring import Setting, operator_policy
+from veilig.app.wiring import Ended, Setting, operator_policy
 from veilig.campaign.repositories import Repository
 from veilig.campaign.result import SEVERITIES, Found, Result, Status
 from veilig.campaign.store import about_of
@@ -61,21 +61,17 @@ class _Mender:
         self._setting = setting
         self._began_s = time.monotonic()
         self._contents: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._done: dict[str, tuple[Result, str]] = {}
+        self._done: dict[str, Result] = {}
         self._slugs = Counter(repository.slug for repository in wanted.repositories)
         policy = operator_policy(find_home(setting.environment), setting)
         facts = [__version__, policy.digest, mend.only, [*mend.test_command], mend.model]
         self.terms = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def stop(self, results: Collection[Result]) -> str:
+    def stop(self, row: int) -> str:
         """Why no further repository is begun; empty: go on."""
         spent_s = time.monotonic() - self._began_s
         if self._mend.budget_all_s and spent_s >= self._mend.budget_all_s:
             return f"the campaign's {self._mend.budget_all_s:.0f} s are over"
-        row = 0
-        for result in results:
-            if result.status is not Status.SKIPPED:
-                row = row + 1 if result.status.trouble else 0
         if self._mend.stop_after and row >= self._mend.stop_after:
             return f"{row} repositories in a row failed: that is no trouble of one of them"
         return ""
@@ -84,53 +80,75 @@ class _Mender:
         """Its result. Raises VeiligError."""
         async with self._contents[source.content]:
             if (done := self._done.get(source.content)) is not None:
-                same, diff = done
                 result = replace(
-                    same, label=repository.label, place=repository.place, ref=repository.ref,
-                    slug=repository.slug, commit=source.commit, reason=f"as {same.label}", session="",
+                    done, label=repository.label, place=repository.place, ref=repository.ref,
+                    slug=repository.slug, commit=source.commit, reason=f"as {done.label}", session="",
                 )  # fmt: skip
+                diff = (
+                    await asyncio.to_thread(diff_in, Path(self._mend.out) / done.patch) if done.patch else ""
+                )
                 return await self._with_patch(result, diff)
             result, diff = await self._mended(repository, source)
-            self._done[source.content] = result, diff
-            return await self._with_patch(result, diff)
+            self._done[source.content] = result = await self._with_patch(result, diff)
+            return result
 
     async def _mended(self, repository: Repository, source: Source) -> tuple[Result, str]:
-        mend = self._mend
-        options = FixOptions(
-            str(source.folder), mend.test_command, mend.only, mend.budget_s, model=mend.model
-        )
-        ended = await run_fix(options, self._setting, Silent(), None)
-        data = cast("Mapping[str, Any]", ended.finish.data)
-        if not ended.finish.ok:
-            raise ProviderError(f"it was not mended: {ended.finish.summary}", why=f"session {ended.session}")
-        problems = cast("list[dict[str, Any]]", data.get("problems", []))
-        fixed = [p for p in problems if p["status"] == FIXED]
-        left = [p for p in problems if p["status"] != FIXED]
-        status = Status.FIXED if fixed else Status.UNFIXED if left else Status.CLEAN
-        proposed = sum(p["status"] == PROPOSED for p in left)
-        result = replace(
-            blank(repository, status, f"{proposed} need a decision" if proposed else ""),
-            commit=source.commit,
-            content=source.content,
-            session=ended.session,
-            wall=ended.wall.name if ended.wall else "",
-            fixed=len(fixed),
-            findings=tuple(_left(p) for p in left),
-            files=int(data.get("scan", {}).get("files", 0)),
-            incomplete=bool(not_looked_at(data)),
-        )
-        return result, str(data.get("diff", ""))
+        ended = await run_fix(fix_options(self._mend, source), self._setting, Silent(), None)
+        return mended(repository, source, ended)
 
     async def _with_patch(self, result: Result, diff: str) -> Result:
         if not diff:
             return result
-        name = f"{result.slug}.patch"
-        if self._slugs[result.slug] > 1:
-            name = f"{result.slug}-{hashlib.sha256(result.label.encode()).hexdigest()[:8]}.patch"
-        head = f"Repository: {result.label}\nBase: {result.commit or 'the folder as it was'}\n"
-        head += f"Session: {result.session or result.reason}\nMended: {result.fixed}\n\n"
-        await asyncio.to_thread(_write, Path(self._mend.out) / name, head + diff)
-        return replace(result, patch=name)
+        unique = self._slugs[result.slug] == 1
+        return await asyncio.to_thread(with_patch, result, diff, Path(self._mend.out), unique=unique)
+
+
+def fix_options(mend: Mend, source: Source) -> FixOptions:
+    """What a session is told."""
+    return FixOptions(str(source.folder), mend.test_command, mend.only, mend.budget_s, model=mend.model)
+
+
+def mended(repository: Repository, source: Source, ended: Ended) -> tuple[Result, str]:
+    """The result and the diff of a session that ended. Raises ProviderError for one that came to nothing."""
+    data = cast("Mapping[str, Any]", ended.finish.data)
+    if not ended.finish.ok:
+        raise ProviderError(f"it was not mended: {ended.finish.summary}", why=f"session {ended.session}")
+    problems = cast("list[dict[str, Any]]", data.get("problems", []))
+    fixed = [p for p in problems if p["status"] == FIXED]
+    left = [p for p in problems if p["status"] != FIXED]
+    status = Status.FIXED if fixed else Status.UNFIXED if left else Status.CLEAN
+    proposed = sum(p["status"] == PROPOSED for p in left)
+    result = replace(
+        blank(repository, status, f"{proposed} need a decision" if proposed else ""),
+        commit=source.commit,
+        content=source.content,
+        session=ended.session,
+        wall=ended.wall.name if ended.wall else "",
+        fixed=len(fixed),
+        findings=tuple(_left(p) for p in left),
+        files=int(data.get("scan", {}).get("files", 0)),
+        incomplete=bool(not_looked_at(data)),
+    )
+    return result, str(data.get("diff", ""))
+
+
+def with_patch(result: Result, diff: str, out: Path, *, unique: bool) -> Result:
+    """The same, with a patch file in `out`. unique: no other repository of the list has its slug."""
+    name = f"{result.slug}.patch"
+    if not unique:
+        name = f"{result.slug}-{hashlib.sha256(result.label.encode()).hexdigest()[:8]}.patch"
+    head = f"Repository: {result.label}\nBase: {result.commit or 'the folder as it was'}\n"
+    head += f"Session: {result.session or result.reason}\nMended: {result.fixed}\n\n"
+    _write(out / name, head + diff)
+    return replace(result, patch=name)
+
+
+def diff_in(patch: Path) -> str:
+    """What a patch file holds after its head. Raises UsageError."""
+    try:
+        return patch.read_text(encoding="utf-8").partition("\n\n")[2]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {patch}", why=str(error)) from error
 
 
 def _left(problem: Mapping[str, Any]) -> Found:

@@ -5,9 +5,11 @@ campaign runs the file is written again and loads itself anew.
 """
 
 import hashlib
+import heapq
 from base64 import b64encode
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from html import escape
 
 from veilig.audit.finding import Severity
@@ -56,71 +58,122 @@ tr[hidden] { display: none } progress { width: 24rem; max-width: 100% }
 """
 
 
-def to_page(heading: Heading, results: Sequence[Result], before: str = "") -> str:
-    """The whole page. before: when the campaign began that it is compared with; empty: there is none."""
+@dataclass(slots=True)
+class _Sums:
+    """What one walk over the results counts; nothing in it grows with what was found, but the worst."""
+
+    severities: Counter[str] = field(default_factory=Counter[str])
+    statuses: Counter[Status] = field(default_factory=Counter[Status])
+    new: int = 0
+    gone: int = 0
+    compared: bool = False
+    lines: int = 0
+    most: int = 0  # findings of one repository
+    order: list[tuple[tuple[bool, tuple[int, ...], str], int]] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    rules: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    worst: list["_Worst"] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    findings: int = 0
+
+
+def to_page(heading: Heading, results: Sequence[Result], before: str = "") -> Iterator[str]:
+    """The whole page, piece by piece: results are read when they are wanted.
+
+    before: when the campaign began that it is compared with; empty: there is none.
+    """
     digest = b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     allowed = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     title = f"{'Fix' if heading.kind == 'fix' else 'Audit'} of {heading.repositories} repositories"
     running = not heading.ended_at
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">',
-        f'<meta http-equiv="refresh" content="{REFRESH_S}">' if running else "",
-        f"<title>{_text(title)}</title><style>{STYLE}{MORE_STYLE}</style></head><body>",
-        f"<h1>{_text(title)}</h1>",
-        f"<p>{_text(heading.list)}, begun {_text(heading.began_at)}, "
-        + ("still running" if running else f"ended {_text(heading.ended_at)}")
-        + (f"; compared with {_text(before)}" if before else "")
-        + f' <span class="dim">{_text(heading.id)}</span></p>',
-        f'<progress max="{heading.repositories}" value="{len(results)}"></progress> '
-        f"{len(results)} of {heading.repositories}" if running else "",
-        _sums(results),
-        '<p><input id="wanted" type="search" placeholder="rows with ..." aria-label="show rows with"></p>',
-        _repositories(results, heading.kind),
-        _rules(results),
-        _findings(results),
-        f"<script>{SCRIPT}</script></body></html>",
-    ]  # fmt: skip
-    return "\n".join(part for part in parts if part) + "\n"
+    yield "<!doctype html>\n"
+    yield '<html lang="en"><head><meta charset="utf-8">\n'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
+    yield f'<meta http-equiv="refresh" content="{REFRESH_S}">\n' if running else ""
+    yield f"<title>{_text(title)}</title><style>{STYLE}{MORE_STYLE}</style></head><body>\n"
+    yield f"<h1>{_text(title)}</h1>\n<p>{_text(heading.list)}, begun {_text(heading.began_at)}, "
+    yield "still running" if running else f"ended {_text(heading.ended_at)}"
+    yield f"; compared with {_text(before)}" if before else ""
+    yield f' <span class="dim">{_text(heading.id)}</span></p>\n'
+    if running:
+        yield f'<progress max="{heading.repositories}" value="{len(results)}"></progress> '
+        yield f"{len(results)} of {heading.repositories}\n"
+    sums = _summed(results)
+    yield _shown(sums)
+    yield '<p><input id="wanted" type="search" placeholder="rows with ..." aria-label="show rows with"></p>\n'
+    yield from _repositories(results, sums, heading.kind)
+    yield from _rules(sums)
+    yield from _findings(sums)
+    yield f"<script>{SCRIPT}</script></body></html>\n"
 
 
-def _sums(results: Sequence[Result]) -> str:
-    severities = Counter[str]()
-    for result in results:
-        severities.update(result.counts)
-    statuses = Counter(result.status for result in results)
-    sums = [(name, severities[name]) for name in SEVERITIES]
-    if any(result.new is not None for result in results):
-        sums += [("new", sum(r.new or 0 for r in results)), ("gone", sum(r.gone or 0 for r in results))]
-    sums += [(status.value, statuses[status]) for status in Status if statuses[status]]
-    sums.append(("lines read", sum(r.lines for r in results if r.status is not Status.SAME)))
-    shown = "".join(f"<div><b>{count:,}</b>{_text(name)}</div>" for name, count in sums)
-    return f'<div class="sums">{shown}</div>'
+def _summed(results: Sequence[Result]) -> _Sums:
+    sums, order = _Sums(), {name: at for at, name in enumerate(SEVERITIES)}
+    for at, result in enumerate(results):
+        counts = result.counts
+        sums.severities.update(counts)
+        sums.statuses[result.status] += 1
+        sums.compared = sums.compared or result.new is not None
+        sums.new, sums.gone = sums.new + (result.new or 0), sums.gone + (result.gone or 0)
+        sums.most = max(sums.most, len(result.findings))
+        badness = (not result.status.trouble, tuple(-counts[name] for name in SEVERITIES), result.label)
+        sums.order.append((badness, at))
+        keys = Counter((f.rule, f.severity, "" if f.rule == "pin" else f.title) for f in result.findings)
+        for key, count in keys.items():
+            sums.rules[key][0] += count
+            sums.rules[key][1] += 1
+        if result.status is Status.SAME:
+            continue  # the same content is the same finding, shown where it was read
+        sums.lines += result.lines
+        sums.findings += len(result.findings)
+        for found in result.findings:
+            one = _Worst((order.get(found.severity, 0), result.label, found.path, found.line), found)
+            if len(sums.worst) < FINDINGS_SHOWN_MAX:
+                heapq.heappush(sums.worst, one)
+            elif sums.worst[0] < one:
+                heapq.heapreplace(sums.worst, one)
+    sums.order.sort()
+    return sums
 
 
-def _repositories(results: Sequence[Result], kind: str) -> str:
-    most = max((len(result.findings) for result in results), default=0)
+@dataclass(frozen=True, slots=True)
+class _Worst:
+    """A finding in a heap of which the least bad is on top."""
+
+    place: tuple[int, str, str, int]
+    found: Found
+
+    def __lt__(self, other: "_Worst") -> bool:
+        return self.place > other.place
+
+
+def _shown(sums: _Sums) -> str:
+    told = [(name, sums.severities[name]) for name in SEVERITIES]
+    if sums.compared:
+        told += [("new", sums.new), ("gone", sums.gone)]
+    told += [(status.value, sums.statuses[status]) for status in Status if sums.statuses[status]]
+    told.append(("lines read", sums.lines))
+    shown = "".join(f"<div><b>{count:,}</b>{_text(name)}</div>" for name, count in told)
+    return f'<div class="sums">{shown}</div>\n'
+
+
+def _repositories(results: Sequence[Result], sums: _Sums, kind: str) -> Iterator[str]:
     heads = ["repository", "state", *SEVERITIES, "", "new", "gone", "left out", "lines", "seconds"]
     if kind == "fix":
         heads = ["repository", "state", "fixed", "left", "patch", "seconds"]
-    rows: list[str] = []
-    for result in sorted(results, key=_badness):
-        cells = [_place(result), _state(result)]
-        if kind == "fix":
-            cells += [_number(result.fixed), _number(len(result.findings))]
-            cells += [f"<td><code>{_text(result.patch)}</code></td>", _number(result.seconds)]
-        else:
-            cells += [_number(result.counts[name]) for name in SEVERITIES]
-            cells += [_bar(result, most), _number(result.new), _number(result.gone)]
-            cells += [_number(result.left_out), _number(result.lines), _number(result.seconds)]
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<h2>Repositories</h2>{_table(heads, rows)}"
+    yield "<h2>Repositories</h2>"
+    yield from _table(heads, (_repository(results[at], sums.most, kind) for _, at in sums.order))
 
 
-def _badness(result: Result) -> tuple[int, list[int], str]:
-    return (not result.status.trouble, [-result.counts[name] for name in SEVERITIES], result.label)
+def _repository(result: Result, most: int, kind: str) -> str:
+    cells = [_place(result), _state(result)]
+    if kind == "fix":
+        cells += [_number(result.fixed), _number(len(result.findings))]
+        cells += [f"<td><code>{_text(result.patch)}</code></td>", _number(result.seconds)]
+    else:
+        cells += [_number(result.counts[name]) for name in SEVERITIES]
+        cells += [_bar(result, most), _number(result.new), _number(result.gone)]
+        cells += [_number(result.left_out), _number(result.lines), _number(result.seconds)]
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _place(result: Result) -> str:
@@ -155,35 +208,30 @@ def _bar(result: Result, most: int) -> str:
     return f'<td data-v="{total}">{drawn}</td>'
 
 
-def _rules(results: Sequence[Result]) -> str:
-    found: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for result in results:
-        counts = Counter((f.rule, f.severity, "" if f.rule == "pin" else f.title) for f in result.findings)
-        for key, count in counts.items():
-            found[key][0] += count
-            found[key][1] += 1
+def _rules(sums: _Sums) -> Iterator[str]:
+    if not sums.rules:
+        return
     order = {name: at for at, name in enumerate(SEVERITIES)}
-    rows = [
+    rows = (
         f"<tr><td><code>{_text(rule)}</code></td><td>{_text(title or 'vulnerable pin')}</td>"
         f'<td data-v="{order.get(severity, 0)}">{severity}</td>{_number(count)}{_number(places)}</tr>'
         for (rule, severity, title), (count, places) in sorted(
-            found.items(), key=lambda item: (order.get(item[0][1], 0), -item[1][0], item[0])
+            sums.rules.items(), key=lambda item: (order.get(item[0][1], 0), -item[1][0], item[0])
         )
-    ]
-    heads = ["rule", "weakness", "severity", "findings", "repositories"]
-    return f"<h2>By rule</h2>{_table(heads, rows)}" if rows else ""
+    )
+    yield "<h2>By rule</h2>"
+    yield from _table(["rule", "weakness", "severity", "findings", "repositories"], rows)
 
 
-def _findings(results: Sequence[Result]) -> str:
+def _findings(sums: _Sums) -> Iterator[str]:
+    if not sums.worst:
+        return
     order = {name: at for at, name in enumerate(SEVERITIES)}
-    # The same content in two repositories is the same finding, shown where it was read.
-    every = [(r.label, f) for r in results if r.status is not Status.SAME for f in r.findings]
-    every.sort(key=lambda item: (order.get(item[1].severity, 0), item[0], item[1].path, item[1].line))
-    rows = [_finding(label, found, order) for label, found in every[:FINDINGS_SHOWN_MAX]]
-    left = len(every) - len(rows)
-    more = f'<p class="dim">{left:,} less severe findings are not on this page.</p>' if left else ""
-    heads = ["severity", "what", "repository", "where"]
-    return f"<h2>Findings</h2>{_table(heads, rows)}{more}" if rows else ""
+    rows = (_finding(one.place[1], one.found, order) for one in sorted(sums.worst, reverse=True))
+    yield "<h2>Findings</h2>"
+    yield from _table(["severity", "what", "repository", "where"], rows)
+    if left := sums.findings - len(sums.worst):
+        yield f'<p class="dim">{left:,} less severe findings are not on this page.</p>\n'
 
 
 def _finding(label: str, found: Found, order: dict[str, int]) -> str:
@@ -194,9 +242,11 @@ def _finding(label: str, found: Found, order: dict[str, int]) -> str:
     )
 
 
-def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
+def _table(heads: Iterable[str], rows: Iterable[str]) -> Iterator[str]:
     head = "".join(f'<th scope="col"><button type="button">{_text(name)}</button></th>' for name in heads)
-    return f'<table class="sort"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    yield f'<table class="sort"><thead><tr>{head}</tr></thead><tbody>'
+    yield from rows
+    yield "</tbody></table>\n"
 
 
 def _text(text: str) -> str:

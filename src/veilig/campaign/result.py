@@ -1,7 +1,7 @@
 """What became of one repository in a campaign?"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, cast
@@ -129,19 +129,12 @@ def findings_of(data: Mapping[str, Any]) -> tuple[Found, ...]:
     return tuple(sorted(found, key=lambda f: (order.get(f.severity, 0), f.path, f.line, f.rule, f.mark)))
 
 
-def compared(results: Sequence[Result], before: Mapping[str, Result] | None) -> list[Result]:
-    """The results with what is new and what is gone since the campaign before, by label.
+def compared(result: Result, was: Result | None) -> Result:
+    """The result with what is new and what is gone since the campaign before.
 
     A repository of which nothing is known now, or was known then, is compared with nothing.
     """
-    if before is None:
-        return list(results)
-    shown: list[Result] = []
-    for result in results:
-        was = before.get(result.label)
-        if not result.status.read or was is None or not was.status.read:
-            shown.append(result)
-            continue
-        now, old = {f.mark for f in result.findings}, {f.mark for f in was.findings}
-        shown.append(replace(result, new=len(now - old), gone=len(old - now)))
-    return shown
+    if was is None or not result.status.read or not was.status.read:
+        return result
+    now, old = {f.mark for f in result.findings}, {f.mark for f in was.findings}
+    return replace(result, new=len(now - old), gone=len(old - now))

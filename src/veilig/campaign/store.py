@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, cast, overload
 
-from veilig.campaign.result import Result
+from veilig.campaign.result import Result, compared
 from veilig.core.errors import UsageError
 
 CAMPAIGNS_KEPT_MAX = 20  # of one list; what is older goes
@@ -99,7 +100,10 @@ class Campaign:
     def __init__(self, folder: Path, heading: Heading) -> None:
         self.folder = folder
         self.heading = heading
-        self._writing = threading.Lock()
+        self._results = folder / "results.jsonl"
+        self._places: dict[str, int] = {}  # where each label's line begins
+        self._reader: BufferedReader | None = None
+        self._writing, self._reading = threading.Lock(), threading.Lock()
 
     @classmethod
     def at(cls, folder: Path) -> Self | None:
@@ -110,37 +114,67 @@ class Campaign:
         except (OSError, ValueError, TypeError):
             return None
 
+    def __contains__(self, label: str) -> bool:
+        return label in self._places
+
     def write(self) -> None:
         """Make the heading durable. Raises UsageError."""
         _write(self.folder / "campaign.json", json.dumps(asdict(self.heading), indent=1).encode())
 
-    def results(self) -> dict[str, Result]:
-        """Label -> result. A line that a crash cut off is not there: its repository is done again."""
-        found: dict[str, Result] = {}
-        try:
-            lines = (self.folder / "results.jsonl").read_bytes().split(b"\n")
-        except OSError:
-            return {}
-        for line in lines[:-1]:
-            with contextlib.suppress(UsageError, UnicodeDecodeError):
-                result = Result.from_json(line.decode())
-                found[result.label] = result
-        return found
+    def scan(self) -> Iterator[Result]:
+        """Every result so far, in the order in which they came; what follows later goes for its label.
 
-    def add(self, result: Result) -> None:
-        """Append one result; it is on the disk when this returns. Raises UsageError."""
-        place = self.folder / "results.jsonl"
+        A line that a crash cut off is not there: its repository is done again.
+        """
+        self._places.clear()
+        try:
+            file = self._results.open("rb")
+        except OSError:
+            return
+        with file:
+            at = 0
+            for line in file:
+                if line.endswith(b"\n"):
+                    with contextlib.suppress(UsageError, UnicodeDecodeError):
+                        result = Result.from_json(line.decode())
+                        self._places[result.label] = at
+                        yield result
+                at += len(line)
+
+    def find(self, label: str) -> Result | None:
+        """The result of one repository, once `scan` has been through. Raises UsageError."""
+        at = self._places.get(label)
+        if at is None:
+            return None
+        try:
+            with self._reading:
+                if self._reader is None:
+                    self._reader = self._results.open("rb")
+                self._reader.seek(at)
+                line = self._reader.readline()
+        except OSError as error:
+            raise UsageError(f"cannot read {self._results}", why=error.strerror or str(error)) from error
+        return Result.from_json(line.decode())
+
+    def add(self, result: Result, *, durable: bool = True) -> None:
+        """Append one result; it is on the disk when this returns. Raises UsageError.
+
+        durable: False where it can be had again.
+        """
         line = f"{result.to_json()}\n".encode()
         try:
-            with self._writing, place.open("ab+") as file:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._writing, self._results.open("ab+") as file:
                 end = file.seek(0, os.SEEK_END)
                 if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # cut off by a crash
-                    line = b"\n" + line
+                    end += file.write(b"\n")
                 file.write(line)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
+                self._places[result.label] = end
         except OSError as error:
-            raise _unwritable(place, error) from error
+            raise _unwritable(self._results, error) from error
 
     def remove(self) -> None:
         """Take its files away."""
@@ -150,9 +184,35 @@ class Campaign:
             self.folder.rmdir()
 
 
-def ordered(results: Mapping[str, Result], labels: Iterable[str]) -> list[Result]:
-    """The results that are known, in the order of the list."""
-    return [results[label] for label in labels if label in results]
+class Kept(Sequence[Result]):
+    """The results of a campaign that are known, in the order of its list, each read when it is asked for.
+
+    labels: the list. before: the campaign to compare with. more: results that are not kept.
+    """
+
+    def __init__(
+        self, campaign: Campaign, labels: Sequence[str], before: Campaign | None, more: Mapping[str, Result]
+    ) -> None:
+        self._campaign = campaign
+        self._labels = [label for label in labels if label in campaign or label in more]
+        self._before = before
+        self._more = more
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[Result]": ...
+    def __getitem__(self, index: int | slice) -> "Result | Sequence[Result]":
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        label = self._labels[index]
+        result = self._more.get(label) or self._campaign.find(label)
+        if result is None:  # an IndexError would end a walk as if there were no more
+            raise UsageError(f"the result of {label!r} is gone", why="its campaign was removed meanwhile")
+        return compared(result, self._before.find(label)) if self._before else result
 
 
 def _write(place: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -28,6 +28,7 @@ NOT_WITH = (
     *("model", "format"),
 )
 PAGE_S = 3.0  # between two versions of the page
+PAGE_SHARE = 20  # and so many times as long as one takes to write
 
 
 def fleet_options(parser: argparse.ArgumentParser) -> None:
@@ -154,10 +155,12 @@ def exit_code(results: "Sequence[Result]", fail_at: str) -> int:
     """As `run` says."""
     from veilig.campaign.result import SEVERITIES
 
-    counted = SEVERITIES[: SEVERITIES.index(fail_at) + 1]
-    if any(result.counts[name] for result in results for name in counted):
-        return EXIT_FINDINGS
-    missing = any(not result.status.read or result.incomplete for result in results)
+    counted, missing = SEVERITIES[: SEVERITIES.index(fail_at) + 1], False
+    for result in results:
+        counts = result.counts
+        if any(counts[name] for name in counted):
+            return EXIT_FINDINGS
+        missing = missing or not result.status.read or result.incomplete
     return EXIT_INCOMPLETE if missing else EXIT_OK
 
 
@@ -181,7 +184,7 @@ class FleetProgress:
         self._style = Style(stream)
         self._page = page
         self._heading: Heading | None = None
-        self._written_s = 0.0
+        self._next_s = 0.0
         self._done = 0
         self._counts = Counter[str]()
 
@@ -212,12 +215,13 @@ class FleetProgress:
             )
             self._stream.write(self._style("dim", line))
             self._stream.flush()
-        now_s = time.monotonic()
-        if self._page and now_s - self._written_s > PAGE_S:
+        if self._page and time.monotonic() > self._next_s:
             from veilig.campaign.page import to_page
 
-            self._written_s = now_s
+            began_s = time.monotonic()
             write(self._page, to_page(self._heading, now()))
+            took_s = time.monotonic() - began_s
+            self._next_s = began_s + took_s + max(PAGE_S, PAGE_SHARE * took_s)
 
     def done(self) -> None:
         """Leave a clean line."""
@@ -225,12 +229,13 @@ class FleetProgress:
             self._stream.write("\r\x1b[K")
 
 
-def write(file: str, text: str) -> None:
+def write(file: str, parts: Iterable[str]) -> None:
     """Put the whole text where the file is, at once. Raises UsageError."""
     place = Path(file)
     fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        with fresh.open("w", encoding="utf-8") as out:
+            out.writelines(parts)
         fresh.replace(place)
     except OSError as error:
         raise UsageError(f"cannot write {file!r}", why=error.strerror or str(error)) from error

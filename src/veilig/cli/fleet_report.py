@@ -1,8 +1,9 @@
 """How is a campaign shown: as text, JSON lines, SARIF with a run for each repository, or a page?"""
 
+import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -33,7 +34,7 @@ def write_report(file: str, form: str, finished: "Finished") -> None:
                 case "html":
                     from veilig.campaign.page import to_page
 
-                    out.write(to_page(finished.heading, finished.results, finished.before_began))
+                    out.writelines(to_page(finished.heading, finished.results, finished.before_began))
                 case _:
                     out.write(f"{render_text(finished, Style(out, force=False))}\n")
         fresh.replace(file)
@@ -59,54 +60,66 @@ def lines(finished: "Finished") -> Iterator[str]:
 
 def render_text(finished: "Finished", style: "Style") -> str:
     """The worst repositories, what failed, and the sums."""
-    results = finished.results
-    found: list[str] = []
-    worst = sorted(
-        (r for r in results if r.findings and r.status is not Status.SAME),
-        key=lambda r: ([-r.counts[name] for name in SEVERITIES], r.label),
-    )
-    for result in worst[:SHOWN_MAX]:
+    sums, found = Sums(finished.results), list[str]()
+    for result in (finished.results[at] for _, at in sums.worst):
         told = ", ".join(f"{count} {name}" for name, count in result.counts.items() if count)
         since = f"  {result.new} new, {result.gone} gone" if result.new is not None else ""
         found.append(f"{told:<36} {printable(result.label)}{style('dim', since)}")
-    if len(worst) > SHOWN_MAX:
-        found.append(
-            f"{len(worst) - SHOWN_MAX} more repositories have findings; write them with --output F.html"
-        )
-    trouble = [r for r in results if r.status.trouble or r.status is Status.SKIPPED]
-    for result in trouble[:SHOWN_MAX]:
-        found.append(f"{result.status:<8} {printable(result.label)}: {printable(result.reason)}")
-    if len(trouble) > SHOWN_MAX:
-        found.append(f"{len(trouble) - SHOWN_MAX} more were not read")
-    return "\n".join([*found, *_sums(finished)])
+    if sums.with_findings > SHOWN_MAX:
+        more = sums.with_findings - SHOWN_MAX
+        found.append(f"{more} more repositories have findings; write them with --output F.html")
+    found += [f"{r.status:<8} {printable(r.label)}: {printable(r.reason)}" for r in sums.trouble]
+    if sums.troubled > SHOWN_MAX:
+        found.append(f"{sums.troubled - SHOWN_MAX} more were not read")
+    return "\n".join([*found, *_told(sums, finished.before_began)])
 
 
-def _sums(finished: "Finished") -> list[str]:
-    results = finished.results
-    statuses = Counter(r.status.value for r in results)
-    severities = Counter[str]()
-    for result in results:
-        severities.update(result.counts)
+class Sums:
+    """What one walk over the results counts; what it keeps does not grow with them."""
+
+    def __init__(self, results: "Iterable[Result]") -> None:
+        self.statuses, self.severities = Counter[str](), Counter[str]()
+        self.files = self.lines = self.left = self.partly = self.excluded = self.new = self.gone = 0
+        self.with_findings = self.troubled = 0
+        self.trouble: list[Result] = []
+        keys: list[tuple[tuple[list[int], str], int]] = []
+        for at, result in enumerate(results):
+            counts = result.counts
+            self.statuses[result.status.value] += 1
+            self.severities.update(counts)
+            self.left += result.left_out
+            self.partly += bool(result.left_out)
+            self.excluded += result.excluded
+            self.new, self.gone = self.new + (result.new or 0), self.gone + (result.gone or 0)
+            if result.status.trouble or result.status is Status.SKIPPED:
+                self.troubled += 1
+                if len(self.trouble) < SHOWN_MAX:
+                    self.trouble.append(result)
+            if result.status is Status.SAME:
+                continue
+            self.files, self.lines = self.files + result.files, self.lines + result.lines
+            if result.findings:
+                self.with_findings += 1
+                keys.append((([-counts[name] for name in SEVERITIES], result.label), at))
+                if len(keys) > 10 * SHOWN_MAX:
+                    keys = heapq.nsmallest(SHOWN_MAX, keys)
+        self.worst = heapq.nsmallest(SHOWN_MAX, keys)  # with where each is among the results
+
+
+def _told(sums: Sums, before_began: str) -> list[str]:
+    severities = sums.severities
     told = ", ".join(f"{severities[name]} {name}" for name in SEVERITIES if severities[name]) or "none"
-    found = [f"fleet   {', '.join(f'{count} {name}' for name, count in statuses.items())}"]
-    files = sum(r.files for r in results if r.status is not Status.SAME)
-    read = sum(r.lines for r in results if r.status is not Status.SAME)
-    found.append(f"audit   {files} files, {read} lines, {sum(severities.values())} findings ({told})")
-    left = sum(r.left_out for r in results)
-    if left:
+    found = [f"fleet   {', '.join(f'{count} {name}' for name, count in sums.statuses.items())}"]
+    found.append(f"audit   {sums.files} files, {sums.lines} lines, {severities.total()} findings ({told})")
+    if sums.left:
         found.append(
-            f"partly  {left} files or functions could not be looked at, in {_with(results)} repositories"
+            f"partly  {sums.left} files or functions could not be looked at, in {sums.partly} repositories"
         )
-    if excluded := sum(r.excluded for r in results):
-        found.append(f"left    {excluded} findings are excluded by the policy")
-    if finished.before_began:
-        new, gone = sum(r.new or 0 for r in results), sum(r.gone or 0 for r in results)
-        found.append(f"since   {finished.before_began}: {new} new, {gone} gone")
+    if sums.excluded:
+        found.append(f"left    {sums.excluded} findings are excluded by the policy")
+    if before_began:
+        found.append(f"since   {before_began}: {sums.new} new, {sums.gone} gone")
     return found
-
-
-def _with(results: "tuple[Result, ...]") -> int:
-    return sum(1 for r in results if r.left_out)
 
 
 def _sarif(out: IO[str], finished: "Finished") -> None:
@@ -121,10 +134,10 @@ def _runs(finished: "Finished") -> Iterator[dict[str, Any]]:
     from veilig import __version__
 
     for result in finished.results:
-        data = finished.campaigns.kept(result.key) if result.key else None
-        run = (
-            _read(data, finished.excludes, __version__) if data is not None else _unread(result, __version__)
-        )
+        data = finished.report(result) if result.key else None
+        run = _unread(result, __version__)
+        if data is not None:
+            run = _read(data, data.get("excludes", finished.excludes), __version__)
         run["automationDetails"] = {"id": f"veilig/{result.label}/"}
         if "://" in result.place:
             origin: dict[str, Any] = {"repositoryUri": result.place}
