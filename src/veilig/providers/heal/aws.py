@@ -7,9 +7,8 @@ right before it is set. A security group is never changed from here, whatever an
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -18,11 +17,10 @@ from veilig.core.errors import ProviderError
 from veilig.core.policy import Capability
 from veilig.core.service import Service
 from veilig.core.signal import Gauge, Run
+from veilig.providers.heal.latest import Latest, Pace
 from veilig.providers.heal.substrate import Done, Seen
 
-LOOK_S = 30.0  # AWS counts questions, and sometimes charges for them
-ANSWER_S = 0.8  # who waits longer is told what was seen last
-STALE_S = 180.0
+PACE = Pace(every_s=30.0, answer_s=0.8, stale_s=180.0)  # AWS counts questions, and may charge for them
 CHANGES_MAX = 8
 MANAGED = "veilig.managed"  # the tag, with "true"
 KINDS = ("autoscaling", "ecs", "security-group")
@@ -59,10 +57,7 @@ class Place:
 class _Kept:
     """What was seen of one service last. baseline: the rules of a security group as they should be."""
 
-    seen: Seen | None = None
-    at_s: float = -1e9
-    asked_s: float = -1e9
-    looking: asyncio.Task[Seen] | None = None
+    latest: Latest = field(default_factory=Latest)
     baseline: frozenset[str] | None = None
     tried: tuple[Capability, str] | None = None
 
@@ -93,22 +88,13 @@ class AwsSubstrate:
     # --- looking ------------------------------------------------------------------------------------
 
     async def look(self, services: Sequence[Service]) -> list[Seen]:
-        """What was seen at most LOOK_S ago; nobody waits long for AWS."""
+        """What was seen at most half a minute ago; nobody waits long for AWS."""
         return list(await asyncio.gather(*(self._look(service) for service in services)))
 
     async def _look(self, service: Service, *, now: bool = False) -> Seen:
         kept = self._kept.setdefault(service.name, _Kept())
-        if kept.looking is None and (now or time.monotonic() - kept.asked_s >= LOOK_S):
-            kept.asked_s = time.monotonic()
-            kept.looking = asyncio.create_task(self._ask(service, kept))
-        task = kept.looking
-        if task is not None:
-            await asyncio.wait({task}, timeout=None if now else ANSWER_S)
-            if task.done() and kept.looking is task:
-                kept.seen, kept.at_s, kept.looking = task.result(), time.monotonic(), None
-        if kept.seen is None or time.monotonic() - kept.at_s > STALE_S:
-            return Seen(service.name, Run.UNKNOWN, "AWS has not answered yet")
-        return kept.seen
+        unknown = Seen(service.name, Run.UNKNOWN, "AWS has not answered yet")
+        return await kept.latest.look(lambda: self._ask(service, kept), PACE, unknown, now=now)
 
     async def _ask(self, service: Service, kept: _Kept) -> Seen:
         """Never raises what is expected of AWS: that is part of the picture."""
@@ -272,9 +258,7 @@ class AwsSubstrate:
     async def close(self) -> None:
         """Forget what was asked."""
         for kept in self._kept.values():
-            if kept.looking is not None:
-                kept.looking.cancel()
-                await asyncio.wait({kept.looking})
+            await kept.latest.close()
 
     # --- the library ----------------------------------------------------------------------------------
 

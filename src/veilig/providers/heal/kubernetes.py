@@ -18,11 +18,10 @@ from veilig.core.service import Service
 from veilig.core.signal import Change, Gauge, Run
 from veilig.providers.heal import kubernetes_seen as reading
 from veilig.providers.heal.kubernetes_api import Api, Place, contexts
+from veilig.providers.heal.latest import Latest, Pace
 from veilig.providers.heal.substrate import Done, Seen
 
-LOOK_S = 2.0
-ANSWER_S = 0.8  # who waits longer is told what was seen last
-STALE_S = 30.0
+PACE = Pace(every_s=2.0, answer_s=0.8, stale_s=30.0)
 RIGHTS_S = 120.0
 ROLLED_S = 40.0
 POLL_S = 0.2
@@ -32,10 +31,7 @@ POLL_S = 0.2
 class _Kept:
     """good: hashes of templates all of whose pods were ready."""
 
-    seen: Seen | None = None
-    at_s: float = -1e9
-    asked_s: float = -1e9
-    looking: asyncio.Task[Seen] | None = None
+    latest: Latest = field(default_factory=Latest)
     good: str = ""
     tried: tuple[Capability, str] | None = None
     tried_s: float = -1e9
@@ -71,25 +67,13 @@ class KubernetesSubstrate:
     # --- looking ------------------------------------------------------------------------------------
 
     async def look(self, services: Sequence[Service]) -> list[Seen]:
-        """What was seen at most LOOK_S ago."""
+        """What was seen at most two seconds ago."""
         return list(await asyncio.gather(*(self._look(service) for service in services)))
 
     async def _look(self, service: Service, *, now: bool = False) -> Seen:
         kept = self._kept.setdefault(service.name, _Kept())
-        if now and kept.looking is not None:
-            await asyncio.wait({kept.looking})
-            kept.looking = None
-        if kept.looking is None and (now or time.monotonic() - kept.asked_s >= LOOK_S):
-            kept.asked_s = time.monotonic()
-            kept.looking = asyncio.create_task(self._ask(service, kept))
-        task = kept.looking
-        if task is not None:
-            await asyncio.wait({task}, timeout=None if now else ANSWER_S)
-            if task.done() and kept.looking is task:
-                kept.seen, kept.at_s, kept.looking = task.result(), time.monotonic(), None
-        if kept.seen is None or time.monotonic() - kept.at_s > STALE_S:
-            return Seen(service.name, Run.UNKNOWN, "the cluster has not answered yet")
-        return kept.seen
+        unknown = Seen(service.name, Run.UNKNOWN, "the cluster has not answered yet")
+        return await kept.latest.look(lambda: self._ask(service, kept), PACE, unknown, now=now)
 
     async def _ask(self, service: Service, kept: _Kept) -> Seen:
         """Never raises what is expected of a cluster: that is part of the picture."""
@@ -249,6 +233,4 @@ class KubernetesSubstrate:
     async def close(self) -> None:
         """Forget what was asked."""
         for kept in self._kept.values():
-            if kept.looking is not None:
-                kept.looking.cancel()
-                await asyncio.wait({kept.looking})
+            await kept.latest.close()
