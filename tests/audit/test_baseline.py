@@ -86,3 +86,13 @@ def test_only_findings_on_added_lines_are_shown() -> None:
 def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
     with contextlib.suppress(UsageError):
         added_lines(text)
+
+
+def test_a_form_feed_in_a_diff_moves_no_line_and_hides_none() -> None:
+    diff = "--- a/m.py\n+++ b/m.py\n@@ -1,2 +1,3 @@\n x = 1  # \x0c page\n+# \u2028 two\n+os.system(q)\n"
+    assert added_lines(diff.replace("-1,2 +1,3", "-1 +1,3")) == {"m.py": frozenset({2, 3})}
+
+
+def test_a_line_that_looks_like_a_head_is_the_content_of_its_hunk() -> None:
+    diff = "--- a/m.txt\n+++ b/m.txt\n@@ -1 +1,3 @@\n x\n+++ b/other.py\n+y\n"
+    assert added_lines(diff) == {"m.txt": frozenset({2, 3})}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from veilig.audit.patch_apply import apply_diff
+from veilig.audit.patch_apply import apply_diff, without_binary
 from veilig.core.errors import UsageError
 
 TREE = {"a.py": "one\ntwo\nthree\n", "b.py": "x"}
@@ -73,3 +73,13 @@ def test_every_diff_leads_from_one_text_to_the_other(before: list[str], after: l
         done = apply_diff({"f": old}, diff)
         assert done.after == {"f": new}
         assert all(1 <= n <= len(after) for n in done.added["f"])
+
+
+def test_a_binary_file_in_a_plain_diff_takes_no_other_file_with_it() -> None:
+    diff = (
+        "diff -ruN a/x.bin b/x.bin\nBinary files a/x.bin and b/x.bin differ\n"
+        "--- a/new.py\t1970-01-01\n+++ b/new.py\t2026-01-01\n@@ -0,0 +1 @@\n+x = 1\n"
+    )
+    kept, binary = without_binary(diff)
+    assert binary == ["b/x.bin"]
+    assert apply_diff({}, kept).after == {"new.py": "x = 1\n"}

@@ -8,6 +8,7 @@ import pytest
 from veilig.audit.finding import Confidence, Report
 from veilig.audit.sarif import to_sarif
 from veilig.audit.secrets import checksum, entropy_bits, in_history, scan_secrets
+from veilig.core.errors import UsageError
 
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -90,3 +91,22 @@ def test_a_secret_in_the_history_names_its_oldest_commit_once() -> None:
 
 def test_a_handle_in_a_text_is_no_secret() -> None:
     assert scan_secrets({"a.py": "# seal puts handles ‹secret:DB_PASSWORD#n1k9x0q2› in its place\n"}) == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["+++ b/m.py", '+++ "b/caf\\303\\251.py"', "+++ m.py", "+++ i/m.py\r"],
+    ids=["plain", "quoted", "bare", "cr"],
+)
+def test_no_way_to_name_a_file_hides_its_secrets_from_the_history(head: str) -> None:
+    token = github_token()
+    log = (
+        f"commit {'a' * 40}\n\n--- /dev/null\n{head}\n@@ -0,0 +1,3 @@\n+++ no head\n+x\x0cy\n+T = '{token}'\n"
+    )
+    assert len(in_history(log)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "@@@ -1 -1 +1,2 @@@\n++x\n"], ids=["no change", "a merge's diff"])
+def test_a_history_without_readable_changes_is_an_error_and_no_clean_past(text: str) -> None:
+    with pytest.raises(UsageError):
+        in_history(f"commit {'a' * 40}\n\n+++ b/m.py\n{text}")

@@ -194,3 +194,24 @@ def test_a_review_that_was_killed_goes_on(veilig: Terminal, project: Path) -> No
     said = veilig("resume", session)
     assert said.code == 1, said.err
     assert "tests/test_cart.py::test_total fails because of the change" in said.out
+
+
+def test_a_change_of_other_files_alone_is_reviewed_as_well(veilig: Terminal, project: Path) -> None:
+    (project / "old.py").write_text(WEAK)
+    (project / "image").write_bytes(b"a\0b")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "old")
+    (project / "notes.md").write_text("# Notes\n")
+    (project / "outside.py").symlink_to("/etc/hosts")
+    code, found = review(veilig, "--no-tests")
+    assert (code, found["report"]["findings"]) == (3, [])
+    assert {s["path"] for s in found["report"]["skipped"]} == {"outside.py"}
+    (project / "image").write_bytes(b"a\0c")
+    code, found = review(veilig, "--no-tests", "--patch", "-", stdin=git(project, "diff", "image"))
+    assert (code, found["report"]["findings"], found["binary"]) == (3, [], ["image"])
+
+
+def test_a_removed_file_is_a_change_whose_tests_run(veilig: Terminal, project: Path) -> None:
+    git(project, "rm", "-q", "cart.py")
+    code, found = review(veilig)
+    assert (code, found["tests"]["new"]) == (1, ["tests/test_cart.py"])

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from veilig.audit.baseline import only_added
 from veilig.audit.finding import Confidence, Finding, Opinion, Report, Severity
+from veilig.audit.rows import rows_of
 from veilig.audit.secrets import HISTORY_RULE, RULE
 from veilig.audit.suppress import apply_suppressions
 from veilig.core.canonical import JSON
@@ -123,7 +124,7 @@ def question(findings: Sequence[Finding], batch: Batch, text: str) -> str:
         head = f"{number}. CWE-{found.cwe}, {found.severity}, line {found.line}: {_line(found.message)}"
         steps = [f"{_line(s.path)}:{s.line} {_line(s.what)}: {_line(s.text)}" for s in found.flow[:12]]
         rows += [head, *(f"   - {step}" for step in steps)]
-    lines = text.splitlines()
+    lines = rows_of(text)
     rows += ["", f"Code of {_line(path)}:"]
     last = 0
     for number in sorted(shown_lines([findings[i] for i in places], lines)):
@@ -194,7 +195,7 @@ def _claim(
 ) -> Finding | None:
     """A finding of the model's own; None when its place, weakness or words are not what they should be."""
     path, places = batch
-    lines = text.splitlines()
+    lines = rows_of(text)
     shown = shown_lines([findings[i] for i in places], lines)
     quoted, number, cwe = str(item.get("text", "")).strip(), item.get("line"), item.get("cwe")
     same = [n for n in sorted(shown) if quoted and lines[n - 1].strip() == quoted]

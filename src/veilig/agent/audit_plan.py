@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from veilig.agent import audit_opinion as opinions
 from veilig.audit.finding import Report
+from veilig.audit.rows import rows_of
 from veilig.core.action import Action, AskModel, OpenWorkspace, ReadFile, ScanCode
 from veilig.core.action_json import JSON
 from veilig.core.errors import SessionError
@@ -182,7 +183,7 @@ class AuditPlanner:
         if said.trouble:
             told = _troubled(told, f"{path}: {said.trouble}; that changed nothing")
         report = opinions.with_doubts(report, said.doubts, by)
-        report = opinions.with_claims(report, said.claims, {path: text.splitlines()})
+        report = opinions.with_claims(report, said.claims, {path: rows_of(text)})
         data: dict[str, JSON] = {**cast(dict[str, JSON], state["data"]), "report": opinions.plain(report)}
         return self._go_on({**state, "data": data}, told)
 

@@ -18,6 +18,7 @@ from veilig.agent.patching import PatchError
 from veilig.agent.run_state import Draft, Json
 from veilig.audit.baseline import added_lines
 from veilig.audit.dependencies import is_dependency_file
+from veilig.audit.finding import Report
 from veilig.audit.patch_apply import apply_diff, reversed_diff, sections
 from veilig.core.action import Action, AskModel, OpenWorkspace, ReadFile, RunCommand, RunTests, ScanCode
 from veilig.core.action_json import JSON, from_json, to_json
@@ -105,6 +106,9 @@ class ReviewPlanner:
             return Step(now.state, Finish(False, outcome.detail))
         now["left_out"], now["stage"] = outcome.data.get("skipped", []), "scan"
         wanted = self._options
+        if not wanted.diff.strip():  # binary files alone: a scan without a diff would be one of everything
+            now["report"] = cast(JSON, json.loads(Report().to_json()))
+            return self._read_pins(now) if wanted.made else self._edit(now, wanted.diff, "pins")
         given = json.dumps({"made": wanted.made})
         return Step(
             now.state, ScanCode((), False, True, wanted.pattern, wanted.diff, given, timeout_s=SCAN_S)
@@ -125,6 +129,8 @@ class ReviewPlanner:
         paths = [*dict.fromkeys(p for d in (diff, reversed_diff(diff)) for p in sections(d))]
         if len(paths) > FILES_MAX:
             return self._not_edited(now, f"it touches {len(paths)} files, the bound is {FILES_MAX}", then)
+        if not paths:  # a change of binary files alone
+            return self._read_pins(now) if then == "pins" else self._test_past(now)
         now["edit"] = {"then": then, "back": then == "past", "wanted": cast(JSON, paths[1:]), "texts": {}}
         now["stage"] = "edit"
         return Step(now.state, ReadFile(paths[0]))

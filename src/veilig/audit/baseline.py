@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from veilig.audit.finding import Finding, Notice, Report, Suppressed
+from veilig.audit.rows import diff_rows
 from veilig.core.errors import UsageError
 
 BASELINE_VERSION = 1
@@ -105,39 +106,52 @@ def added_lines(diff: str) -> dict[str, frozenset[int]]:
     Raises UsageError when the text holds no hunk at all and is not empty, or when a hunk is cut off.
     """
     lines: dict[str, set[int]] = {}
-    path, hunks = "", 0
-    rows = diff.splitlines()
-    index = 0
+    path, hunks, index = "", 0, 0
+    rows = diff_rows(diff)
     while index < len(rows):
         row = rows[index]
         index += 1
-        if named := _FILE.match(row):
-            path = _path(named["path"])
+        if named := new_path(row):
+            path = named
+            lines.setdefault(path, set())  # also without a hunk: what cannot be read there is still said
         elif hunk := _HUNK.match(row):
             hunks += 1
-            index = _hunk(rows, index, hunk, lines.setdefault(path, set()))
+            span = hunk_rows(rows, index)
+            number, added = int(hunk["start"]), lines.setdefault(path, set())
+            for line in rows[index : index + span]:
+                if line[:1] == "+":
+                    added.add(number)
+                number += line[:1] not in ("-", "\\")
+            index += span
     if diff.strip() and not hunks and not re.search(r"^(diff --git|similarity|Binary)", diff, re.MULTILINE):
         raise UsageError("this is not a unified diff", why="it holds no @@ line", fix="use `git diff -U3`")
     return {name: frozenset(numbers) for name, numbers in lines.items() if name != "/dev/null"}
 
 
-def _hunk(rows: list[str], index: int, head: "re.Match[str]", added: set[int]) -> int:
-    """The index after the hunk; `added` takes the numbers of its new lines."""
-    old, new = int(head["old"] or 1), int(head["new"] or 1)
-    number = int(head["start"])
+def new_path(row: str) -> str:
+    """The path that a `+++` line of a diff names, without git's `b/`; "" for any other line."""
+    named = _FILE.match(row.removesuffix("\r"))
+    return _path(named["path"]) if named else ""
+
+
+def hunk_rows(rows: list[str], index: int) -> int:
+    """How many rows from `index` on belong to the hunk whose head stands before; 0 when none does.
+
+    Raises UsageError for a hunk that is shorter than it says.
+    """
+    head = _HUNK.match(rows[index - 1])
+    if head is None:
+        return 0
+    old, new, first = int(head["old"] or 1), int(head["new"] or 1), index
     while old > 0 or new > 0:
         if index >= len(rows):
             raise UsageError("the diff is cut off", why="a hunk is shorter than it says", fix="make it anew")
         mark = rows[index][:1]
         index += 1
-        if mark == "\\":
-            continue
-        if mark == "+":
-            added.add(number)
-        old -= mark != "+"
-        new -= mark != "-"
-        number += mark != "-"
-    return index
+        if mark != "\\":
+            old -= mark != "+"
+            new -= mark != "-"
+    return index - first
 
 
 def _path(written: str) -> str:

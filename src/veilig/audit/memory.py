@@ -15,6 +15,7 @@ from typing import Any, cast
 from veilig.audit.engine.program import EVERYTHING, Defined, Facts
 from veilig.audit.engine.source import module_name
 from veilig.audit.finding import Confidence, Severity
+from veilig.audit.rows import rows_of
 from veilig.audit.units import FileFacts, Part, Row, Unit, World
 
 VERSION = 2
@@ -183,7 +184,7 @@ class _Change:
                 where, _, pattern = about.partition("\n")
                 if where:
                     return where in self.same and where not in self.differ
-                return not any(re.search(pattern, "\n".join(text.splitlines())) for text in self.texts)
+                return not any(re.search(pattern, "\n".join(rows_of(text))) for text in self.texts)
             case _:
                 return False
 

@@ -50,6 +50,8 @@ def apply_diff(files: Mapping[str, str], diff: str) -> Applied:
         raise UsageError("this is not a unified diff", why="it holds no file head", fix="use `git diff -U3`")
     for one in changed:
         target = one.new or one.old
+        if one.old not in files and one.hunks and not any(hunk.old for hunk in one.hunks):
+            one.old = ""  # `diff -N` names a new file on both sides
         if one.old and one.old not in files and not (one.new and one.new in files):
             raise UsageError(f"{one.old} is not in the folder", why="the diff was made for another tree")
         source = one.old if one.old in files else one.new if one.old else ""
@@ -204,7 +206,12 @@ def without_binary(diff: str) -> tuple[str, list[str]]:
     kept: list[str] = []
     names: list[str] = []
     for part in re.split(r"^(?=diff --git )", diff, flags=re.MULTILINE):
-        if re.search(r"^(?:Binary files .* differ|GIT binary patch)$", part, re.MULTILINE):
+        if not part.startswith(
+            "diff --git "
+        ):  # `diff -r` says it in one line, and what follows is another file
+            names += re.findall(r"^Binary files .* and (.*) differ$", part, re.MULTILINE)
+            kept.append(re.sub(r"^Binary files .* differ\n?", "", part, flags=re.MULTILINE))
+        elif re.search(r"^(?:Binary files .* differ|GIT binary patch)$", part, re.MULTILINE):
             head = part.split("\n", 1)[0]
             names.append(head.rpartition(" b/")[2] or head)
         else:

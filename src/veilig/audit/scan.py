@@ -9,6 +9,7 @@ from dataclasses import replace
 from veilig.audit.detect import Detector, Hit, finding_of
 from veilig.audit.finding import Confidence, Finding, Incomplete, Report
 from veilig.audit.options import ScanConfig
+from veilig.audit.rows import rows_of
 from veilig.audit.suppress import apply_suppressions
 from veilig.audit.units import TextLines, Unit, World, skipped_of
 
@@ -50,7 +51,7 @@ def assembled(world: World, units: Mapping[str, Unit], config: ScanConfig) -> Re
 def judged(whole: Report, files: Mapping[str, str], config: ScanConfig, seconds: float) -> Report:
     """The report as it is shown: what the source silences apart, what only looks like a weakness left out."""
     findings = [f for f in whole.findings if config.include_pattern or f.confidence is not Confidence.PATTERN]
-    silenced = {f.path: files[f.path].splitlines() for f in findings if f.path in files and config.suppress}
+    silenced = {f.path: rows_of(files[f.path]) for f in findings if f.path in files and config.suppress}
     kept, suppressed, notices = apply_suppressions(findings, silenced, config.today)
     return replace(
         whole,

@@ -13,7 +13,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from veilig.audit.baseline import hunk_rows, new_path
 from veilig.audit.finding import Confidence, Finding, Severity
+from veilig.audit.rows import diff_rows, rows_of
+from veilig.core.errors import UsageError
 from veilig.core.redact import find
 
 RULE = "secret-in-file"
@@ -97,7 +100,7 @@ def handles(path: str, text: str) -> list[Finding]:
     """The secrets of a text that core/redact has already put handles in place of."""
     seen: Counter[str] = Counter()
     found: list[Finding] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(rows_of(text), 1):
         for match in _HANDLE.finditer(line):
             name = match["name"]
             seen[name] += 1
@@ -180,7 +183,7 @@ def _is_json_head(part: str) -> bool:
 
 def _random(text: str) -> Iterator[Hit]:
     """Quoted values of high entropy whose name does not say that they are something else."""
-    for number, line in enumerate(text[:TEXT_CHARS_MAX].splitlines(), 1):
+    for number, line in enumerate(rows_of(text[:TEXT_CHARS_MAX]), 1):
         if len(line) > LINE_CHARS_MAX:
             continue
         for match in _QUOTED.finditer(line):
@@ -204,22 +207,45 @@ def in_history(patches: str, *, pattern: bool = False) -> list[Finding]:
     """Secrets in lines that `git log -p` shows as added, with the commit in the message.
 
     patches: the text of `git log -p -U0 --no-color --no-ext-diff --no-textconv`. One secret that moved is
-    reported once, at the oldest commit shown last.
+    reported once, at the oldest commit shown last. Raises UsageError for one with no change, with a cut hunk,
+    or of a merge (combined): what cannot be read must not look like a clean past.
     """
-    commit, path = "", ""
     added: dict[tuple[str, str], list[str]] = {}
-    for row in patches.splitlines():
-        if row.startswith("commit ") and re.fullmatch(r"commit [0-9a-f]{7,64}", row.split(" (")[0]):
-            commit = row.split()[1]
-        elif row.startswith("+++ "):
-            path = row[6:].split("\t")[0] if row.startswith("+++ b/") else ""
-        elif row.startswith("+") and path:
-            added.setdefault((commit, path), []).append(row[1:])
+    for commit, path, line in _past_lines(diff_rows(patches)):
+        added.setdefault((commit, path), []).append(line)
     found: dict[str, Finding] = {}
     for (commit, path), lines in added.items():
         for hit in findings_in(path, "\n".join(lines), pattern=pattern, rule=HISTORY_RULE):
             found[hit.fingerprint] = _at(hit, commit)
     return sorted(found.values(), key=lambda f: (f.path, f.fingerprint))
+
+
+def _past_lines(rows: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Commit, path and text of every line that was ever added."""
+    commit, path, index, hunks = "", "", 0, 0
+    while index < len(rows):
+        row = rows[index]
+        index += 1
+        if row.startswith("commit ") and re.fullmatch(r"commit [0-9a-f]{7,64}", row.split(" (")[0].rstrip()):
+            commit = row.split()[1]
+        elif path_of := new_path(row):
+            path = path_of
+        elif row.startswith("@@@"):
+            raise UsageError(
+                f"line {index} of the history is part of a merge's combined diff",
+                why="it cannot be read as lines that one commit added",
+                fix="make it with `git log -p -m`, or leave -c and --cc out",
+            )
+        elif span := hunk_rows(rows, index):
+            hunks += 1
+            yield from ((commit, path, line[1:]) for line in rows[index : index + span] if line[:1] == "+")
+            index += span
+    if not hunks:
+        raise UsageError(
+            "the history holds no change",
+            why="it has no @@ line: there is nothing in it to look at",
+            fix="make it with `git log -p -U0 --no-color --no-ext-diff --no-textconv`",
+        )
 
 
 def _at(finding: Finding, commit: str) -> Finding:

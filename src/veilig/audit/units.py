@@ -17,6 +17,7 @@ from veilig.audit.engine.run import follow_unit, new_engine
 from veilig.audit.engine.source import ModuleInfo, Project, Shelf, UnparsableError, module_name, parse
 from veilig.audit.finding import Confidence, Incomplete, Severity, Skipped, Step
 from veilig.audit.options import TEST_PATH, ScanConfig
+from veilig.audit.rows import rows_of
 from veilig.audit.rules.rule import Rule
 from veilig.audit.shapes import look_at_shapes
 
@@ -228,7 +229,7 @@ class TextLines:
     def get(self, path: str, default: list[str], /) -> list[str]:
         """The lines, or the default when there is no such text."""
         if path not in self.split:
-            self.split[path] = self.texts[path].splitlines() if path in self.texts else default
+            self.split[path] = rows_of(self.texts[path]) if path in self.texts else default
         return self.split[path]
 
 

@@ -151,8 +151,8 @@ def _level(level: Level, now: dict[str, str]) -> JSON:
     return {"commit": level.commit, "by": level.by, "edits": edits}
 
 
-def git_text(folder: Path, *arguments: str) -> str | None:
-    """What git plumbing says, None when it refuses or its answer is no UTF-8 text."""
+def git_text(folder: Path, *arguments: str, errors: str = "strict") -> str | None:
+    """What git plumbing says, None when it refuses or says no UTF-8; errors: see bytes.decode."""
     safe = [word for item in (*_SAFE, f"safe.directory={folder}") for word in ("-c", item)]
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
@@ -164,6 +164,6 @@ def git_text(folder: Path, *arguments: str) -> str | None:
             timeout=GIT_TIMEOUT_S,
             check=False,
         )
-        return done.stdout.decode("utf-8") if done.returncode == 0 else None
+        return done.stdout.decode("utf-8", errors) if done.returncode == 0 else None
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None  # without git, or without an answer in time, there is no history to use

@@ -13,6 +13,7 @@ from veilig.audit.finding import Finding, Notice, Report, Skipped
 from veilig.audit.languages.scan import scan_texts
 from veilig.audit.patch_apply import apply_diff, reversed_diff, sections
 from veilig.audit.patch_audit import audit_change
+from veilig.audit.rows import rows_of
 from veilig.audit.scan import ScanConfig
 from veilig.audit.secrets import CWE, handles, scan_secrets
 from veilig.audit.suppress import apply_suppressions
@@ -42,7 +43,7 @@ def with_languages(report: Report, scripts: Mapping[str, str], *, pattern: bool)
 
 
 def _added(report: Report, fresh: list[Finding], files: Mapping[str, str]) -> Report:
-    texts = {finding.path: files[finding.path].splitlines() for finding in fresh}
+    texts = {finding.path: rows_of(files[finding.path]) for finding in fresh}
     kept, silenced, notices = apply_suppressions(fresh, texts)
     return replace(
         report,
@@ -74,10 +75,16 @@ class PinLabels:
         }
 
 
-def audited_part(root: Path, files: Mapping[str, str], diff: str) -> tuple[str, list[str]]:
-    """The part of a diff about files that an audit reads, and the files that it does not read."""
+def audited_part(
+    root: Path, files: Mapping[str, str], diff: str, *, made: bool = False
+) -> tuple[str, list[str]]:
+    """The part of a diff about files that an audit reads, and the files that it does not read.
+
+    made: the tree holds the change; a file of it that is not there stayed out of the copy, as links do.
+    """
     parts = sections(diff)
-    others = [path for path in parts if path not in files and os.path.lexists(root / path)]
+    missing = {path for path, part in parts.items() if made and "\n+++ /dev/null" not in f"\n{part}"}
+    others = [p for p in parts if p not in files and (p in missing or os.path.lexists(root / p))]
     kept = "\n".join(part for path, part in parts.items() if path not in others)
     return (kept if others else diff), others
 

@@ -10,6 +10,7 @@ from veilig.audit.finding import Skipped
 FILE_BYTES_MAX = 1 << 20  # a larger configuration file is data
 FILES_MAX = 5_000
 PATHS_MAX = 50_000
+LINKED = "a symbolic link: not followed"
 SUFFIXES = frozenset(
     {
         ".toml",
@@ -42,7 +43,7 @@ class Texts:
 
 
 def collect_text(root: Path) -> Texts:
-    """Configuration and dependency files below `root`; links are not followed, and nothing raises."""
+    """Configuration and dependency files below `root`; links are named, not followed; nothing raises."""
     files: dict[str, str] = {}
     skipped: list[Skipped] = []
     paths: set[str] = set()
@@ -50,13 +51,14 @@ def collect_text(root: Path) -> Texts:
         names[:] = sorted(n for n in names if n not in LEFT_OUT and not Path(folder, n).is_symlink())
         for name in sorted(found):
             path = Path(folder, name)
+            shown = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
             if len(paths) < PATHS_MAX:
-                paths.add(path.relative_to(root).as_posix())
-            if path.is_symlink() or not (
-                path.suffix in SUFFIXES or name in NAMES or name.startswith("Dockerfile")
-            ):
+                paths.add(shown)
+            if not (path.suffix in SUFFIXES or name in NAMES or name.startswith("Dockerfile")):
                 continue
-            shown = path.relative_to(root).as_posix()
+            if path.is_symlink():
+                skipped.append(Skipped(shown, LINKED))
+                continue
             reason = _read(path, shown, files) if len(files) < FILES_MAX else f"more than {FILES_MAX} files"
             if reason:
                 skipped.append(Skipped(shown, reason))

@@ -121,8 +121,8 @@ def scan_change(
     except VeiligError:
         known = frozenset[str]()  # without advisory data fewer packages are known: more is asked about
     try:
-        diff, others = audited_part(root, files, diff)
-        files = without_change(files, diff) if made else files
+        diff, others = audited_part(root, files, diff, made=made)
+        files = without_change(files, diff) if made and diff else files
         report = change_report(files, diff, known, config, read) if diff else Report()
         report = with_others(report, others)
     except VeiligError as error:

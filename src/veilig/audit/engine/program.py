@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from veilig.audit.engine.needles import search
 from veilig.audit.engine.source import ModuleInfo, Project, resolve_relative
+from veilig.audit.rows import rows_of
 
 type Defined = tuple[str, str, str]  # name, class it stands in ("" for none), digest of its text
 type Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -137,9 +138,7 @@ class Program:
         """The source of all its modules, joined once."""
         self.asked.add(EVERYTHING)
         if self.whole is None:
-            self.whole = "\n".join(
-                line for module in self.members for line in (module.source or "").splitlines()
-            )
+            self.whole = "\n".join(line for module in self.members for line in rows_of(module.source or ""))
         return self.whole
 
     def has(self, pattern: str) -> bool:

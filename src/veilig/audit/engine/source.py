@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from veilig.audit.engine.walk import FIELDS, own_nodes, walk
+from veilig.audit.rows import rows_of
 
 if TYPE_CHECKING:
     from veilig.audit.engine.program import Program
@@ -141,7 +142,7 @@ def parse(path: str, text: str, *, is_test: bool = False) -> ModuleInfo:
         raise UnparsableError(f"not parsable: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise UnparsableError("nested too deeply to parse") from error
-    lines = text.splitlines()
+    lines = rows_of(text)
     module = ModuleInfo(path, module_name(path), tree, lines, path.endswith("__init__.py"), is_test, text)
     module.has_yield = "yield" in text
     module.has_outer_names = "global " in text or "nonlocal " in text

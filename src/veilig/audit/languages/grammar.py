@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from veilig.audit.finding import Confidence
 from veilig.audit.languages.rule import GrammarMissingError, Place, UnreadableError
+from veilig.audit.rows import diff_rows
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser, Query
@@ -30,7 +31,7 @@ class Tree:
         """Raises GrammarMissingError without the grammar, UnreadableError when the text is another language."""
         self.path = path
         self.source = text.encode("utf-8", "surrogatepass")
-        self.lines = text.splitlines()
+        self.lines = diff_rows(text)  # as tree-sitter counts: LF alone
         parser, query = parser_of(grammar, kinds)
         from tree_sitter import QueryCursor
 
