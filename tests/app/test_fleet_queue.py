@@ -181,7 +181,7 @@ def test_a_project_is_put_worked_on_and_shown_by_commands(server: Server, url: s
     )  # fmt: skip
     assert worker.code == 0, worker.err
     told = veilig("queue", "show", session, *words).json
-    assert (told["state"], told["tries"]) == ("done", 1)
+    assert (told["state"], told["tries"]) == ("done", 1), told["note"]
     assert veilig("queue", "list", *words).json["counts"] == [
         {"kind": "audit", "state": "done", "sessions": 1}
     ]

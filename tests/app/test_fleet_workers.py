@@ -9,15 +9,12 @@ import pytest
 
 from kernel import ANN
 from postgres import NoPostgres
-from veilig.app import fleet
 from veilig.core.gate import cast_vote
 from veilig.core.provider import Vote
 from veilig.home import find_home
-from workers import Hall, Proxy
+from workers import ACTS, Hall, Proxy, all_is_well, lost
 
 pytestmark = pytest.mark.outside_gate
-
-ACTS = 6
 
 
 @pytest.fixture
@@ -31,15 +28,6 @@ def hall(tmp_path: Path) -> Iterator[Hall]:
     finally:
         print(made.logs()[-20000:])  # of a test that failed
         made.close()
-
-
-def all_is_well(hall: Hall, sessions: list[str]) -> None:
-    """Every session is done, each of its acts happened once, and the ledger is what was written."""
-    found = {one.session: (str(one.state), one.note) for one in fleet.jobs(hall.url, limit=10_000)}
-    assert {s: found[s][0] for s in sessions} == dict.fromkeys(sessions, "done"), found
-    wanted = sorted(f"act-{n}" for n in range(ACTS))
-    assert {s: sorted(hall.journal(s)) for s in sessions} == dict.fromkeys(sessions, wanted)
-    assert hall.verified() > 4 * ACTS * len(sessions)
 
 
 def test_no_act_is_lost_or_done_twice_whatever_becomes_of_workers_and_database(hall: Hall) -> None:
@@ -88,14 +76,6 @@ def test_a_session_that_asks_people_takes_no_slot_and_goes_on_once_they_voted(ha
             hall.until(lambda n=spent: len(hall.journal(asks[0])) > n)
     hall.until(lambda: hall.counts()["done"] == 2)
     all_is_well(hall, [*asks, *other])
-
-
-def lost(hall: Hall, name: str) -> bool:
-    """Whether the worker has noticed that none of what it held is its own any more."""
-    events = hall.log(name)
-    taken = {(e["session"], e["token"]) for e in events if e["event"] == "session.taken"}
-    left = {(e["session"], e["token"]) for e in events if e["event"] == "session.left"}
-    return taken == left
 
 
 @pytest.mark.long

@@ -18,6 +18,8 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,14 @@ from veilig.app.fleet_session import Came
 from veilig.app.fleet_worker import Plan, Worker
 from veilig.app.wiring import Setting, operator_policy
 from veilig.core.action import Action, RestartService
+from veilig.core.actor import Actor
 from veilig.core.clock import SystemClock
 from veilig.core.gate import Gate
 from veilig.core.ledger import Event
 from veilig.core.ledger_verify import verify_store
 from veilig.core.lock import SessionLock
-from veilig.core.provider import Outcome, Permit, Verdict
+from veilig.core.policy_model import Decision
+from veilig.core.provider import Outcome, Permit, Provider, Verdict
 from veilig.core.redact import Redactor
 from veilig.core.session import Budget, Session, fold
 from veilig.home import find_home
@@ -46,17 +50,44 @@ from veilig.stores.opening import looks, places_at
 from veilig.stores.postgres_schema import prepare
 
 KINDS = ("audit", "fix", "probe")
+ACTS = 6
+
+
+class Stops:
+    """The first to come to the place named by `wanted` waits there, thread and all, until `go` is there."""
+
+    def __init__(self, folder: Path, session: str, wanted: str, after: int) -> None:
+        self._folder, self._session, self._wanted, self._after = folder, session, wanted, after
+
+    def __call__(self, place: str) -> None:
+        if place != self._wanted or list(self._folder.glob(f"at-{self._session}-*")):
+            return
+        (self._folder / f"at-{self._session}-{place}").touch()
+        while not (self._folder / "go").exists():
+            time.sleep(0.01)
+
+    def turn(self) -> None:
+        """Wait until so many others are at their places, where one holds what the others need."""
+        while len(list(self._folder.glob("at-*"))) < self._after:
+            time.sleep(0.01)
 
 
 class Probed(Services):
     """A service whose restart takes a while, and writes to the session's copy as well."""
 
-    def __init__(self, world: Path, copy: Path, slow_s: float) -> None:
+    def __init__(self, world: Path, copy: Path, slow_s: float, stop: Stops) -> None:
         world.mkdir(parents=True, exist_ok=True)
         super().__init__(world, SystemClock())  # pyright: ignore[reportArgumentType]  # the real clock
-        self._copy, self._slow_s = copy, slow_s
+        self._copy, self._slow_s, self._stop = copy, slow_s, stop
+        self.before_act, self.after_act = (lambda: stop("acting")), (lambda: stop("acted"))
+
+    async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
+        seen = await super().verify(action, outcome, permit)
+        self._stop("verified")
+        return seen
 
     async def perform(self, action: Action, permit: Permit) -> Outcome:
+        self._stop("checked")
         await asyncio.sleep(self._slow_s)
         outcome = await super().perform(action, permit)
         assert isinstance(action, RestartService)
@@ -66,24 +97,58 @@ class Probed(Services):
         return outcome
 
 
+class Outermost:
+    """What the gate sees: stops before anybody has looked at the lease, and after the copy is kept."""
+
+    def __init__(self, inner: Provider, stop: Stops) -> None:
+        self._inner, self._stop = inner, stop
+        self.kinds, self.inspect = inner.kinds, inner.inspect
+
+    async def perform(self, action: Action, permit: Permit) -> Outcome:
+        self._stop("begun")
+        return await self._inner.perform(action, permit)
+
+    async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
+        seen = await self._inner.verify(action, outcome, permit)
+        self._stop("kept")
+        return seen
+
+
+@dataclass
+class Ruled(Rules):
+    """Rules that are asked in the transaction which records an intent."""
+
+    stop: Callable[[str], None] = lambda place: None
+
+    def decide(self, action: Action, actor: Actor) -> Decision:
+        self.stop("recording")
+        return super().decide(action, actor)
+
+
 async def probe(held: Held, setting: Setting) -> Came:
     """Drive one probe: a real gate, session and ledger, under the lease."""
     taken, home = held.taken, find_home(setting.environment)
     folder = home.session(taken.session)
     options: dict[str, Any] = taken.work["options"]
+    stop = Stops(Path(options["world"]), taken.session, options["stop"], options["after"])
     ledger = await asyncio.to_thread(home.open_ledger, operator_policy(home, setting))
     try:
+        stop("taken")
         fenced = await asyncio.to_thread(held.fence, ledger)
+        stop("fenced")
         with SessionLock(folder):
             if taken.tree:
                 await asyncio.to_thread(held.copies.restore, taken.tree)
             else:
                 held.copies.empty()
             view = fold(taken.session, ledger.events(session=taken.session))
-            services = Probed(Path(options["world"]) / taken.session, folder / "work", options["slow_s"])
-            rules = Rules({"svc-1": Verdict.ASK} if options.get("ask") else {})
+            services = Probed(
+                Path(options["world"]) / taken.session, folder / "work", options["slow_s"], stop
+            )
+            rules = Ruled({"svc-1": Verdict.ASK} if options.get("ask") else {}, stop=stop)
             gate = Gate(
-                session=taken.session, ledger=fenced, law=rules.law(), providers=[held.around(services)],
+                session=taken.session, ledger=fenced, law=rules.law(),
+                providers=[Outermost(held.around(services), stop)],
                 redactor=Redactor(b"k" * 32), clock=SystemClock(),
             )  # fmt: skip
             session = Session(
@@ -92,6 +157,7 @@ async def probe(held: Held, setting: Setting) -> Came:
             )  # fmt: skip
             if view.ended == "done":
                 return Came(State.DONE, view.summary)
+            stop.turn()
             finish = await (session.resume("1") if view.kind else session.run("probe", str(folder), {}, "1"))
             if "approval" in finish.data:
                 return Came(State.HELD, finish.summary)
@@ -161,10 +227,21 @@ class Hall:
             worker.wait()
 
     def put(
-        self, count: int, acts: int = 5, slow_s: float = 0.05, ask: bool = False, **more: Any
+        self,
+        count: int,
+        acts: int = 5,
+        slow_s: float = 0.05,
+        *,
+        ask: bool = False,
+        stop: str = "",
+        after: int = 0,
+        **more: Any,
     ) -> list[str]:
-        world = str(self.folder / "world")
-        options: dict[str, Any] = {"acts": acts, "slow_s": slow_s, "world": world, "ask": ask}
+        """stop: a place where the first driver of each waits. after: once so many others wait."""
+        world = self.folder / "world"
+        world.mkdir(exist_ok=True)
+        options: dict[str, Any] = {"acts": acts, "slow_s": slow_s, "world": str(world), "ask": ask}
+        options |= {"stop": stop, "after": after}
         return fleet.enqueue_all(self.url, [fleet.Work("probe", options, **more) for _ in range(count)])
 
     def counts(self) -> Counter[str]:
@@ -181,6 +258,10 @@ class Hall:
     def acted(self) -> int:
         """How many acts there were in all."""
         return sum(len(f.read_bytes().split()) for f in (self.folder / "world").glob("*/*"))
+
+    def waiting(self) -> int:
+        """How many are at the place where they stop."""
+        return len(list((self.folder / "world").glob("at-*")))
 
     def until(self, what: Any, limit_s: float = 240) -> None:
         end = time.monotonic() + limit_s
@@ -206,6 +287,23 @@ class Hall:
         finally:
             self.server.close()
         shutil.rmtree(self.folder / "store", ignore_errors=True)
+
+
+def all_is_well(hall: Hall, sessions: list[str], acts: int = ACTS) -> None:
+    """Every session is done, each of its acts happened once, and the ledger is what was written."""
+    found = {one.session: (str(one.state), one.note) for one in fleet.jobs(hall.url, limit=10_000)}
+    assert {s: found[s][0] for s in sessions} == dict.fromkeys(sessions, "done"), found
+    wanted = sorted(f"act-{n}" for n in range(acts))
+    assert {s: sorted(hall.journal(s)) for s in sessions} == dict.fromkeys(sessions, wanted)
+    assert hall.verified() > 4 * acts * len(sessions)
+
+
+def lost(hall: Hall, name: str) -> bool:
+    """Whether the worker has noticed that none of what it held is its own any more."""
+    events = hall.log(name)
+    taken = {(e["session"], e["token"]) for e in events if e["event"] == "session.taken"}
+    left = {(e["session"], e["token"]) for e in events if e["event"] == "session.left"}
+    return taken == left
 
 
 class Proxy:

@@ -1,7 +1,8 @@
 """What binds a session to the worker that drives it? Its lease: no act, record or kept copy without it.
 
 The lease is a promise of the database until a moment; here that moment is known by this machine's own clock,
-counted from before the question. Whoever cannot renew it in time stops before anybody else may begin.
+counted from before the question. Whoever cannot renew it in time stops before anybody else may begin: by
+itself while it runs, by the kernel when it does not, for as long as an act is under way.
 """
 
 import asyncio
@@ -19,10 +20,12 @@ from veilig.core.ledger import Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.provider import Found, Outcome, Permit, Provider, Shows
 from veilig.providers.fleet.copies import Copies
+from veilig.providers.fleet.deadline import Deadline
 from veilig.providers.fleet.entries import LeaseLost, Taken
 from veilig.providers.fleet.taking import LEASE_S, lost
 
 MARGIN_S: Final = 1.0  # of the lease: what a cancelled act takes to notice
+KILL_S: Final = 0.9  # of that margin: an act that has not ended then ends with its process
 CALM_S: Final = 600.0
 AGAIN_S: Final = 1.0  # between two attempts to keep a copy
 KEEP_S: Final = 60.0  # so long is tried to keep what an act changed; then somebody else verifies it
@@ -49,6 +52,8 @@ class Held:
         self._guard = threading.Lock()
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._tree = taken.tree
+        self._acting = 0
+        self._deadline: Deadline | None = None
         self.cancelled = False
         self.acts = 0
 
@@ -56,7 +61,10 @@ class Held:
 
     def renewed(self, sent_s: float) -> None:
         """The lease stands: it was asked for at `sent_s` of the boot clock."""
-        self._until_s = sent_s + LEASE_S - MARGIN_S
+        with self._guard:
+            self._until_s = sent_s + LEASE_S - MARGIN_S
+            if self._deadline is not None and self._acting and not self._gone.is_set():
+                self._deadline.at(self._until_s + KILL_S)
 
     def look(self) -> bool:
         """Whether the lease stands still; the session is stopped where it is when not."""
@@ -89,6 +97,13 @@ class Held:
     def gone(self) -> bool:
         """Whether the lease is lost."""
         return self._gone.is_set()
+
+    def over(self) -> None:
+        """Nothing of the session runs any more on this machine, no thread of an act either."""
+        with self._guard:
+            if self._deadline is not None:
+                self._deadline.close()
+                self._deadline = None
 
     # --- the session's side -------------------------------------------------------------------------
 
@@ -125,6 +140,22 @@ class Held:
     def until_s(self) -> float:
         """When the lease ends, in seconds of the boot clock, if it is not renewed."""
         return self._until_s
+
+    def acts_now(self) -> None:
+        """From now on the process does not outlive the lease. Raises LeaseLost, ProviderError."""
+        self.must_hold()
+        with self._guard:
+            if self._deadline is None:
+                self._deadline = Deadline()
+            self._acting += 1
+            self._deadline.at(self._until_s + KILL_S)
+
+    def acted(self) -> None:
+        """An act has ended by itself. One that was cancelled may have left a thread: only `over` tells."""
+        with self._guard:
+            self._acting -= 1
+            if self._deadline is not None and not self._acting:
+                self._deadline.clear()
 
     def fence(self, ledger: Ledger) -> Ledger:
         """The ledger for nobody but this holder. Raises LeaseLost when the lease ended meanwhile."""
@@ -175,12 +206,16 @@ class _Leased:
     async def perform(self, action: Action, permit: Permit) -> Outcome:
         """As the provider inside does it, not later than the lease lasts."""
         await self._still()
+        self._held.acts_now()
         deadline_s = min(permit.deadline_s, self._held.until_s())
         try:
-            return await self._inner.perform(action, replace(permit, deadline_s=deadline_s))
+            outcome = await self._inner.perform(action, replace(permit, deadline_s=deadline_s))
         except VeiligError:
+            self._held.acted()
             await self._keep()  # it failed, and what it did until then is there
             raise
+        self._held.acted()
+        return outcome
 
     async def verify(self, action: Action, outcome: Outcome, permit: Permit) -> Outcome:
         """As the provider inside sees it; then the copy is kept."""

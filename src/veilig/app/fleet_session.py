@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import platform
 import stat
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -113,6 +114,21 @@ class Ledgers:
         environment = {**self._setting.environment, LEDGER_VARIABLE: f"{self._database}{mark}org={org}"}
         return replace(self._setting, environment=environment)
 
+    def identity(self) -> str:
+        """What all workers of a fleet must have in common: with two ledgers, both would do every act.
+
+        A file is one machine's, whatever it is a copy of. Raises LedgerError; blocks.
+        """
+        if self._database:
+            return "of each org, in the fleet's database"
+        ledger = self.of("")
+        return ledger.id if ledger.far else f"{ledger.id} in a file of {platform.node()}"
+
+    def elsewhere(self) -> str:
+        """The address of the one ledger that was named, where that is a database; else empty."""
+        place = find_home(self._setting.environment).place(self._policy)
+        return "" if self._database or isinstance(place, Path) else place.conninfo
+
     def of(self, org: str) -> Ledger:
         """The ledger of this org. Raises LedgerError; blocks."""
         key = org if self._database else ""
@@ -145,7 +161,8 @@ async def drive(held: Held, site: Site) -> Came:
         if error.retry_after_s is not None or isinstance(error, LedgerError):
             if isinstance(error, LedgerTampered):
                 return Came(State.FAILED, error.what)
-            return Came(State.QUEUED, error.what, error.retry_after_s or LATER_S)
+            # Nobody died of it: a full disk or a server that is away fails no session, however long it lasts.
+            return Came(State.QUEUED, error.what, error.retry_after_s or LATER_S, free=True)
         return Came(State.FAILED, f"{error.what}: {error.why}"[:NOTE_CHARS])
     finally:
         held.end()

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from veilig.app.fleet_heal import is_healing, kinds_here
 from veilig.app.fleet_hold import Held
+from veilig.app.fleet_joining import must_record_as_others, one_of_a_kind
 from veilig.app.fleet_session import (
     Came,
     Handler,
@@ -124,11 +125,12 @@ class Worker:
         store = await asyncio.to_thread(open_store, self.plan.store or str(home.path / "store"))
         identity = await asyncio.to_thread(store.identity)
         async with Desk.open(self.plan.database) as desk:
-            await _one_of_a_kind(desk, "store", identity, "give --store the same place everywhere")
-            await _one_of_a_kind(
+            await one_of_a_kind(desk, "store", identity, "give --store the same place everywhere")
+            await one_of_a_kind(
                 desk, "redact-key", key_print(home, environment), f"copy {home.path}/keys/redact.key"
             )
             ledgers = await asyncio.to_thread(Ledgers, setting, self.plan.database)
+            await must_record_as_others(desk, ledgers, self.plan.database)
             site = Site(home, store, self.plan.sources, ledgers, self.plan.handlers)
             try:
                 await self._work(desk, site)
@@ -245,7 +247,10 @@ class Worker:
             return Came(State.FAILED, f"{TRIES_MAX} workers died while they drove it")
 
         def thread() -> Came:
-            return asyncio.run(drive(held, site))
+            try:
+                return asyncio.run(drive(held, site))  # its threads have ended when it returns
+            finally:
+                held.over()
 
         try:
             return await asyncio.get_running_loop().run_in_executor(threads, thread)
@@ -314,7 +319,9 @@ class Worker:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            now_s = self._clock.boottime_s()
+            left_s = [one.until_s() - now_s for one in self._held.values() if not one.gone]
+            await asyncio.sleep(max(0.01, min([LOOK_S, *left_s])))
             for one in list(self._held.values()):
                 one.look()
 
@@ -334,12 +341,3 @@ def _answered(ledgers: Ledgers, held: Mapping[str, tuple[str, int]]) -> list[str
         for session, (org, seq) in held.items()
         if next(ledgers.of(org).events(session=session, after=seq, names=names), None) is not None
     ]
-
-
-async def _one_of_a_kind(desk: Desk, name: str, mine: str, fix: str) -> None:
-    """Raises UsageError when the other workers of this database have another one."""
-    if await desk.only_key(name, mine) != mine:
-        raise UsageError(
-            f"this worker has another {name} than its fleet",
-            why="a session that moves between them could not go on", fix=fix,
-        )  # fmt: skip

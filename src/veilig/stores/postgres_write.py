@@ -34,6 +34,7 @@ _LOCK_HEAD = (
     "SELECT h.size, h.hash, h.t_ms, h.boot, h.up_ms, h.peaks, h.signed, o.state, coalesce(o.moved_to, '')"
     " FROM veilig.head AS h JOIN veilig.orgs AS o USING (org) WHERE h.org = %s FOR UPDATE OF h"
 )
+_HASH = "SELECT hash FROM veilig.events WHERE org = %s AND seq = %s"
 _BOOT = "SELECT t_ms, up_ms FROM veilig.events WHERE org = %s AND boot = %s ORDER BY seq DESC LIMIT 1"
 
 
@@ -198,15 +199,16 @@ class Writer:
             db.execute(settings, (org, "on" if durable else "off"))
             locked = db.execute(_LOCK_HEAD, (org,))
             known = db.execute(_BOOT, (org, boot))
+            mine = db.execute(_HASH, (org, self._known.size))
         row = locked.fetchone()
         if row is None:
             raise tampered(1, "the head row is missing")
         must_be_open((self.id, row[7], row[8]), self._address)
         head = head_of(row[:6])
-        shrunk = head.size < self._known.size
-        if shrunk or (head.size == self._known.size and head.hash != self._known.hash):
+        shrunk, last = head.size < self._known.size, mine.fetchone()
+        if shrunk or (self._known.size and (last is None or last[0] != self._known.hash)):
             raise tampered(
-                head.size + 1 if shrunk else head.size,
+                head.size + 1 if shrunk else self._known.size,
                 "it changed back while it was open (a fail-over to a server that lacked what was confirmed?)",
             )
         return head, int(row[6]), Batch(db, org, known.fetchone())
@@ -248,8 +250,7 @@ class Writer:
     def _happened(self, db: "Connection[Any]", sent: _Sent) -> bool:
         """Whether the chain holds the commit whose answer was lost; its old connection has ended by then."""
         head, _, _ = self._begin(db, durable=False)  # waits for the head's lock
-        query = "SELECT hash FROM veilig.events WHERE org = %s AND seq = %s"
-        row = db.execute(query, (self._address.org, sent.head.size)).fetchone()
+        row = db.execute(_HASH, (self._address.org, sent.head.size)).fetchone()
         db.execute("ROLLBACK")
         return head.size >= sent.head.size and row is not None and row[0] == sent.head.hash
 
