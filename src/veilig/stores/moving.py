@@ -6,6 +6,7 @@ goes on where it stopped.
 """
 
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 ROWS = 2000  # per transaction of the target: what an interruption costs
+CLOSED_S = 3.0  # for a server to notice that the last user of a ledger has gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,21 @@ def _at_rest(source: Path | Address, target: Path | Address) -> Generator[str]:
     with reach(source) as db:
         identity, state, moved = ledger_row(db, source)
         _must_go_here(str(source), moved, str(target), state)
-        row = db.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (LIVE, identity)).fetchone()
-        if not row or not row[0]:
+        if not _locked(db, LIVE, identity):
             raise _in_use(str(source))
         yield identity
+
+
+def _locked(db: "Connection[Any]", kind: int, identity: str) -> bool:
+    """Whether nobody else has it. The server notices a moment late that a connection was closed."""
+    until = time.monotonic() + CLOSED_S
+    while True:
+        row = db.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (kind, identity)).fetchone()
+        if row and row[0]:
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.05)
 
 
 @contextmanager
