@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from veilig.core.ledger_event import ERASED, commitment, tampered
 from veilig.core.ledger_file import read_head, translated, unwritable, write_head
 from veilig.core.ledger_file_tx import FileTx
 from veilig.core.ledger_head import Head
-from veilig.core.ledger_store import LEDGER_SESSION, Done, Failed, Places
+from veilig.core.ledger_store import LEDGER_SESSION, Done, Failed, Places, WriterTurn
 from veilig.core.ledger_tx import Tx
 
 
@@ -40,35 +39,29 @@ class Committer:
         self._checkpoint_events = checkpoint_events
         self._checkpointed_size = checkpointed_size
         self._anchor = Anchor(places.anchor, places.ledger)
-        self._lock = threading.Lock()
-        self._owner = 0
+        self._turn = WriterTurn()
         self._inode = _inode(path)
         self._known = read_head(db)
         self._unanchored: Anchored | None = None
         self._synchronous = ""
         self._key: SigningKey | None = None
-        self._closed = False
 
     def run(self, requests: Sequence[Callable[[Tx], object]], *, durable: bool) -> list[Done | Failed]:
         """As `LedgerStore.run`; no request is run twice."""
-        self._enter()
-        try:
-            self._settle()
-            return self._transaction(requests, durable=durable)
-        except sqlite3.Error as error:
-            raise translated(error, self._path, seq=self._known.size + 1) from error
-        finally:
-            self._leave()
+        with self._turn:
+            try:
+                self._settle()
+                return self._transaction(requests, durable=durable)
+            except sqlite3.Error as error:
+                raise translated(error, self._path, seq=self._known.size + 1) from error
 
     def checkpoint(self) -> Checkpoint:
         """Sign what is in the ledger now, after making it durable. Raises LedgerError for an empty one."""
-        self._enter()
-        try:
-            return self._checkpoint()
-        except sqlite3.Error as error:
-            raise translated(error, self._path, seq=self._known.size + 1) from error
-        finally:
-            self._leave()
+        with self._turn:
+            try:
+                return self._checkpoint()
+            except sqlite3.Error as error:
+                raise translated(error, self._path, seq=self._known.size + 1) from error
 
     def erase(self, seqs: Sequence[int], said: Callable[[Tx], object]) -> None:
         """As `LedgerStore.erase`. What stood in the pages is overwritten (secure_delete)."""
@@ -86,38 +79,19 @@ class Committer:
         for result in self.run([request], durable=True):
             if isinstance(result, Failed):
                 raise result.error
-        self._enter()
-        try:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still holds the pages as they were
-        except sqlite3.Error as error:
-            raise translated(error, self._path) from error
-        finally:
-            self._leave()
+        with self._turn:
+            try:  # the log still holds the pages as they were
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise translated(error, self._path) from error
 
     def close(self) -> None:
         """Release the file. A second call does nothing."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._anchor.close()
-                self._db.close()
+        self._turn.close(self._release)
 
-    def _enter(self) -> None:
-        if self._owner == threading.get_ident():
-            raise LedgerError(
-                "a transaction was started inside a transaction",
-                why="both would wait for each other",
-                fix="use the Tx at hand",
-            )
-        self._lock.acquire()
-        if self._closed:
-            self._lock.release()
-            raise LedgerError("the ledger is closed", fix="open it again")
-        self._owner = threading.get_ident()
-
-    def _leave(self) -> None:
-        self._owner = 0
-        self._lock.release()
+    def _release(self) -> None:
+        self._anchor.close()
+        self._db.close()
 
     def _settle(self) -> None:
         """Catch up with what should follow a commit; as long as that fails, nothing new is recorded."""

@@ -4,6 +4,7 @@ Two do: a file (`ledger_sqlite`, the default) and PostgreSQL (`stores`). The law
 writer at a time per ledger, all or nothing, one chain, and what is durable stays.
 """
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,6 +32,42 @@ class Failed:
     """Why a request left nothing in the ledger."""
 
     error: BaseException
+
+
+class WriterTurn:
+    """A ledger's writers go one after another, and none after `close`. `with turn:` is one turn.
+
+    Raises LedgerError when the ledger is closed, or when whoever has the turn asks for another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._closed = False
+
+    def __enter__(self) -> None:
+        if self._owner == threading.get_ident():
+            raise LedgerError(
+                "a transaction was started inside a transaction",
+                why="both would wait for each other",
+                fix="use the Tx at hand",
+            )
+        self._lock.acquire()
+        if self._closed:
+            self._lock.release()
+            raise LedgerError("the ledger is closed", fix="open it again")
+        self._owner = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self._owner = 0
+        self._lock.release()
+
+    def close(self, release: Callable[[], object]) -> None:
+        """Wait for the turn under way, then `release` what a writer needs. A second call does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                release()
 
 
 @dataclass(frozen=True, slots=True)

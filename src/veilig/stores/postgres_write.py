@@ -5,7 +5,6 @@ statement and commits. When the connection is cut and nobody can tell whether th
 tells: the hash of the batch's last event is in it, or the batch is recorded again. Never twice.
 """
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from veilig.core.ledger_anchor import Anchor, Anchored
 from veilig.core.ledger_checkpoint import Checkpoint, SigningKey, append_checkpoint, checkpoint_line
 from veilig.core.ledger_event import ERASED, commitment, tampered
 from veilig.core.ledger_head import Head, head_of
-from veilig.core.ledger_store import LEDGER_SESSION, Done, Failed, Places
+from veilig.core.ledger_store import LEDGER_SESSION, Done, Failed, Places, WriterTurn
 from veilig.core.ledger_tx import Tx
 from veilig.stores.address import Address
 from veilig.stores.postgres_link import PATIENCE_S, connect, passing, translated
@@ -76,18 +75,16 @@ class Writer:
         self._unanchored: Anchored | None = None
         self._known = head
         self._db: Connection[Any] | None = None
-        self._lock = threading.Lock()
-        self._owner = 0
+        self._turn = WriterTurn()
         self._key: SigningKey | None = None
-        self._closed = False
 
     def close(self) -> None:
         """End the connection. A second call does nothing."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._drop()
-                self._anchor.close()
+        self._turn.close(self._release)
+
+    def _release(self) -> None:
+        self._drop()
+        self._anchor.close()
 
     def run(self, requests: Sequence[Callable[[Tx], object]], *, durable: bool) -> list[Done | Failed]:
         """As `LedgerStore.run`; a server that is away is waited for, PATIENCE_S at most."""
@@ -121,8 +118,7 @@ class Writer:
         """Try until it is committed, or the server was away for too long. Holds the writer's lock."""
         import psycopg
 
-        self._enter()
-        try:
+        with self._turn:
             until, pending = time.monotonic() + PATIENCE_S, cast("_Sent | None", None)
             while True:
                 try:
@@ -145,8 +141,6 @@ class Writer:
                     if time.monotonic() >= until:
                         raise self._given_up(cause, pending) from error
                     time.sleep(AGAIN_S)
-        finally:
-            self._leave()
 
     def _attempt(
         self, db: "Connection[Any]", requests: Sequence[Callable[[Tx], object]], *, durable: bool, sign: bool
@@ -295,23 +289,6 @@ class Writer:
         if self._db is not None:
             self._db.close()
             self._db = None
-
-    def _enter(self) -> None:
-        if self._owner == threading.get_ident():
-            raise LedgerError(
-                "a transaction was started inside a transaction",
-                why="both would wait for each other",
-                fix="use the Tx at hand",
-            )
-        self._lock.acquire()
-        if self._closed:
-            self._lock.release()
-            raise LedgerError("the ledger is closed", fix="open it again")
-        self._owner = threading.get_ident()
-
-    def _leave(self) -> None:
-        self._owner = 0
-        self._lock.release()
 
 
 def _connected(address: Address) -> "Connection[Any]":
