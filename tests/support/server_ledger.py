@@ -19,12 +19,13 @@ _numbers = itertools.count(1)
 
 
 class Server:
-    """`worker` records, `keeper` may also erase and move; neither owns anything."""
+    """`worker` records, `keeper` may also erase and move, `server` keeps people; none owns anything."""
 
     def __init__(self, more: str = "") -> None:
         self.cluster = Cluster(SETTINGS + more)
         self.cluster.sql("CREATE DATABASE fleet", "CREATE ROLE worker LOGIN", database="postgres")
-        self.cluster.sql("CREATE ROLE keeper LOGIN", "CREATE ROLE other LOGIN", database="postgres")
+        roles = ("keeper", "server", "other")
+        self.cluster.sql(*(f"CREATE ROLE {role} LOGIN" for role in roles), database="postgres")
 
     def address(self, org: str, role: str = "worker") -> Address:
         host = str(self.cluster.folder).replace("/", "%2F")
@@ -35,7 +36,7 @@ class Server:
     def org(self) -> str:
         """A new organisation, prepared."""
         org = f"org-{next(_numbers)}"
-        prepare(self.address(org, "boss"), worker="worker", keeper="keeper")
+        prepare(self.address(org, "boss"), worker="worker", keeper="keeper", server="server")
         return org
 
     def open(self, org: str, anchors: Path, *, clock: Clock | None = None, role: str = "worker") -> Ledger:
