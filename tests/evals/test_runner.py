@@ -10,7 +10,7 @@ import pytest
 from replay_server import Answer, Call, Request, replay
 from veilig.app import Setting
 from veilig.core.errors import UsageError
-from veilig.evals.agents import BUILT_IN, Ground, Report, find_agent
+from veilig.evals.agents import BUILT_IN, Ground, Modelled, Report, find_agent
 from veilig.evals.results import Ending, read_trials, trial_folder
 from veilig.evals.run import run_suite
 from veilig.evals.runner import Terms, run_trial
@@ -252,3 +252,26 @@ async def test_what_a_model_starts_is_there_when_the_tests_come(tmp_path: Path):
     assert trials[0].tokens_in > 0
     told = json.loads((trial_folder(out.out, "serve", 1) / "agent/trajectory.json").read_text())
     assert told["steps"][-1]["message"] == "it serves"
+
+
+class Late(Modelled):
+    """A model that has done its work, and whose time is up before it could say so."""
+
+    async def run(self, ground: Ground) -> Report:
+        await Modelled.run(self, ground)
+        raise TimeoutError
+
+
+async def test_what_a_model_used_counts_although_its_time_was_up(tmp_path: Path):
+    task = read_task(make(tmp_path / "suite/serve", mode="shared", check=SERVER, solve=SERVE))
+    elsewhere = tmp_path / "elsewhere.db"  # a trial's record is its own, wherever others keep theirs
+    with replay(scripted) as server:
+        environment = {"PATH": "/usr/bin:/bin", "VEILIG_LEDGER": str(elsewhere)}
+        agent = Late(Setting(model_url=server.url, environment=environment), "scripted")
+        trial = await run_trial(task, agent, 1, Terms(tmp_path / "out"))
+    assert (trial.ending, trial.timed_out) == (Ending.RESOLVED, True)
+    assert trial.tokens_in > 0
+    assert trial.tokens_out > 0
+    assert "stopped after" in trial.detail
+    assert (trial_folder(tmp_path / "out", "serve", 1) / "agent/trajectory.json").exists()
+    assert not elsewhere.exists()

@@ -8,7 +8,7 @@ from veilig.agent.desktop import ONLY
 from veilig.agent.run_state import RunOptions
 from veilig.app.desktop import Desk
 from veilig.app.sessions import run_task
-from veilig.app.trials import Done, Quiet, recorded
+from veilig.app.trials import Done, Quiet, its_own_record, recorded
 from veilig.app.wiring import Setting
 
 
@@ -21,7 +21,7 @@ async def at_desktop(
     """
     source = home / "nothing"
     await asyncio.to_thread(source.mkdir, parents=True, exist_ok=True)
-    environment = {**setting.environment, "VEILIG_HOME": str(home)}
+    environment = {**setting.environment, **its_own_record(home)}
     setting = replace(setting, environment=environment, patience_s=0.0, desk=desk)
     options = RunOptions(str(source), instruction, model, verify=False, desktop=ONLY)
     ended = await run_task(options, setting, Quiet(), None)

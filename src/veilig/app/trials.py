@@ -20,7 +20,7 @@ from veilig.core.errors import SessionError
 from veilig.core.policy import builtin_policy
 from veilig.core.provider import Outcome, Request, Vote
 from veilig.core.session import fold
-from veilig.home import find_home, local_person
+from veilig.home import LEDGER_VARIABLE, find_home, local_person
 from veilig.providers.sandbox.wall import CommandResult, Wall
 from veilig.providers.trial import Place, World, open_world, read_answer, top
 
@@ -129,7 +129,12 @@ def _at(setting: Setting, home: Path, env: Mapping[str, str]) -> Setting:
     """The same, with a ledger of the trial's own, and the task's variables where we have none so named."""
     own = setting.environment or os.environ
     more = {name: value for name, value in env.items() if name not in own and not name.startswith("VEILIG_")}
-    return replace(setting, patience_s=0.0, environment={**more, **own, "VEILIG_HOME": str(home)})
+    return replace(setting, patience_s=0.0, environment={**more, **own, **its_own_record(home)})
+
+
+def its_own_record(home: Path) -> dict[str, str]:
+    """The variables by which a trial's session keeps its ledger in `home`, wherever others keep theirs."""
+    return {"VEILIG_HOME": str(home), LEDGER_VARIABLE: str(find_home({"VEILIG_HOME": str(home)}).ledger)}
 
 
 def _done(ended: Ended, told: Mapping[str, Any] | None = None) -> Done:

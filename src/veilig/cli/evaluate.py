@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veilig.cli.models import model_options, named_or_none, setting_of
+from veilig.cli.worker import database, database_option
 from veilig.core.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ def options(parser: argparse.ArgumentParser) -> None:
     running = parts.add_parser("run", help="run a suite; what is done already is not repeated")
     _run_options(running)
     running.set_defaults(do=_run)
+    fetched = parts.add_parser("fetch", help="bring a run together that the workers of a fleet made")
+    fetched.add_argument("run", help="its name, as `veilig queue eval` said it")
+    database_option(fetched)
+    fetched.add_argument("--store", required=True, metavar="PLACE", help="the workers' store")
+    fetched.add_argument("--out", required=True, metavar="DIR", help="a new folder, for report and compare")
+    fetched.add_argument(
+        "--policy", metavar="FILE", help="the operator's policy (default: see the reference)"
+    )
+    fetched.set_defaults(do=_fetch)
     shown = parts.add_parser("report", help="the score of a run, with plots, as Markdown or HTML")
     shown.add_argument("run", nargs="+", help="the folder of a run, or several for one page")
     shown.add_argument("--out", metavar="FILE", help="write .md or .html there (default: print)")
@@ -160,6 +170,24 @@ def _say(out: Path, trials: "list[Trial]", as_json: bool) -> int:
     return EXIT_OK if total.resolved_tasks == total.tasks else EXIT_FINDINGS
 
 
+def _fetch(given: argparse.Namespace) -> int:
+    """Exit 0 for a whole run, 3 for one that lacks trials."""
+    from veilig.app import Setting
+    from veilig.evals.assembled import assemble
+    from veilig.evals.report import line
+    from veilig.evals.results import read_trials
+    from veilig.evals.tally import tally
+
+    out = Path(given.out).absolute()
+    job = assemble(database(given), given.store, given.run, out, Setting(given.policy))
+    total = tally(job, read_trials(out))
+    print(line(total))
+    for one in total.missing:
+        print(f"missing {one}")
+    print(f"kept    {out}\nnext    veilig eval report {out} --out report.html")
+    return EXIT_INCOMPLETE if total.missing else EXIT_OK
+
+
 def _report(given: argparse.Namespace) -> int:
     from veilig.evals.report import html, markdown
     from veilig.evals.results import read_job, read_trials
@@ -207,7 +235,7 @@ def _capability(given: argparse.Namespace) -> int:
 
 def _compare(given: argparse.Namespace) -> int:
     from veilig.evals.report import comparison
-    from veilig.evals.results import read_job, read_trials
+    from veilig.evals.results import missing, read_job, read_trials
     from veilig.evals.tally import compare
 
     folders = (Path(given.first), Path(given.second))
@@ -218,6 +246,8 @@ def _compare(given: argparse.Namespace) -> int:
             why="two scores compare on the same tasks only",
             fix="name two runs of one suite",
         )
-    found = compare(*(read_trials(folder) for folder in folders))
-    print(comparison(jobs[0], jobs[1], found, as_json=given.json))
+    runs = [read_trials(folder) for folder in folders]
+    sides = zip(("A", "B"), jobs, runs, strict=True)
+    lacks = [f"{side} {one}" for side, job, trials in sides for one in missing(job, len(trials))]
+    print(comparison(jobs[0], jobs[1], compare(*runs), as_json=given.json, lacks=lacks))
     return EXIT_OK

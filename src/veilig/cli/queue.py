@@ -55,6 +55,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("--out", required=True, metavar="DIR", help="a new folder")
     cancel = acts.add_parser("cancel", help="end one: at once while it waits, else between two acts")
     retry = acts.add_parser("retry", help="queue one that is held, failed or cancelled again")
+    aside = acts.add_parser("set-aside", help="after a restore: let nothing go on before somebody looked")
     bound = acts.add_parser("limit", help="bound an org")
     bound.add_argument("org")
     bound.add_argument("--at-once", type=int, metavar="N", help="sessions at work at once")
@@ -66,7 +67,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     for one in (show, fetch, cancel, retry):
         one.add_argument("session", help="its id, or the beginning of it")
-    for one in (put, trials, healing, listing, show, fetch, cancel, retry, bound, prepare):
+    for one in (put, trials, healing, listing, show, fetch, cancel, retry, aside, bound, prepare):
         database_option(one)
         one.add_argument("--json", action="store_true", help="print JSON")
 
@@ -77,7 +78,7 @@ def run(given: argparse.Namespace) -> int:
         "put": _put,
         "eval": _eval, "heal": queue_heal.run,
         "fetch": _fetch, "list": _list, "show": _show, "cancel": _cancel, "retry": _retry, "limit": _limit,
-        "prepare": _prepare,
+        "prepare": _prepare, "set-aside": _set_aside,
     }  # fmt: skip
     return acts[given.act](given)
 
@@ -108,22 +109,20 @@ def _put(given: argparse.Namespace) -> int:
 
 def _eval(given: argparse.Namespace) -> int:
     from veilig.app.fleet import Work, enqueue_all
+    from veilig.evals.assembled import planned
     from veilig.evals.suite import find_suite
 
     if not 1 <= given.attempts <= ATTEMPTS_MAX:
         raise UsageError(f"--attempts {given.attempts} is outside 1 to {ATTEMPTS_MAX}")
     suite = find_suite(given.suite, given.task)
-    told = {"suite": given.suite, "agent": given.agent, "model": given.model}
-    works = [
-        Work("trial", {**told, "task": task.name, "attempt": attempt}, given.org, given.priority)
-        for attempt in range(1, given.attempts + 1)
-        for task in suite.tasks
-    ]
+    run, trials = planned(suite, given.suite, given.agent, given.model, given.attempts)
+    works = [Work("trial", told, given.org, given.priority, session) for session, told in trials]
     sessions = enqueue_all(database(given), works)
     if given.json:
-        print_json({"sessions": sessions})
+        print_json({"run": run, "sessions": sessions})
     else:
-        print(f"queued  {len(sessions)} trials of {suite.name}")
+        print(f"queued  {len(sessions)} trials of {suite.name}, run {run}")
+        print(f"next    veilig eval fetch {run} --store PLACE --out DIR, once they are made")
     return EXIT_OK
 
 
@@ -191,6 +190,17 @@ def _retry(given: argparse.Namespace) -> int:
     one = _found(given)
     done = retry(database(given), one.session)
     return _said(given, one, "queued" if done else f"it is {one.state}", done=done)
+
+
+def _set_aside(given: argparse.Namespace) -> int:
+    from veilig.app.fleet import set_aside
+
+    count = set_aside(database(given))
+    if given.json:
+        print_json({"sessions": count})
+    else:
+        print(f"{count} sessions set aside; `veilig queue retry SESSION` lets one go on")
+    return EXIT_OK
 
 
 def _limit(given: argparse.Namespace) -> int:

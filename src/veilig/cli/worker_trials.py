@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from veilig.app.fleet_hold import Held
     from veilig.app.fleet_session import Came
+    from veilig.app.fleet_trials import Made
     from veilig.app.wiring import Setting
 
 KIND = "trial"
@@ -17,19 +18,31 @@ KIND = "trial"
 
 async def make_trial(held: "Held", setting: "Setting") -> "Came":
     """The trial that the queue's entry names. Raises UsageError for an unknown suite, task or agent."""
-    from veilig.app.fleet import State
-    from veilig.app.fleet_session import Came
+    from veilig.app.fleet_trials import Made, record_trial
+    from veilig.core.errors import UsageError
     from veilig.evals.agents import find_agent
+    from veilig.evals.results import trial_folder
+    from veilig.evals.run import machine
     from veilig.evals.runner import Terms, run_trial
     from veilig.evals.suite import find_suite
     from veilig.home import find_home
 
     told: dict[str, Any] = held.taken.work["options"]
     suite = await asyncio.to_thread(find_suite, str(told["suite"]), [str(told["task"])])
-    folder = find_home(setting.environment).session(held.taken.session)
-    await asyncio.to_thread(held.bring)
-    agent = find_agent(str(told["agent"]), setting, str(told.get("model", "")))
-    terms = Terms(folder / "run", timeout_scale=float(told.get("timeout_scale", 1.0)))
-    trial = await run_trial(suite.tasks[0], agent, int(told.get("attempt", 1)), terms)
-    await held.kept()
-    return Came(State.DONE, f"{trial.ending}, {trial.agent_s:.1f} s")
+    task, attempt = suite.tasks[0], int(told.get("attempt", 1))
+    if (wanted := told.get("digest", task.digest)) != task.digest:
+        raise UsageError(
+            f"task {task.name!r} is another one on this worker",
+            why=f"the run is of {str(wanted)[:12]}, here lies {task.digest[:12]}",
+            fix="bring the same suite to every worker, then `veilig queue retry`",
+        )
+    folder = find_home(setting.environment).session(held.taken.session) / "run"
+    terms = Terms(folder, timeout_scale=float(told.get("timeout_scale", 1.0)))
+
+    async def make(apart: "Setting") -> "Made":
+        agent = find_agent(str(told["agent"]), apart, str(told.get("model", "")))
+        trial = await run_trial(task, agent, attempt, terms)
+        said = f"{trial.ending}, {trial.agent_s:.1f} s"
+        return Made(said, trial_folder(folder, task.name, attempt), machine())
+
+    return await record_trial(held, setting, told, make)

@@ -17,12 +17,13 @@ from typing import Any, Protocol, cast
 from veilig.app import Setting
 from veilig.app.desktop import Desk
 from veilig.app.desktop_trials import at_desktop
-from veilig.app.trials import CommandResult, Done, InTrial, Model, World, embedded, with_model
-from veilig.core.errors import UsageError
+from veilig.app.trials import CommandResult, Done, InTrial, Model, World, embedded, recorded, with_model
+from veilig.core.errors import LedgerError, UsageError
 from veilig.evals.desktop_acts import play, read_acts
 from veilig.evals.task import Task
 
 BUILT_IN = ("embedded", "model", "oracle", "none", "cheat")
+TRIAL = "run-trial"  # the session of a model in a trial: its ledger is read when the time is up
 HEAL_S = 30.0  # a healer has no end of its own: this long it may watch
 
 
@@ -189,13 +190,21 @@ class Modelled:
     async def run(self, ground: Ground) -> Report:
         if ground.task.agent == "heal":
             return await _heal(ground)
+        task, home = ground.task.instruction, ground.home
         if ground.desk is not None:
-            done, infeasible = await at_desktop(
-                ground.task.instruction, ground.desk, ground.home, self.setting, self.model
-            )
+            setting = replace(self.setting, session=TRIAL)
+            done, infeasible = await at_desktop(task, ground.desk, home, setting, self.model)
             return replace(_report(done), infeasible=infeasible)
         there = InTrial(ground.world, ground.workdir, ground.env)
-        done = await with_model(ground.task.instruction, there, ground.home, self.setting, Model(self.model))
+        done = await with_model(task, there, home, self.setting, Model(self.model), TRIAL)
+        return _report(done)
+
+    async def cut_off(self, ground: Ground) -> Report:
+        """What its ledger holds of a session whose time was up: what it did, and what it used until then."""
+        try:
+            done = await asyncio.to_thread(recorded, TRIAL, ground.home, ground.task.instruction)
+        except LedgerError:  # it was cut before it began
+            return Report()
         return _report(done)
 
 
@@ -291,10 +300,14 @@ def _said(found: CommandResult) -> ExecResult:
     return ExecResult(found.stdout.decode("utf-8", "replace"), found.stderr.decode("utf-8", "replace"), code)
 
 
-async def within(work: Awaitable[Report], limit_s: float) -> tuple[Report, bool]:
-    """The agent's report, and whether its time was up first."""
+async def within(agent: Agent, ground: Ground, limit_s: float) -> tuple[Report, bool]:
+    """The agent's report, and whether its time was up first: it then says what the agent's ledger holds.
+
+    The answer that a model was about to give in that moment is in no ledger, and counts for nothing.
+    """
     try:
         async with asyncio.timeout(limit_s):
-            return await work, False
+            return await agent.run(ground), False
     except TimeoutError:
-        return Report(f"stopped after {limit_s:.0f} s", ok=False), True
+        found = await agent.cut_off(ground) if isinstance(agent, Modelled) else Report()
+        return replace(found, summary=f"stopped after {limit_s:.0f} s", ok=False), True

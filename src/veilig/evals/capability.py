@@ -80,8 +80,16 @@ def _rule(row: Mapping[str, Any], number: int) -> Rule:
 def capability_report(subject: str, runs: Sequence[Tally], rules: Sequence[Rule]) -> dict[str, Any]:
     """The report on a model (or agent) as JSON; `level` is the highest that a rule could not rule out.
 
-    Of several runs of one suite the one with the highest upper end counts. Runs of others are refused.
+    Of several runs of one suite the one with the highest upper end counts. Runs of others are refused, and
+    those that lack trials: what was not tried rules out nothing.
     """
+    for run in runs:
+        if run.missing:
+            raise UsageError(
+                f"the run of {run.job.suite} lacks {len(run.missing)} of its parts: {run.missing[0]}",
+                why="a level is ruled out by trials that were made, never by those that were not",
+                fix="make them (veilig eval run, veilig queue retry), then fetch the run again",
+            )
     wrong = sorted({_subject(run) for run in runs} - {subject})
     if wrong:
         raise UsageError(f"a run is of {wrong[0]!r}, not of {subject!r}", fix="give the runs of one model")

@@ -63,7 +63,7 @@ async def attempt(
                 env=desk.environment, budget_s=limit_s, reveal=_nothing, desk=desk,
             )  # fmt: skip
             begun_s = time.monotonic()
-            report, late = await within(agent.run(ground), limit_s)
+            report, late = await within(agent, ground, limit_s)
             agent_s = time.monotonic() - begun_s
             begun_s = time.monotonic()
             found, why = await scene.judge(example, report)

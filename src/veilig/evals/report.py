@@ -31,7 +31,15 @@ def line(total: Tally) -> str:
         f"{total.tasks} tasks, {percent(total.score)}, {total.agent_s_total:.1f} s, {cost}"
         + (f"; {_charged(total)}" if total.charged is not None else "")
         + (f"; apart: {', '.join(apart)}" if apart else "")
+        + (f"; INCOMPLETE: {total.missing[0]}" if total.missing else "")
     )
+
+
+def _lacks(total: Tally, most: int = 50) -> list[str]:
+    """What a run lacks, one line each: its figures are of the rest only."""
+    shown = [f"- INCOMPLETE, {total.job.suite} by {_who(total.job)}: {one}" for one in total.missing[:most]]
+    more = len(total.missing) - most
+    return [*shown, *([f"- and {more} more"] if more > 0 else []), *([""] if shown else [])]
 
 
 def _charged(total: Tally) -> str:
@@ -53,7 +61,8 @@ def _who(job: Job) -> str:
 
 def markdown(runs: Sequence[tuple[Tally, Sequence[Trial]]]) -> str:
     """The report of one or several runs."""
-    parts = ["# What it can do, and how sure that is\n", _table(runs), "\n## By category\n"]
+    lacks = [one for total, _ in runs for one in _lacks(total)]
+    parts = ["# What it can do, and how sure that is\n", *lacks, _table(runs), "\n## By category\n"]
     for total, _ in runs:
         cells = [f"{name} {a}/{b}" for name, (a, b) in total.by_category.items()]
         parts.append(f"- {total.job.suite}, {_who(total.job)}: {', '.join(cells)}")
@@ -193,8 +202,10 @@ def _as_html(text: str) -> str:
     return "\n".join([*out, "</table>" if table else ""])
 
 
-def comparison(first: Job, second: Job, found: Comparison, *, as_json: bool) -> str:
-    """Two runs beside each other: what was solved comes before what it cost."""
+def comparison(
+    first: Job, second: Job, found: Comparison, *, as_json: bool, lacks: Sequence[str] = ()
+) -> str:
+    """Two runs beside each other: what was solved comes before what it cost. lacks: what is missing."""
     if as_json:
         return json.dumps(
             {
@@ -203,6 +214,7 @@ def comparison(first: Job, second: Job, found: Comparison, *, as_json: bool) -> 
                 "tokens": {**found.tokens.estimate.to_json(), "claim": found.tokens.says},
                 "only_first": list(found.only_first),
                 "only_second": list(found.only_second),
+                "missing": list(lacks),
             },
             indent=2,
         )
@@ -216,5 +228,6 @@ def comparison(first: Job, second: Job, found: Comparison, *, as_json: bool) -> 
             f"only B  {', '.join(found.only_second) or '-'}",
             f"time    {found.seconds.says}",
             f"tokens  {found.tokens.says}",
+            *(f"INCOMPLETE: {one}" for one in lacks),
         )
     )

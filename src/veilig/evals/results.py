@@ -73,11 +73,13 @@ class Job:
     started_at: str
     machine: str
     version: int = JOB_VERSION
+    wanted: int = 0  # trials in all; 0: nobody wrote it down
+    absent: tuple[str, ...] = ()  # of a fleet's run: the trials that have no result, and why
 
     def same_as(self, other: "Job") -> bool:
         """Whether trials of the one count for the other."""
         own, others = asdict(self), asdict(other)
-        for name in ("started_at", "wall", "attempts", "machine"):
+        for name in ("started_at", "wall", "attempts", "machine", "wanted", "absent"):
             own[name] = others[name] = None
         return own == others
 
@@ -106,10 +108,17 @@ def read_job(folder: Path) -> Job:
     given = _read(folder / "job.json")
     if given.get("version") != JOB_VERSION:
         raise UsageError(f"{folder} was written by another version", fix="run the suite again")
+    values: dict[str, Any] = {"wanted": 0, **given, "absent": tuple(given.get("absent", ()))}
     try:
-        return Job(**{f.name: given[f.name] for f in fields(Job)})
+        return Job(**{f.name: values[f.name] for f in fields(Job)})
     except KeyError as error:
         raise UsageError(f"{folder}/job.json has no {error}") from error
+
+
+def missing(job: Job, made: int) -> tuple[str, ...]:
+    """What the run lacks, of which `made` trials have a result, in words; nothing when it is whole."""
+    unnamed = job.wanted - made - len(job.absent)
+    return (*job.absent, *([f"{unnamed} of {job.wanted} trials were never made"] if unnamed > 0 else []))
 
 
 def trial_folder(folder: Path, task: str, attempt: int) -> Path:

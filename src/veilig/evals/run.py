@@ -15,6 +15,11 @@ from veilig.evals.suite import Suite
 type Seen = Callable[[Trial, int, int], None]
 
 
+def machine() -> str:
+    """What a run says of the machine that made it."""
+    return f"{platform.system()} {platform.release()} {platform.machine()}"
+
+
 async def run_suite(
     suite: Suite,
     agent: str,
@@ -42,7 +47,8 @@ async def run_suite(
         wall="",
         timeout_scale=terms.timeout_scale,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=f"{platform.system()} {platform.release()} {platform.machine()}",
+        machine=machine(),
+        wanted=len(suite.tasks) * attempts,
     )
     await asyncio.to_thread(begin, terms.out, job)
     wanted = [(task, attempt) for attempt in range(1, attempts + 1) for task in suite.tasks]

@@ -198,7 +198,7 @@ async def _work(task: Task, agent: Agent, stage: Stage, world: World, terms: Ter
         budget_s=limit_s,
         reveal=reveal,
     )
-    return await within(agent.run(ground), limit_s)
+    return await within(agent, ground, limit_s)
 
 
 async def _verify(task: Task, stage: Stage, world: World, kept: Path, terms: Terms) -> _Verdict:

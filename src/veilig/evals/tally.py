@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from veilig.evals.results import Ending, Job, Trial
+from veilig.evals.results import Ending, Job, Trial, missing
 from veilig.evals.stats import (
     Estimate,
     Ratio,
@@ -46,6 +46,7 @@ class Tally:
     skipped_steps: int
     submitted: int
     accuracy: float | None
+    missing: tuple[str, ...] = ()  # trials that have no result, in words
 
     @property
     def charged(self) -> float | None:
@@ -75,6 +76,7 @@ class Tally:
             "submitted": self.submitted,
             "accuracy": self.accuracy,
             "charged": self.charged,
+            "missing": list(self.missing),
         }
 
 
@@ -119,6 +121,7 @@ def tally(job: Job, trials: Sequence[Trial]) -> Tally:
         skipped_steps=sum(len(t.skipped_steps) for t in trials),
         submitted=len(submitted),
         accuracy=right / len(submitted) if submitted else None,
+        missing=missing(job, len(trials)),
     )
 
 
