@@ -208,7 +208,8 @@ def test_a_change_of_other_files_alone_is_reviewed_as_well(veilig: Terminal, pro
     assert {s["path"] for s in found["report"]["skipped"]} == {"outside.py"}
     (project / "image").write_bytes(b"a\0c")
     code, found = review(veilig, "--no-tests", "--patch", "-", stdin=git(project, "diff", "image"))
-    assert (code, found["report"]["findings"], found["binary"]) == (3, [], ["image"])
+    assert (code, found["report"]["findings"]) == (3, [])
+    assert "binary image: it is no text" in found["not_looked_at"]
 
 
 def test_a_removed_file_is_a_change_whose_tests_run(veilig: Terminal, project: Path) -> None:
