@@ -18,11 +18,12 @@ from veilig.providers.fleet.entries import Entry, Shown, State
 from veilig.providers.fleet.link import org_of
 from veilig.providers.fleet.queue import Queue
 from veilig.providers.fleet.store import open_store
+from veilig.providers.fleet.taking import LEASE_S
 
 __all__ = [
     "KINDS", "Shown", "State", "Work", "cancel", "counts", "enqueue", "enqueue_all", "jobs", "limit", "put",
     "retry",
-    "upload",
+    "set_aside", "upload",
 ]  # fmt: skip
 
 KINDS: Final = ("audit", "fix", "run", "explain", "review", "trial")
@@ -102,6 +103,29 @@ def retry(url: str, session: str) -> bool:
     return _ask(url, lambda queue: queue.again(session))
 
 
+def set_aside(url: str) -> int:
+    """End all that waits or was at work when a backup was made, until it is tried again; how many that were.
+
+    Raises UsageError while a worker lives.
+    """
+    return _ask(url, lambda queue: queue.set_aside(LEASE_S))
+
+
+def cancel_all(url: str, sessions: Sequence[str]) -> None:
+    """End many; those that are over stay as they are."""
+    _each(url, sessions, lambda queue, session: queue.cancel(session))
+
+
+def retry_all(url: str, sessions: Sequence[str]) -> None:
+    """Queue many again that are held, failed or cancelled."""
+    _each(url, sessions, lambda queue, session: queue.again(session))
+
+
+def only_key(url: str, name: str, mine: str) -> str:
+    """What the first of the fleet said under this name; `mine` when this is the first."""
+    return _ask(url, lambda queue: queue.only_key(name, mine))
+
+
 def limit(url: str, org: str, *, at_once: int | None = None, per_hour: int | None = None) -> None:
     """Bound an org: sessions at work at once, and begun per hour; None: no bound."""
     _ask(url, lambda queue: queue.limit(org, at_once=at_once, per_hour=per_hour))
@@ -146,6 +170,15 @@ def upload(store: str, source: Path) -> str:
     What its policy file withholds is not known here: upload what every worker may see. Raises ProviderError.
     """
     return f"tree:{Copies(open_store(store), source).save_source().tree}"
+
+
+def _each(url: str, sessions: Sequence[str], act: Callable[[Queue, str], Coroutine[Any, Any, bool]]) -> None:
+    async def each(queue: Queue) -> None:
+        for session in sessions:
+            await act(queue, session)
+
+    if sessions:
+        _ask(url, each)
 
 
 def _ask[T](url: str, question: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:

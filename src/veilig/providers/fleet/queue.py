@@ -243,6 +243,20 @@ class Queue:
             await sql.execute(tables.PUT_JOBS, {"rows": rows, "task": TASK})
             return True
 
+    async def set_aside(self, lease_s: float) -> int:
+        """End all that waits, is held or was at work, until somebody tries it again; how many that were.
+
+        For a database that was restored: it does not know what was done since its backup. lease_s: how long
+        ago a worker may have been heard of to be taken for alive. Raises UsageError while one is.
+        """
+        alive = (await self.rows(tables.LIVE_WORKERS, lease_s=lease_s))[0][0]
+        if alive:
+            raise UsageError(
+                f"{alive} workers are at work", why="they would go on with what they have",
+                fix=f"stop them, wait {lease_s:g} s, then say it again",
+            )  # fmt: skip
+        return int((await self.rows(tables.SET_ASIDE))[0][0])
+
     async def only_key(self, name: str, fingerprint: str) -> str:
         """What the first of the fleet said under this name; `fingerprint` when this is the first."""
         async with self.sql() as sql:

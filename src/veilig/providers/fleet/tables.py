@@ -85,7 +85,8 @@ SELECT dead.id, procrastinate_retry_job_v2(dead.id, now(), NULL, NULL, NULL) FRO
 
 # The token grows by the clock, too: where a fail-over lost who took a session, the next has another one.
 TAKE: Final = """
-UPDATE fleet_session s SET token = greatest(s.token, extract(epoch FROM clock_timestamp())::bigint * 1000) + 1,
+UPDATE fleet_session s SET
+    token = greatest(s.token, extract(epoch FROM clock_timestamp())::bigint * 1000) + 1,
     worker = %(worker)s, job = %(job)s, state = 'working',
     until = now() + %(lease_s)s * interval '1 second', tries = s.tries + 1,
     began_at = coalesce(s.began_at, now())
@@ -114,6 +115,24 @@ UPDATE fleet_session SET state = %(state)s, note = %(note)s, until = NULL, worke
     ended_at = CASE WHEN %(state)s IN ('done', 'failed', 'cancelled') THEN now() END
 WHERE session = %(session)s AND token = %(token)s AND state = 'working'
 RETURNING job
+"""
+
+# After a restore: the backup does not know what was done since, so nothing goes on until a person said so.
+SET_ASIDE: Final = """
+WITH aside AS (
+    UPDATE fleet_session SET state = 'cancelled', note = 'set aside after a restore: look, then retry',
+        until = NULL, worker = '', ended_at = now(),
+        token = greatest(token, extract(epoch FROM clock_timestamp())::bigint * 1000) + 1
+    WHERE state IN ('queued', 'working', 'held')
+    RETURNING session
+), jobs AS (
+    DELETE FROM procrastinate_jobs WHERE status IN ('todo', 'doing') RETURNING id
+)
+SELECT (SELECT count(*) FROM aside), (SELECT count(*) FROM jobs)
+"""
+
+LIVE_WORKERS: Final = """
+SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - %(lease_s)s * interval '1 second'
 """
 
 KEEP: Final = """
