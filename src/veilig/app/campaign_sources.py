@@ -5,7 +5,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -72,8 +72,8 @@ class Sources:
         self._places: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
-    async def of(self, repository: Repository) -> AsyncGenerator[Source]:
-        """The files, for as long as the context lasts. Raises VeiligError."""
+    async def of(self, repository: Repository, commit: str = "") -> AsyncGenerator[Source]:
+        """The files, for as long as the context lasts. commit: what its ref meant. Raises VeiligError."""
         if not repository.far and not repository.ref:
             yield await asyncio.to_thread(_near, Path(repository.place))
             return
@@ -81,7 +81,8 @@ class Sources:
         name = hashlib.sha256(f"{repository.place}\0{repository.ref}".encode()).hexdigest()[:32]
         tree = self._trees / name
         async with self._places[repository.place]:
-            mirror, commit = await self._mirrored(repository)
+            meant = replace(repository, ref=commit or repository.ref)
+            mirror, commit = await self._mirrored(meant)
             await asyncio.to_thread(mirrors.export, mirror, commit, tree)
         try:
             yield Source(tree, await asyncio.to_thread(mirrors.content_of, tree), commit)

@@ -27,6 +27,7 @@ from veilig.app.driver import Silent
 from veilig.app.fleet_heal import LATER_S as HEAL_LATER_S
 from veilig.app.fleet_heal import drive_shard, is_healing
 from veilig.app.fleet_hold import Held
+from veilig.app.fleet_options import need_ordinary
 from veilig.app.sessions import run_audit, run_explain, run_fix, run_review, run_task
 from veilig.app.wiring import Ended, Setting, Wired, operator_policy
 from veilig.core.errors import (
@@ -171,6 +172,7 @@ async def drive(held: Held, site: Site) -> Came:
 
 async def _drive(held: Held, site: Site) -> Came:
     taken = held.taken
+    need_ordinary(taken.kind, taken.work["options"])
     setting = replace(site.ledgers.setting(taken.org), session=taken.session, hold=held)
     if handler := site.handlers.get(taken.kind):
         return await handler(held, setting)
@@ -208,7 +210,7 @@ def _lay_out(held: Held, site: Site, options: dict[str, Any]) -> None:
 
 def laid_out(store: Store, sources: Path, tree: str) -> Path:
     """The folder in which this tree of the store lies, made when missing. Raises ProviderError."""
-    _need_own(sources)
+    need_own(sources)
     place = sources / tree[:32]
     if not place.is_dir():
         fresh = sources / f".{tree[:32]}.{os.urandom(4).hex()}"
@@ -220,7 +222,7 @@ def laid_out(store: Store, sources: Path, tree: str) -> Path:
     return place
 
 
-def _need_own(sources: Path) -> None:
+def need_own(sources: Path) -> None:
     """Raises ProviderError when somebody else could put projects there."""
     try:
         sources.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -69,12 +69,7 @@ class _Mender:
 
     def stop(self, row: int) -> str:
         """Why no further repository is begun; empty: go on."""
-        spent_s = time.monotonic() - self._began_s
-        if self._mend.budget_all_s and spent_s >= self._mend.budget_all_s:
-            return f"the campaign's {self._mend.budget_all_s:.0f} s are over"
-        if self._mend.stop_after and row >= self._mend.stop_after:
-            return f"{row} repositories in a row failed: that is no trouble of one of them"
-        return ""
+        return stop_reason(self._mend, self._began_s, row)
 
     async def one(self, repository: Repository, source: Source) -> Result:
         """Its result. Raises VeiligError."""
@@ -101,6 +96,16 @@ class _Mender:
             return result
         unique = self._slugs[result.slug] == 1
         return await asyncio.to_thread(with_patch, result, diff, Path(self._mend.out), unique=unique)
+
+
+def stop_reason(mend: Mend, began_s: float, row: int) -> str:
+    """Why no further repository is begun after so many in a row came to nothing; empty: go on."""
+    spent_s = time.monotonic() - began_s
+    if mend.budget_all_s and spent_s >= mend.budget_all_s:
+        return f"the campaign's {mend.budget_all_s:.0f} s are over"
+    if mend.stop_after and row >= mend.stop_after:
+        return f"{row} repositories in a row failed: that is no trouble of one of them"
+    return ""
 
 
 def fix_options(mend: Mend, source: Source) -> FixOptions:
@@ -134,12 +139,18 @@ def mended(repository: Repository, source: Source, ended: Ended) -> tuple[Result
 
 def with_patch(result: Result, diff: str, out: Path, *, unique: bool) -> Result:
     """The same, with a patch file in `out`. unique: no other repository of the list has its slug."""
+    result = named(result, unique=unique)
+    head = f"Repository: {result.label}\nBase: {result.commit or 'the folder as it was'}\n"
+    head += f"Session: {result.session or result.reason}\nMended: {result.fixed}\n\n"
+    _write(out / result.patch, head + diff)
+    return result
+
+
+def named(result: Result, *, unique: bool) -> Result:
+    """The same, with the name of its patch."""
     name = f"{result.slug}.patch"
     if not unique:
         name = f"{result.slug}-{hashlib.sha256(result.label.encode()).hexdigest()[:8]}.patch"
-    head = f"Repository: {result.label}\nBase: {result.commit or 'the folder as it was'}\n"
-    head += f"Session: {result.session or result.reason}\nMended: {result.fixed}\n\n"
-    _write(out / name, head + diff)
     return replace(result, patch=name)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Self, cast, overload
@@ -120,6 +120,11 @@ class Campaign:
     def write(self) -> None:
         """Make the heading durable. Raises UsageError."""
         _write(self.folder / "campaign.json", json.dumps(asdict(self.heading), indent=1).encode())
+
+    def write_ended(self, ended_at: str) -> None:
+        """It is over. Raises UsageError."""
+        self.heading = replace(self.heading, ended_at=ended_at)
+        self.write()
 
     def scan(self) -> Iterator[Result]:
         """Every result so far, in the order in which they came; what follows later goes for its label.

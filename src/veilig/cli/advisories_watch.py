@@ -50,10 +50,16 @@ def watch_options(parser: argparse.ArgumentParser) -> None:
 
 def _database_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--database", default="", metavar="URL",
+        "--database", nargs="?", const="", metavar="URL",
         help="the repositories that a fleet has audited, of the organisation that the address names (?org=); "
-        "default: those that this machine has audited",
+        "without URL: $VEILIG_DATABASE. Default: those that this machine has audited",
     )  # fmt: skip
+
+
+def _database(given: argparse.Namespace) -> str:
+    from veilig.cli.worker import database
+
+    return "" if given.database is None else database(given)
 
 
 def watch(given: argparse.Namespace) -> int:
@@ -72,7 +78,7 @@ def watch(given: argparse.Namespace) -> int:
 
         Target(given.webhook, secret)  # what is wrong with it is said before anything is read
     setting = Setting(given.policy)
-    with open_sboms(setting, given.database) as sboms:
+    with open_sboms(setting, _database(given)) as sboms:
         repositories, components = sboms.size
         about = f"{components} components of {repositories} repositories"
         print(f"watch   {given.feed}, {about}", file=sys.stderr)
@@ -167,6 +173,6 @@ def list_alerts(given: argparse.Namespace) -> int:
     from veilig.app import Setting
     from veilig.app.components import open_sboms
 
-    with open_sboms(Setting(), given.database) as sboms:
+    with open_sboms(Setting(), _database(given)) as sboms:
         show(sboms.alerts(state=given.state), as_json=given.json)
     return EXIT_OK

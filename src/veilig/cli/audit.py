@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veilig.cli.audit_fleet import fleet_options
+from veilig.cli.audit_fleet import fleet_options, need_fleet
 from veilig.cli.models import model_options, named_or_none, setting_of
 from veilig.core.errors import EXIT_INTERRUPTED, SessionError, UsageError
 
@@ -140,6 +140,7 @@ def run(given: argparse.Namespace) -> int:
         from veilig.cli import audit_fleet
 
         return audit_fleet.run(given)
+    need_fleet(given)
     return _run_folders(given)
 
 

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import re
 import sys
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from veilig.core.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_INTERRUPTED,
 if TYPE_CHECKING:
     from veilig.app import Setting
     from veilig.app.campaigns import Wanted
+    from veilig.app.fleet_campaigns import Commander, Far
     from veilig.campaign.repositories import Repository
     from veilig.campaign.result import Result
     from veilig.campaign.store import Heading
@@ -46,6 +46,53 @@ def fleet_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST=NAME",
         help="the variable NAME holds a token for this git host (with --fleet)",
     )
+    _far_options(parser)
+
+
+def _far_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database", nargs="?", const="", metavar="URL",
+        help="let the workers of a fleet do it (`veilig worker`): each repository is a session of the queue "
+        "in this PostgreSQL, of the organisation that the address names; without URL: $VEILIG_DATABASE",
+    )  # fmt: skip
+    parser.add_argument("--store", default="", metavar="PLACE", help="the workers' store (with --database)")
+    parser.add_argument(
+        "--priority", type=int, default=0, metavar="N", help="larger is sooner (with --database)"
+    )
+    parser.add_argument(
+        "--detach", action="store_true",
+        help="only queue it; the same command without --detach follows it (with --database)",
+    )  # fmt: skip
+
+
+def far_of(given: argparse.Namespace, jobs: int) -> "Far | None":
+    """The fleet that is to do it; None for this machine. jobs: what --jobs is unless given.
+
+    Raises UsageError.
+    """
+    if given.database is None:
+        if given.store or given.detach or given.priority:
+            raise UsageError("--store, --priority and --detach belong to --database")
+        return None
+    from veilig.app.fleet_campaigns import Far
+
+    for name, said in (("jobs", given.jobs != jobs), ("git_token", bool(given.git_token))):
+        if said:
+            raise UsageError(
+                f"--{name.replace('_', '-')} and --database exclude each other",
+                why="that is for each worker to say",
+                fix="give it to `veilig worker` (--slots, --git-token), or bound the org: veilig queue limit",
+            )
+    from veilig.cli.worker import database
+
+    return Far(database(given), given.store, given.priority)
+
+
+def need_fleet(given: argparse.Namespace) -> None:
+    """Raises UsageError for what belongs to --fleet alone: it would be passed over without a word."""
+    for name in ("database", "store", "priority", "detach", "git_token"):
+        if getattr(given, name) not in (None, "", 0, False, []):
+            raise UsageError(f"--{name.replace('_', '-')} belongs to --fleet", fix="give --fleet FILE")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -59,9 +106,17 @@ def run(given: argparse.Namespace) -> int:
 
     wanted = wanted_of(given, rules=rules_text(given.rules), pattern=given.pattern, fresh=given.fresh)
     page = next((file for file, form in outputs.items() if form == "html"), "")
-    watcher = FleetProgress(sys.stderr, page)
+    watcher, far = FleetProgress(sys.stderr, page), far_of(given, 0)
     try:
-        finished = asyncio.run(audit_fleet(wanted, setting_of(given), watcher))
+        if far is None:
+            finished = asyncio.run(audit_fleet(wanted, setting_of(given), watcher))
+        else:
+            from veilig.app.fleet_campaigns import Commander
+
+            commander = Commander(wanted, far, setting_of(given), watcher)
+            if given.detach:
+                return detached(commander)
+            finished = commander.go()
     except KeyboardInterrupt:
         watcher.done()
         print("interrupted: what was finished is kept; the same command goes on", file=sys.stderr)
@@ -76,6 +131,12 @@ def run(given: argparse.Namespace) -> int:
     if not outputs:
         print(render_text(finished, Style(sys.stdout)))
     return code
+
+
+def detached(commander: "Commander") -> int:
+    """Queue it and say how it is followed."""
+    print(f"queued  campaign {commander.queue()}; the same command without --detach follows it")
+    return EXIT_OK
 
 
 def remember(setting: "Setting", folder: Path, about: Mapping[str, Any]) -> None:
@@ -95,6 +156,7 @@ def wanted_of(
 ) -> "Wanted":
     """What is asked of the repositories. Raises UsageError."""
     from veilig.app.campaigns import Wanted
+    from veilig.cli.worker import tokens_of
 
     listed = Path(given.fleet).expanduser()
     return Wanted(
@@ -121,21 +183,6 @@ def read_list(listed: Path) -> "list[Repository]":
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the list {str(listed)!r}", why=str(error)) from error
     return read_repositories(text, listed.absolute().parent, listed.name)
-
-
-def tokens_of(given: Sequence[str]) -> Mapping[str, str]:
-    """Host -> variable. Raises UsageError."""
-    found: dict[str, str] = {}
-    for item in given:
-        host, _, name = item.partition("=")
-        if not host or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise UsageError(
-                "--git-token names no host and variable",
-                why="it is HOST=NAME, where NAME is a variable that holds the token",
-                fix="write for example github.com=GIT_TOKEN",
-            )
-        found[host] = name
-    return found
 
 
 def forms_of(outputs: Sequence[str]) -> dict[str, str]:

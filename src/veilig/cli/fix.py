@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veilig.cli import fix_fleet
+from veilig.cli.audit_fleet import need_fleet
 from veilig.cli.models import model_options, named, setting_of
 from veilig.core.errors import (
     EXIT_FINDINGS,
@@ -72,6 +73,7 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(f"--budget {given.budget} is outside 1 to 86400 seconds", fix="give seconds")
     if given.fleet:
         return fix_fleet.run(given)
+    need_fleet(given)
     if not given.path:
         raise UsageError("nothing to fix", why="no folder is given", fix="`veilig fix .` (see --help)")
     source = Path(given.path).expanduser()

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veilig.cli.audit_fleet import FleetProgress, fleet_options, wanted_of
+from veilig.cli.audit_fleet import FleetProgress, detached, far_of, fleet_options, wanted_of
 from veilig.cli.models import named_or_none, setting_of
 from veilig.cli.style import Style, printable
 from veilig.core.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, UsageError
@@ -68,11 +68,18 @@ def run(given: argparse.Namespace) -> int:
         tuple(shlex.split(given.test or "")),
         named_or_none(given),
     )
-    watcher = FleetProgress(sys.stderr, str(out / PAGE))
+    watcher, far = FleetProgress(sys.stderr, str(out / PAGE)), far_of(given, 1)
+    wanted = wanted_of(given, fresh=given.fresh)
     try:
-        finished = asyncio.run(
-            fix_fleet(wanted_of(given, fresh=given.fresh), mend, setting_of(given), watcher)
-        )
+        if far is None:
+            finished = asyncio.run(fix_fleet(wanted, mend, setting_of(given), watcher))
+        else:
+            from veilig.app.fleet_campaigns import Commander
+
+            commander = Commander(wanted, far, setting_of(given), watcher, mend)
+            if given.detach:
+                return detached(commander)
+            finished = commander.go()
     except KeyboardInterrupt:
         watcher.done()
         print("interrupted: what was finished is kept; the same command goes on", file=sys.stderr)

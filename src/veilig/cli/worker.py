@@ -5,8 +5,10 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,8 @@ from veilig.core.errors import EXIT_OK, UsageError
 if TYPE_CHECKING:
     from veilig.app.fleet_worker import Worker
 
-KINDS = ("audit", "explain", "fix", "review", "run", "trial")
-ENVIRONMENT = "VEILIG_DATABASE"
+KINDS = ("audit", "explain", "fix", "fleet-audit", "fleet-fix", "review", "run", "trial")
+ENVIRONMENT = DATABASE
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +42,25 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where uploaded projects are laid out; the same path on every machine",
     )
+    parser.add_argument(
+        "--git-token", action="append", default=[], metavar="HOST=NAME",
+        help="the variable NAME holds a token for this git host, for repositories of `audit --fleet`",
+    )  # fmt: skip
     parser.add_argument("--drain", action="store_true", help="end when nothing is left to take")
     parser.add_argument(
         "--status", metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics there (port 0: any)"
     )
     parser.add_argument("--python", metavar="EXE", help="the projects' interpreter")
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
-    parser.add_argument("--model-url", default="", metavar="URL", help="where models are asked")
+    parser.add_argument(
+        "--model-url",
+        default=os.environ.get("VEILIG_MODEL_URL", ""),
+        metavar="URL",
+        help="where models are asked, whatever a job says (default: $VEILIG_MODEL_URL; else their vendor)",
+    )
+    parser.add_argument(
+        "--model-api", choices=("auto", "chat", "responses"), default="auto", help="what that server speaks"
+    )
 
 
 def database_option(parser: argparse.ArgumentParser) -> None:
@@ -70,16 +84,33 @@ def database(given: argparse.Namespace) -> str:
     )
 
 
+def tokens_of(given: Sequence[str]) -> Mapping[str, str]:
+    """Host -> variable. Raises UsageError."""
+    found: dict[str, str] = {}
+    for item in given:
+        host, _, name = item.partition("=")
+        if not host or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise UsageError(
+                "--git-token names no host and variable",
+                why="it is HOST=NAME, where NAME is a variable that holds the token",
+                fix="write for example github.com=GIT_TOKEN",
+            )
+        found[host] = name
+    return found
+
+
 def run(given: argparse.Namespace) -> int:
     """Exit 0 when it was told to end, or drained."""
+    from veilig.app.fleet_repository import Repositories
     from veilig.app.fleet_session import default_sources
     from veilig.app.fleet_worker import Plan, Worker
     from veilig.app.wiring import Setting
     from veilig.cli.worker_trials import KIND, make_trial
 
     sources = Path(given.sources).absolute() if given.sources else default_sources()
-    setting = Setting(given.policy, given.python, model_url=given.model_url)
+    setting = Setting(given.policy, given.python, model_url=given.model_url, model_api=given.model_api)
     kinds = tuple(kind.strip() for kind in given.kinds.split(",") if kind.strip())
+    repositories = Repositories(database(given), sources, tokens_of(given.git_token))
     plan = Plan(
         database(given),
         setting,
@@ -88,7 +119,7 @@ def run(given: argparse.Namespace) -> int:
         given.store,
         sources,
         drain=given.drain,
-        handlers={KIND: make_trial},
+        handlers={KIND: make_trial, **repositories.handlers},
         heal_slots=given.heal_slots,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, handlers=None)

@@ -43,6 +43,11 @@ class Copies:
         self._known: dict[str, tuple[Seen, str]] = {}
 
     @property
+    def store(self) -> Store:
+        """Where it is kept."""
+        return self._store
+
+    @property
     def folder(self) -> Path:
         """The folder on this machine."""
         return self._folder

@@ -1,7 +1,7 @@
 """How does one thread reach an organisation's tables of a fleet? One connection, whole transactions."""
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,6 @@ from veilig.providers.fleet.queue import gone, libraries, plain
 
 if TYPE_CHECKING:
     from psycopg import Connection
-
-PAGE_ROWS = 500  # read at once from a long answer
 
 
 class Link:
@@ -49,15 +47,6 @@ class Link:
         with self.transaction() as cursor:
             found: list[tuple[Any, ...]] = cursor.execute(query, values).fetchall()
             return found
-
-    def pages(self, query: str, values: Sequence[Any] = ()) -> Generator[tuple[Any, ...]]:
-        """The rows of a long answer, some at a time, as they were when it began."""
-        with self.transaction() as cursor:
-            name = cursor.connection.cursor("pages")
-            name.itersize = PAGE_ROWS
-            with name:
-                name.execute(query, values)
-                yield from name
 
     def close(self) -> None:
         """Let go of the database."""

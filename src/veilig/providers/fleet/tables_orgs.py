@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS fleet_campaign (
     org text DEFAULT current_setting('veilig.org'), id text,
     kind text NOT NULL, list text NOT NULL, about text NOT NULL, terms text NOT NULL,
     repositories integer NOT NULL, began_at text NOT NULL, ended_at text NOT NULL DEFAULT '',
+    asked text NOT NULL,
     PRIMARY KEY (org, id)
 );
 CREATE INDEX IF NOT EXISTS fleet_campaign_about ON fleet_campaign (org, about, id);
