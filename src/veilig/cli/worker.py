@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from veilig.app.fleet_worker import Worker
 
 KINDS = ("audit", "explain", "fix", "fleet-audit", "fleet-fix", "review", "run", "trial")
-ENVIRONMENT = DATABASE
+ENVIRONMENT = "VEILIG_DATABASE"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
