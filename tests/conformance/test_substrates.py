@@ -239,7 +239,7 @@ async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         made.begin()
         for name in ("one", "two"):
             await made.seen(name, Run.RUNNING)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not made.starts(name):
                     await asyncio.sleep(0.02)
         yield made

@@ -147,7 +147,7 @@ async def test_a_daemon_that_holds_the_output_does_not_hold_up_its_command(place
     begun_s = time.monotonic()
     result = await place.sh("sleep 7654322 & echo started")
     assert (result.stdout, result.exit_code) == (b"started\n", 0)
-    assert time.monotonic() - begun_s < 5
+    assert time.monotonic() - begun_s < 60
     await until(lambda: len(alive("7654322")) == 1)
 
 

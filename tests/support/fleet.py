@@ -108,7 +108,7 @@ class Fleet:
 
     def answers(self, name: str) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/health", timeout=1) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/health", timeout=5) as reply:
                 return bool(reply.status == 200)
         except OSError:
             return False

@@ -100,7 +100,7 @@ class Fleet:
                     service.cmd, cwd=service.folder, stdout=log, stderr=log, start_new_session=True
                 )
         for name in names:
-            child, until = self.children[name], time.monotonic() + 10
+            child, until = self.children[name], time.monotonic() + 60
             while child.poll() is None and time.monotonic() < until:
                 with socket.socket() as one:
                     if one.connect_ex(("127.0.0.1", self.service(name).port)) == 0:

