@@ -22,9 +22,10 @@ from .wall import Bounds, Feature, Mounts, Reason, Wall
 
 Stand = Callable[[Mounts, Bounds], Awaitable[tuple[Standing, workspace.Protection]]]
 
+BUSY_S = 30.0  # what ends by its bounds at once may wait so long for a turn on a busy machine
 # Small enough to be reached at once
 _BOUNDS = Bounds(
-    memory_bytes=128 << 20, cpu_s=10, wall_s=20, processes=24, output_bytes=1 << 16,
+    memory_bytes=128 << 20, cpu_s=10, wall_s=60, processes=24, output_bytes=1 << 16,
     output_kill_bytes=1 << 20, file_bytes=1 << 20, tmp_bytes=8 << 20,
 )  # fmt: skip
 
@@ -139,14 +140,14 @@ async def _inside(box: Sandbox, given: dict[str, object]) -> dict[str, str]:
 
 async def _cpu(box: Sandbox) -> str:
     result = await box.run(
-        ["sh", "-c", "while :; do :; done"], timeout_s=5, bounds=replace(_BOUNDS, cpu_s=0.2)
+        ["sh", "-c", "while :; do :; done"], timeout_s=BUSY_S, bounds=replace(_BOUNDS, cpu_s=0.2)
     )
     return "" if result.reason is Reason.CPU else f"a busy loop ended by {result.reason}"
 
 
 async def _output(box: Sandbox) -> str:
     result = await box.run(
-        ["sh", "-c", "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done"], timeout_s=5
+        ["sh", "-c", "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done"], timeout_s=BUSY_S
     )
     return "" if result.reason in (Reason.OUTPUT, Reason.CPU) else f"endless output ended by {result.reason}"
 
