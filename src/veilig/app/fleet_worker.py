@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 POLL_S: Final = 1.0  # a new session is usually told of; this is for what was not, and for paced ones
 RESCUE_S: Final = 2.0
 LOOK_S: Final = 0.5
+COUNT_S: Final = 10.0
+ASKED_S: Final = 90.0  # whoever scrapes does it more often
 TRIES_MAX: Final = 8  # workers that died of one session before it is given up
 SLOTS_MAX: Final = 64
 
@@ -99,6 +101,8 @@ class Worker:
         self._stopping = False
         self._id = 0
         self._beat_s = 0.0
+        self._asked_s = -ASKED_S
+        self._queue: dict[tuple[str, str], tuple[int, float]] = {}
 
     @property
     def busy(self) -> int:
@@ -109,6 +113,14 @@ class Worker:
         """Whether it was heard of by the database lately and takes sessions."""
         fresh = self._clock.boottime_s() - self._beat_s < LEASE_S
         return bool(self._id) and fresh and not self._stopping
+
+    def asked(self) -> dict[tuple[str, str], tuple[int, float]]:
+        """(kind, state) of the queue -> how many, and the oldest's age in s, as last seen; empty at first.
+
+        It is looked at while somebody asks: counting 10^5 sessions costs the database 20 ms.
+        """
+        self._asked_s = self._clock.boottime_s()
+        return self._queue
 
     def stop(self) -> None:
         """Take nothing more, leave each session before its next act, then end."""
@@ -144,6 +156,7 @@ class Worker:
         side = [
             asyncio.create_task(self._every(BEAT_S, lambda: self._beat(desk))),
             asyncio.create_task(self._every(RESCUE_S, lambda: self._rescue(desk, site.ledgers))),
+            asyncio.create_task(self._every(COUNT_S, lambda: self._count(desk))),
             asyncio.create_task(self._every(0.0, lambda: desk.listen(self._wake.set))),
             asyncio.create_task(self._watch()),
         ]
@@ -317,6 +330,11 @@ class Worker:
             if name in mine and one.taken.tries > 1 and one.calm():
                 await desk.calm(name, one.taken.token)
 
+    async def _count(self, desk: Desk) -> None:
+        if self._clock.boottime_s() - self._asked_s < ASKED_S:
+            none = {(kind, str(State.QUEUED)): (0, 0.0) for kind in self.plan.kinds}
+            self._queue = none | await desk.depth()
+
     async def _watch(self) -> None:
         while True:
             now_s = self._clock.boottime_s()
@@ -334,10 +352,20 @@ class Worker:
 
 
 def _answered(ledgers: Ledgers, held: Mapping[str, tuple[str, int]]) -> list[str]:
-    """Those of the held sessions (-> org, size of the ledger then) to which people said something since."""
+    """Those of the held sessions (-> org, size of the ledger then) to which people said something since.
+
+    An org whose ledger cannot be read keeps nobody else waiting: it is said, and asked again next time.
+    """
     names = ("approval.voted", "session.told")
-    return [
-        session
-        for session, (org, seq) in held.items()
-        if next(ledgers.of(org).events(session=session, after=seq, names=names), None) is not None
-    ]
+    found: list[str] = []
+    unread: set[str] = set()
+    for session, (org, seq) in held.items():
+        if org in unread:
+            continue
+        try:
+            said = ledgers.of(org).events(session=session, after=seq, names=names)
+            found += [session] if next(said, None) is not None else []
+        except LedgerError as error:
+            unread.add(org)
+            log.warning("ledger.unread", extra={"org": org, "why": error.why or error.what})
+    return found

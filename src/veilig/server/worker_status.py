@@ -45,7 +45,15 @@ class Status:
         counts.count("worker_sessions_rescued_total", seen.rescued)
         counts.count("worker_sessions_lost_total", seen.lost)
         counts.count("worker_database_trouble_total", seen.trouble)
-        lines = counts.counted({"worker_busy": self._worker.busy, "worker_ready": self._worker.ready()})
+        gauges: dict[str, float] = {
+            "worker_busy": self._worker.busy,
+            "worker_ready": self._worker.ready(),
+            "worker_slots": self._worker.plan.slots,
+        }
+        for (kind, state), (count, oldest_s) in self._worker.asked().items():
+            labels = f'{{kind="{kind}",state="{state}"}}'
+            gauges[f"queue_sessions{labels}"], gauges[f"queue_oldest_seconds{labels}"] = count, oldest_s
+        lines = counts.counted(gauges)
         lines += self._waited.lines("veilig_worker_waited_seconds")
         lines += self._lasted.lines("veilig_worker_session_seconds")
         return "\n".join(lines) + "\n"

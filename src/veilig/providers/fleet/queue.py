@@ -207,6 +207,11 @@ class Queue:
         rows = await self.rows("SELECT kind, state, count(*) FROM fleet_session GROUP BY 1, 2")
         return {(kind, State(state)): int(count) for kind, state, count in rows}
 
+    async def depth(self) -> dict[tuple[str, str], tuple[int, float]]:
+        """(kind, state) of what is not over -> how many sessions, and the age of the oldest in s."""
+        rows = await self.rows(tables.DEPTH)
+        return {(str(kind), str(state)): (int(count), float(age_s)) for kind, state, count, age_s in rows}
+
     async def cancel(self, session: str) -> bool:
         """End it: at once while it waits, between two acts while it is at work. False when it is over."""
         rows = await self.rows(

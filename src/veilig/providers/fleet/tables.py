@@ -140,6 +140,11 @@ UPDATE fleet_session SET tree = %(tree)s WHERE session = %(session)s AND token =
 RETURNING session
 """
 
+DEPTH: Final = """
+SELECT kind, state, count(*), extract(epoch FROM now() - min(queued_at))::float8
+FROM fleet_session WHERE state IN ('queued', 'working', 'held') GROUP BY 1, 2
+"""
+
 SHOW: Final = """
 SELECT s.session, s.org, s.kind, s.state, s.note, s.priority, s.worker, s.tries, s.token, s.version,
     extract(epoch FROM s.queued_at)::float8, extract(epoch FROM s.began_at)::float8,
