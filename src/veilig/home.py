@@ -18,7 +18,7 @@ from veilig.stores.address import Address, parse_place
 from veilig.stores.opening import open_ledger
 
 if TYPE_CHECKING:
-    from veilig.stores.postgres_tables import ServerStates
+    from veilig.stores.postgres_tables import ServerStates, ServerTables
 
 KEY_BYTES = 32
 LEDGER_VARIABLE = "VEILIG_LEDGER"  # a path or postgresql://...: it wins over veilig.yaml
@@ -92,6 +92,15 @@ class Home:
         from veilig.stores.postgres_tables import ServerStates
 
         return ServerStates(place)
+
+    def open_tables(self, policy: Policy | None = None) -> "Path | ServerTables":
+        """Where the page keeps people: a file here, or beside a ledger in a database. LedgerError."""
+        place = self.place(policy)
+        if isinstance(place, Path):
+            return self.path / "people.db"
+        from veilig.stores.postgres_tables import ServerTables
+
+        return ServerTables(place)
 
     def place(self, policy: Policy | None = None) -> Path | Address:
         """Where the ledger is: VEILIG_LEDGER (or --ledger), else what the policy says, else `self.ledger`.

@@ -23,7 +23,7 @@ from veilig.collab.board import BOARD_EVENTS, Board, Card
 from veilig.collab.roles import May, Refused, Role, need
 from veilig.collab.room import INVITE_S, INVITE_S_MAX, Draft, Room, handed, must_hold
 from veilig.core.canonical import JSON
-from veilig.core.errors import VeiligError
+from veilig.core.errors import LedgerError, VeiligError
 from veilig.core.ledger import Event, Ledger, Tx
 from veilig.core.lock import driven
 from veilig.core.redact import Redactor
@@ -34,6 +34,7 @@ SESSION: Final = "people"  # the ledger's session id of what concerns the whole 
 TEXT_CHARS_MAX: Final = 50_000
 POLL_S: Final = 0.02  # a viewer does not notice; one PRAGMA costs a few microseconds
 SEEN_S: Final = 10.0  # an append of ours comes back at once, or something is very wrong
+ROLL_TRIES: Final = 15
 ONCE_S: Final = 15 * 60.0  # the link that the terminal prints
 
 type Heard = Callable[[Event, Card | None, bool], None]
@@ -59,14 +60,16 @@ class Serving:
         self.roots = tuple(root.resolve() for root in roots)
         self.services = tuple(services)
         self.redactor: Redactor = self.home.redactor(setting.environment)
-        self.accounts = Accounts(self.home.path / "people.db", login_s=self.policy.elsewhere.page.session_s)
         self.ledger: Ledger = self.home.open_ledger(self.policy)
+        self.accounts = Accounts(
+            self.home.open_tables(self.policy), login_s=self.policy.elsewhere.page.session_s
+        )
+        self._roster = {p.id: p for p in self.accounts.people()} if self.accounts.far else {}
         self.board = Board()
         self.seq = 0
         self.heard: list[Heard] = []
         self.broken = ""  # why the ledger is not followed any more; then nobody is served
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._once: dict[str, float] = {}
         self._load()
 
     def _load(self) -> None:
@@ -105,6 +108,8 @@ class Serving:
 
     async def _follow(self) -> None:
         async for event in self.ledger.follow(after=self.seq, poll_s=POLL_S):
+            if event.session == SESSION and self.accounts.far:
+                await self._call_roll()
             changed = self.board.take(event)
             self.seq = event.seq
             card = self.board.cards.get(event.session)
@@ -117,6 +122,24 @@ class Serving:
                 self._waiting = [w for w in self._waiting if not w[1].done()]
             # A burst must not keep others from their turn.
             await asyncio.sleep(0)
+
+    async def _call_roll(self) -> None:
+        """Who there is, after somebody said that it changed, also at another server. Raises LedgerError."""
+        for _ in range(ROLL_TRIES):
+            try:
+                self._roster = {p.id: p for p in await asyncio.to_thread(self.accounts.people)}
+                return
+            except LedgerError as error:  # each try waits a few seconds for the database
+                log.warning("the people cannot be read: %s", error.why)
+        self._roster = {p.id: p for p in await asyncio.to_thread(self.accounts.people)}
+
+    def people(self) -> list[Person]:
+        """Everybody with an account, as far as the ledger has been followed."""
+        return list(self._roster.values()) if self.accounts.far else self.accounts.people()
+
+    def person(self, ident: str) -> Person | None:
+        """One of them."""
+        return self._roster.get(ident) if self.accounts.far else self.accounts.find(ident)
 
     async def append(self, name: str, session: str, body: Mapping[str, JSON]) -> Event:
         """Record a fact, durably, and wait until it was told. Its texts are sealed."""
@@ -198,7 +221,7 @@ class Serving:
     def once(self) -> str:
         """A token that signs the person at this machine in, once, as owner."""
         token = secrets.token_urlsafe(32)
-        self._once[hashed_token(token)] = time.monotonic() + ONCE_S
+        self.accounts.give(f"link:{hashed_token(token)}", "owner", ONCE_S)
         return token
 
     async def accept(self, token: str, name: str, known: Person | None) -> tuple[Person, str, Role]:
@@ -207,8 +230,7 @@ class Serving:
         The link of the terminal gives the whole server; its session is empty. Raises Refused (410).
         """
         key = hashed_token(token)
-        until = self._once.pop(key, 0.0)
-        if time.monotonic() < until:
+        if await self.accounts.read(lambda: self.accounts.take(f"link:{key}")) == "owner":
             return await self._local_owner(), "", Role.OWNER
         now = await self.now()
         for card in self.board.cards.values():
@@ -233,7 +255,7 @@ class Serving:
 
     async def _local_owner(self) -> Person:
         local = local_person(self.policy).id
-        found = self.accounts.find(local)
+        found = await self.accounts.read(lambda: self.accounts.find(local))
         if found is None:
             found = await asyncio.to_thread(self.accounts.add, local, local, Role.OWNER)
             body = {"person": local, "name": local, "role": "owner", "via": "terminal", "actor": local}
@@ -266,7 +288,7 @@ class Serving:
         role = self.need(person, session, May.STEER)
         root = session.partition(".")[0]
         if to:
-            other = self.accounts.find(to)
+            other = self.person(to)
             need(self.role(other, root) if other else None, May.STEER)
         name, body = handed(self.room(root), person.id, role, act, to)
         return await self.append(name, root, body)
@@ -323,7 +345,7 @@ class Serving:
     async def assign(self, person: Person, session: str, other: str, role: Role | None) -> None:
         """Give somebody a role in this room, or (None) put them out of it. Raises Refused."""
         self.need(person, session, May.INVITE)
-        account = self.accounts.find(other)
+        account = self.person(other)
         if account is None:
             raise Refused("there is no such person", status=404)
         if account.role is Role.OWNER and role is not Role.OWNER:

@@ -5,7 +5,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from veilig.cli.record import duration, find_places, ledger_options, opened, print_json, table
+from veilig.cli.record import duration, find_places, fleet_too, ledger_options, opened, print_json, table
 from veilig.cli.style import Style, cut, printable
 from veilig.core.errors import EXIT_OK
 
@@ -23,6 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "the act that was shown, once, until it expires; the proposer, agents and bots never approve."
     )
     ledger_options(parser)
+    fleet_too(parser)
     parser.set_defaults(do=_list, every=False)
     actions = parser.add_subparsers(metavar="ACTION")
     listing = actions.add_parser("list", help="what waits now (default)")
@@ -135,12 +136,12 @@ def _show(given: argparse.Namespace) -> int:
 
 
 def _vote(given: argparse.Namespace) -> int:
-    from veilig.app import Setting, vote
-    from veilig.cli.record import need_ledger
+    from veilig.app import vote
+    from veilig.cli.record import need_ledger, setting_of
     from veilig.core.approval import explain_missing
 
     need_ledger(find_places(given))
-    asked = asyncio.run(vote(given.approval, given.approve, given.reason, Setting(given.policy)))
+    asked = asyncio.run(vote(given.approval, given.approve, given.reason, setting_of(given)))
     missing = explain_missing(asked.missing())
     if given.json:
         print_json({"approval": asked.id, "approve": given.approve, "missing": missing})

@@ -13,6 +13,7 @@ from veilig.cli.record import (
     opened,
     parse_duration,
     print_json,
+    setting_of,
     table,
 )
 from veilig.cli.style import Style, printable
@@ -90,12 +91,12 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _give(given: argparse.Namespace) -> int:
-    from veilig.app import Setting, find_session, grant
+    from veilig.app import find_session, grant
     from veilig.core.grant import Grant
     from veilig.core.limits import GRANT_EXPIRY_S_MAX
 
     places = find_places(given)
-    setting = Setting(given.policy)
+    setting = setting_of(given)
     if given.directory and given.kind != "command.run":
         raise UsageError("--in is for commands", why="other kinds name their target themselves")
     if given.directory.startswith("/") or ".." in given.directory.split("/"):
@@ -129,10 +130,10 @@ def _give(given: argparse.Namespace) -> int:
 
 
 def _revoke(given: argparse.Namespace) -> int:
-    from veilig.app import Setting, revoke
+    from veilig.app import revoke
 
     need_ledger(find_places(given))
-    gone = asyncio.run(revoke(given.grant, given.reason, Setting(given.policy)))
+    gone = asyncio.run(revoke(given.grant, given.reason, setting_of(given)))
     if given.json:
         print_json({"grant": gone.id, "revoked": True})
     else:

@@ -3,11 +3,10 @@
 import argparse
 import asyncio
 import getpass
-import os
 import sys
 from typing import Any
 
-from veilig.cli.record import find_places, ledger_options, print_json, table
+from veilig.cli.record import find_places, ledger_options, print_json, setting_of, table
 from veilig.core.errors import EXIT_OK, UsageError
 
 ROLES = ("owner", "driver", "approver", "commenter", "viewer")
@@ -43,6 +42,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     active.add_argument("--block", action="store_true", help="they are out at once, everywhere")
     active.add_argument("--unblock", action="store_true")
     change.set_defaults(do=_change)
+    bring = verbs.add_parser("bring", help="take this machine's accounts along to the ledger's database")
+    ledger_options(bring, inner=True)
+    bring.set_defaults(do=_bring)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -56,7 +58,8 @@ def run(given: argparse.Namespace) -> int:
 def _accounts(given: argparse.Namespace) -> Any:
     from veilig.collab.accounts import Accounts
 
-    return Accounts(find_places(given).home.path / "people.db")
+    places = find_places(given)
+    return Accounts(places.home.open_tables(places.policy))
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -111,8 +114,25 @@ def _change(given: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _bring(given: argparse.Namespace) -> int:
+    """Passwords come along as they are: hashes. Nothing is removed here."""
+    from veilig.collab.accounts import Accounts
+
+    places = find_places(given)
+    file, target = places.home.path / "people.db", places.home.open_tables(places.policy)
+    if isinstance(target, type(file)):
+        raise UsageError("the ledger is a file, and people stand beside it", fix="name a database: --ledger")
+    if not file.exists():
+        raise UsageError(f"there is no {file}", why="nobody has an account on this machine")
+    came, here = Accounts(target).bring(Accounts(file))
+    for one in came:
+        body = {"person": one.id, "name": one.name, "role": str(one.role or ""), "via": "brought"}
+        _told(given, body, new=True)
+    print(f"brought {len(came)} accounts to {places.ledger}; {len(here)} were there already")
+    return EXIT_OK
+
+
 def _told(given: argparse.Namespace, body: dict[str, Any], *, new: bool) -> None:
-    from veilig.app import Setting
     from veilig.app.people import account_told
 
-    asyncio.run(account_told(body, Setting(given.policy, environment=dict(os.environ)), new=new))
+    asyncio.run(account_told(body, setting_of(given), new=new))

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from veilig.core.errors import LedgerError, UsageError
 
 if TYPE_CHECKING:
+    from veilig.app import Setting
     from veilig.core.ledger import Ledger
     from veilig.core.policy import Policy
     from veilig.home import Home
     from veilig.stores.address import Address
 
+DATABASE = "VEILIG_DATABASE"  # where a fleet's queue is, and its ledgers beside it
 _DURATION = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -31,6 +33,11 @@ def ledger_options(parser: argparse.ArgumentParser, *, inner: bool = False) -> N
     where = "a file, or postgresql://user@host/database?org=NAME; else VEILIG_LEDGER, the policy"
     parser.add_argument("--ledger", metavar="PLACE", default=absent, help=where)
     parser.add_argument("--json", action="store_true", default=absent or False, help="print JSON")
+
+
+def fleet_too(parser: argparse.ArgumentParser) -> None:
+    """Where nothing names a ledger, read the one in the fleet's database ($VEILIG_DATABASE)."""
+    parser.set_defaults(fleet=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,27 @@ def find_places(given: argparse.Namespace) -> Places:
     if named := getattr(given, "ledger", None):
         home = replace(home, store=named)
     policy = find_laws(home.path, given.policy, os.environ).operator
+    if not home.store and (named := _database(given, policy)):
+        home = replace(home, store=named)
     return Places(home, policy, home.place(policy), home.anchors_of(policy))
+
+
+def setting_of(given: argparse.Namespace) -> "Setting":
+    """For what acts on the ledger that `find_places` finds. Raises PolicyError, LedgerError."""
+    from veilig.app import Setting
+    from veilig.home import LEDGER_VARIABLE
+
+    named = find_places(given).home.store
+    environment = {**os.environ, LEDGER_VARIABLE: named} if named else dict(os.environ)
+    return Setting(given.policy, environment=environment)
+
+
+def _database(given: argparse.Namespace, policy: "Policy") -> str:
+    """The fleet's database, where the command asks it and nothing else names a ledger."""
+    elsewhere = policy.elsewhere
+    if not getattr(given, "fleet", False) or elsewhere.ledger_store or elsewhere.ledger_path:
+        return ""
+    return os.environ.get(DATABASE, "")
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def run(given: argparse.Namespace) -> int:
 
     def ready(url: str) -> None:
         print(f"page    {url}   API {url}/api/v1/openapi.json", flush=True)
-        print(f"record  {serving.ledger.place}   people {len(serving.accounts.people())}", flush=True)
+        print(f"record  {serving.ledger.place}   people {len(serving.people())}", flush=True)
         if not given.no_link:
             print(f"you     {url}/#/join/{serving.once()}   (once, within 15 minutes)", flush=True)
 

@@ -11,6 +11,7 @@ from veilig.cli.record import (
     Places,
     duration,
     find_places,
+    fleet_too,
     ledger_options,
     local_time,
     opened,
@@ -34,6 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """What `sessions` takes."""
     parser.description = "List sessions, show what one did, or remove the copies of those that have ended."
     ledger_options(parser)
+    fleet_too(parser)
     parser.set_defaults(do=_list)
     _limit(parser, 50)
     actions = parser.add_subparsers(metavar="ACTION")

@@ -1,23 +1,22 @@
-"""Who are the people of this server, and are they who they say? Accounts, passwords, sign-ins, in one file.
+"""Who are the people of this server, and are they who they say? Accounts, passwords, sign-ins.
 
-`people.db` beside the ledger, mode 0600: argon2id hashes of passwords, SHA-256 of session cookies. What
-happened to an account (added, changed, signed in) also stands in the ledger; secrets never do.
+A file beside the ledger, or tables beside a ledger in a database, which several servers share: argon2id
+hashes of passwords, SHA-256 of session cookies. What happened to an account (added, changed, signed in) also
+stands in the ledger; secrets never do.
 """
 
+import asyncio
 import hashlib
-import os
 import secrets
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
+from veilig.collab.people_file import FileTables
 from veilig.collab.roles import Refused, Role
-from veilig.core.errors import LedgerError, UsageError
+from veilig.core.errors import UsageError
 
 PASSWORD_CHARS_MIN: Final = 12  # NIST SP 800-63B-4: length counts, composition does not
 PASSWORD_CHARS_MAX: Final = 1024  # more is an attack on the hash
@@ -26,15 +25,37 @@ NAME_CHARS_MAX: Final = 64
 GUESSES: Final = 5  # wrong passwords for one name (and 20 from one address) within GUESS_S
 GUESSES_OF_ADDRESS: Final = 20
 GUESS_S: Final = 300.0
+PASSES_MAX: Final = 1000  # sign-ins under way at an identity provider, and links of terminals
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS people (
-  id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, password TEXT NOT NULL,
-  subject TEXT UNIQUE, active INTEGER NOT NULL, made REAL NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS logins (
-  token TEXT PRIMARY KEY, person TEXT NOT NULL, csrf TEXT NOT NULL, until REAL NOT NULL, via TEXT NOT NULL
-) STRICT;
-"""
+
+class Ask(Protocol):
+    """One transaction's statements; `?` stands for a value."""
+
+    def all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        ...
+
+    def do(self, query: str, *values: object) -> None:
+        """A statement without rows."""
+        ...
+
+
+class Tables(Protocol):
+    """Where people stand: a file, or a database that several servers share. far: asking may take a while."""
+
+    far: bool
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of one query. Raises LedgerError."""
+        ...
+
+    def transact[T](self, fn: Callable[[Any], T], *, alone: bool = False) -> T:
+        """What `fn` (of an Ask) returns, after its commit. alone: one at a time. Raises LedgerError."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,62 +83,42 @@ class Login:
 
 
 class Accounts:
-    """The people of one server. Thread-safe; `wall_s` is the clock."""
+    """The people of one server, or of several with one database. Thread-safe; `wall_s` is the clock."""
 
     def __init__(
-        self, path: Path, wall_s: Callable[[], float] = time.time, *, login_s: int = LOGIN_S
+        self, place: Path | Tables, wall_s: Callable[[], float] = time.time, *, login_s: int = LOGIN_S
     ) -> None:
-        self._path = path
+        self._tables: Tables = FileTables(place) if isinstance(place, Path) else place
         self.login_s = login_s
         self._wall_s = wall_s
-        self._lock = threading.Lock()
-        self._wrong: dict[str, list[float]] = {}
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, check_same_thread=False, timeout=10.0, isolation_level=None)
-            self._db.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise LedgerError(
-                f"cannot use {path}", why=str(error), fix="make it readable and writable for you"
-            ) from error
 
     def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._db.close()
+        """Let go of the file or the database."""
+        self._tables.close()
 
-    @contextmanager
-    def _tx(self) -> Generator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._undo()
-                raise LedgerError(f"cannot write {self._path}", why=str(error), fix="try again") from error
-            except BaseException:
-                self._undo()
-                raise
+    @property
+    def far(self) -> bool:
+        """Whether asking may wait for a network."""
+        return self._tables.far
 
-    def _undo(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+    async def read[T](self, fn: Callable[[], T]) -> T:
+        """What `fn` asks here; in a thread where that waits for a network."""
+        return await asyncio.to_thread(fn) if self.far else fn()
 
     # --- people ---------------------------------------------------------------------------------------
 
     def people(self) -> list[Person]:
         """Everybody, by id."""
-        return [_person(row) for row in self._rows(f"{_PERSON} ORDER BY id")]
+        return [_person(row) for row in self._tables.rows(f"{_PERSON} ORDER BY id")]
 
     def find(self, person: str) -> Person | None:
         """The account with this id."""
-        rows = self._rows(f"{_PERSON} WHERE id = ?", person)
+        rows = self._tables.rows(f"{_PERSON} WHERE id = ?", person)
         return _person(rows[0]) if rows else None
 
     def of_subject(self, subject: str) -> Person | None:
         """The account of somebody whom the identity provider calls so."""
-        rows = self._rows(f"{_PERSON} WHERE subject = ?", subject)
+        rows = self._tables.rows(f"{_PERSON} WHERE subject = ?", subject)
         return _person(rows[0]) if rows else None
 
     def add(
@@ -127,12 +128,29 @@ class Accounts:
         must_be_name(person)
         hashed = hash_password(password) if password else ""
         made = Person(person, name or person, role, subject)
-        with self._tx() as db:
-            if db.execute("SELECT 1 FROM people WHERE lower(id) = lower(?)", (person,)).fetchone():
-                raise UsageError(f"there is an account {person!r} already", fix="choose another name")
-            values = (person, made.name, role or "", hashed, subject or None, 1, self._wall_s())
-            db.execute("INSERT INTO people VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self._insert((person, made.name, str(role or ""), hashed, subject or None, 1, self._wall_s()))
         return made
+
+    def _insert(self, values: tuple[object, ...]) -> None:
+        def put(ask: Ask) -> None:
+            if ask.all("SELECT 1 FROM people WHERE lower(id) = lower(?)", values[0]):
+                raise UsageError(f"there is an account {values[0]!r} already", fix="choose another name")
+            if values[4] and ask.all("SELECT 1 FROM people WHERE subject = ?", values[4]):
+                raise UsageError("they have an account already", why="the provider knows them by one name")
+            ask.do(_INSERT, *values)
+
+        self._tables.transact(put, alone=True)
+
+    def bring(self, other: "Accounts") -> tuple[list[Person], list[str]]:
+        """Take over another's accounts, passwords included: (who came, who was here already)."""
+        came, here = list[Person](), list[str]()
+        for row in other._tables.rows(_EVERYTHING):
+            try:
+                self._insert(row)
+                came.append(_person((*row[:3], row[4], row[5])))
+            except UsageError:
+                here.append(str(row[0]))
+        return came, here
 
     def change(
         self,
@@ -144,74 +162,63 @@ class Accounts:
     ) -> Person:
         """Change an account; what is None stays. A new password or a block ends its sign-ins. UsageError."""
         hashed = hash_password(password) if password else None
-        with self._tx() as db:
-            if not db.execute("SELECT 1 FROM people WHERE id = ?", (person,)).fetchone():
+
+        def put(ask: Ask) -> None:
+            if not ask.all("SELECT 1 FROM people WHERE id = ?", person):
                 raise UsageError(f"there is no account {person!r}", fix="see `veilig people`")
             if role is not None:
-                db.execute("UPDATE people SET role = ? WHERE id = ?", (role, person))
+                ask.do("UPDATE people SET role = ? WHERE id = ?", str(role), person)
             if active is not None:
-                db.execute("UPDATE people SET active = ? WHERE id = ?", (int(active), person))
+                ask.do("UPDATE people SET active = ? WHERE id = ?", int(active), person)
             if hashed is not None:
-                db.execute("UPDATE people SET password = ? WHERE id = ?", (hashed, person))
+                ask.do("UPDATE people SET password = ? WHERE id = ?", hashed, person)
             if hashed is not None or active is False:
-                db.execute("DELETE FROM logins WHERE person = ?", (person,))
+                ask.do("DELETE FROM logins WHERE person = ?", person)
+
+        self._tables.transact(put, alone=True)
         found = self.find(person)
         if found is None:
             raise UsageError(f"there is no account {person!r}")
         return found
-
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise LedgerError(f"cannot read {self._path}", why=str(error)) from error
 
     # --- signing in -----------------------------------------------------------------------------------
 
     def sign_in(self, name: str, password: str, address: str) -> Person:
         """Who this is. Raises Refused: 401 without saying what was wrong, 429 after too many guesses."""
         now = self._wall_s()
-        for key, most in ((f"name:{name.lower()[:200]}", GUESSES), (f"from:{address}", GUESSES_OF_ADDRESS)):
-            self._must_wait(key, most, now)
-        rows = self._rows("SELECT id, password FROM people WHERE id = ? AND active = 1", name[:200])
+        by_name, by_address = f"name:{name.lower()[:200]}", f"from:{address}"
+        query = "SELECT key, at FROM guesses WHERE key IN (?, ?) AND at > ? AND at <= ? ORDER BY at"
+        recent = self._tables.rows(query, by_name, by_address, now - GUESS_S, now)
+        for key, most in ((by_name, GUESSES), (by_address, GUESSES_OF_ADDRESS)):
+            _must_wait([at for k, at in recent if k == key], most, now)
+        rows = self._tables.rows("SELECT id, password FROM people WHERE id = ? AND active = 1", name[:200])
         stored = str(rows[0][1]) if rows else ""
         right = check_password(stored or _decoy(), password) and bool(stored)
         person = self.find(str(rows[0][0])) if right else None
         if person is None:
-            for key in (f"name:{name.lower()[:200]}", f"from:{address}"):
-                self._wrong.setdefault(key, []).append(now)
+            self._tables.transact(lambda ask: _guessed(ask, (by_name, by_address), now))
             raise Refused("the name or the password is wrong", status=401, fix="try again, or ask an owner")
-        self._wrong.pop(f"name:{name.lower()[:200]}", None)
-        return person
-
-    def _must_wait(self, key: str, most: int, now: float) -> None:
-        recent = [t for t in self._wrong.get(key, ()) if 0 <= now - t < GUESS_S]
         if recent:
-            self._wrong[key] = recent
-        else:
-            self._wrong.pop(key, None)
-        if len(recent) >= most:
-            wait_s = GUESS_S - (now - recent[-most])
-            raise Refused(
-                "too many wrong passwords", status=429, why="somebody may be guessing",
-                fix=f"wait {wait_s:.0f} s", retry_after_s=wait_s,
-            )  # fmt: skip
+            self._tables.transact(lambda ask: ask.do("DELETE FROM guesses WHERE key = ?", by_name))
+        return person
 
     def log_in(self, person: Person, via: str) -> tuple[str, Login]:
         """A new cookie for this person, and what it stands for."""
         cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
         login = Login(person, csrf, self._wall_s() + self.login_s, hashed_token(cookie))
-        with self._tx() as db:
-            db.execute("DELETE FROM logins WHERE until < ?", (self._wall_s(),))
+
+        def put(ask: Ask) -> None:
+            ask.do("DELETE FROM logins WHERE until < ?", self._wall_s())
             values = (login.key, person.id, csrf, login.until, via)
-            db.execute("INSERT INTO logins VALUES (?, ?, ?, ?, ?)", values)
+            ask.do("INSERT INTO logins (token, person, csrf, until, via) VALUES (?, ?, ?, ?, ?)", *values)
+
+        self._tables.transact(put)
         return cookie, login
 
     def login(self, cookie: str) -> Login | None:
         """Whose cookie this is; None when nobody's, too old, or of a blocked account."""
         key = hashed_token(cookie)
-        rows = self._rows(
+        rows = self._tables.rows(
             "SELECT p.id, p.name, p.role, p.subject, p.active, l.csrf, l.until FROM logins l "
             "JOIN people p ON p.id = l.person WHERE l.token = ? AND p.active = 1 AND l.until > ?",
             key,
@@ -224,16 +231,59 @@ class Accounts:
 
     def log_out(self, login: Login) -> None:
         """End this sign-in."""
-        with self._tx() as db:
-            db.execute("DELETE FROM logins WHERE token = ?", (login.key,))
+        self._tables.transact(lambda ask: ask.do("DELETE FROM logins WHERE token = ?", login.key))
+
+    def live(self, keys: Collection[str]) -> set[str]:
+        """Those of these sign-ins that have not ended, at any server."""
+        known = self._tables.rows("SELECT token FROM logins WHERE until > ?", self._wall_s())
+        return {str(row[0]) for row in known} & set(keys)
+
+    # --- what opens once ------------------------------------------------------------------------------
+
+    def give(self, key: str, value: str, seconds: float) -> None:
+        """Keep `value` under a key that whoever comes back names, at whichever server."""
+        now = self._wall_s()
+
+        def put(ask: Ask) -> None:
+            ask.do("DELETE FROM passes WHERE until < ?", now)
+            if int(ask.all("SELECT count(*) FROM passes")[0][0]) >= PASSES_MAX:
+                raise Refused("too many sign in at once", status=503, fix="try again", retry_after_s=30.0)
+            ask.do("INSERT INTO passes (key, value, until) VALUES (?, ?, ?)", key, value, now + seconds)
+
+        self._tables.transact(put)
+
+    def take(self, key: str) -> str | None:
+        """What was kept under it, once; None when nothing is, or no longer."""
+        query = "DELETE FROM passes WHERE key = ? RETURNING value, until"
+        found = self._tables.transact(lambda ask: ask.all(query, key))
+        return str(found[0][0]) if found and float(found[0][1]) > self._wall_s() else None
 
 
+_EVERYTHING: Final = "SELECT id, name, role, password, subject, active, made FROM people ORDER BY id"
+_INSERT: Final = (
+    "INSERT INTO people (id, name, role, password, subject, active, made) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _PERSON: Final = "SELECT id, name, role, subject, active FROM people"
 
 
 def _person(row: tuple[object, ...]) -> Person:
     role = Role(str(row[2])) if row[2] else None
     return Person(str(row[0]), str(row[1]), role, str(row[3] or ""), active=bool(row[4]))
+
+
+def _must_wait(recent: list[float], most: int, now: float) -> None:
+    if len(recent) >= most:
+        wait_s = GUESS_S - (now - recent[-most])
+        raise Refused(
+            "too many wrong passwords", status=429, why="somebody may be guessing",
+            fix=f"wait {wait_s:.0f} s", retry_after_s=wait_s,
+        )  # fmt: skip
+
+
+def _guessed(ask: Ask, keys: Sequence[str], now: float) -> None:
+    ask.do("DELETE FROM guesses WHERE at < ?", now - GUESS_S)
+    for key in keys:
+        ask.do("INSERT INTO guesses (key, at) VALUES (?, ?)", key, now)
 
 
 def must_be_name(name: str) -> None:

@@ -33,7 +33,8 @@ def with_cookie(hub: Hub, reply: Reply, cookie: str) -> Reply:
 
 async def sign_out(hub: Hub, asked: Asked) -> Reply:
     """End this sign-in."""
-    hub.serving.accounts.log_out(asked.me)
+    accounts = hub.serving.accounts
+    await accounts.read(lambda: accounts.log_out(asked.me))
     hub.signed_out(asked.me.key)
     return with_cookie(hub, told({"ok": True}), "")
 

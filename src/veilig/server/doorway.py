@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from veilig.collab.accounts import Accounts, Login
 from veilig.collab.roles import Refused
+from veilig.core.errors import LedgerError
 from veilig.core.policy_page import REQUESTS_PER_MINUTE
 
 COOKIE: Final = "veilig_session"
@@ -83,14 +84,21 @@ class Doorway:
         if parts.netloc.lower() != header(scope, b"host").lower() or parts.scheme not in schemes:
             raise Refused("this request comes from another page", why=f"its Origin is {origin[:100]!r}")
 
-    def login(self, scope: Any) -> Login | None:
-        """Whose cookie came with the request."""
+    async def login(self, scope: Any) -> Login | None:
+        """Whose cookie came with the request. Raises Refused (503) when nobody can be looked up."""
         given = cookie_of(header(scope, b"cookie"), COOKIE)
-        return self.accounts.login(given) if given else None
+        if not given:
+            return None
+        try:
+            return await self.accounts.read(lambda: self.accounts.login(given))
+        except LedgerError as error:
+            raise Refused(
+                "nobody can be looked up", status=503, why=error.why, fix="try again", retry_after_s=5.0
+            ) from error
 
-    def need_login(self, scope: Any) -> Login:
-        """Raises Refused (401)."""
-        login = self.login(scope)
+    async def need_login(self, scope: Any) -> Login:
+        """Raises Refused (401, 503)."""
+        login = await self.login(scope)
         if login is None:
             raise Refused("nobody is signed in", status=401, fix="sign in, or open your link again")
         return login

@@ -19,6 +19,7 @@ from veilig.collab.accounts import Login
 from veilig.collab.board import Card
 from veilig.collab.roles import Refused, Role
 from veilig.collab.view import view
+from veilig.core.errors import LedgerError
 from veilig.server.doorway import Doorway
 from veilig.server.frames import Door, framed
 from veilig.server.oidc import Oidc
@@ -275,7 +276,7 @@ class Hub:
 
     def look_again(self, one: Watching) -> None:
         """Is the account still there, and active?"""
-        account = self.serving.accounts.find(one.login.person.id)
+        account = self.serving.person(one.login.person.id)
         if account is None or not account.active:
             one.end("your account is blocked", "ask an owner of this server")
             return
@@ -314,6 +315,20 @@ class Hub:
                 for one in self.everybody():
                     if time.time() > one.login.until:
                         one.end("your sign-in has ended", "sign in again")
+                await self._ended_elsewhere()
+
+    async def _ended_elsewhere(self) -> None:
+        """Who signed out at another server is out here, too."""
+        accounts, keys = self.serving.accounts, {one.login.key for one in self.everybody()}
+        if not keys:
+            return
+        try:
+            live = await accounts.read(lambda: accounts.live(keys))
+        except LedgerError:  # the next look tells; what they do is refused meanwhile
+            return
+        for one in self.everybody():
+            if one.login.key in keys - live:
+                one.end("your sign-in has ended", "sign in again")
 
 
 def event_message(event: "Event", role: Role) -> str:

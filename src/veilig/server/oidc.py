@@ -8,7 +8,6 @@ import asyncio
 import base64
 import hashlib
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlencode, urlsplit
@@ -21,7 +20,6 @@ from veilig.core.errors import UsageError
 
 ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]  # none that shares a key
 PENDING_S: Final = 600.0  # to type a password over there
-PENDING_MAX: Final = 1000
 TIMEOUT_S: Final = 15.0
 ANSWER_BYTES_MAX: Final = 1 << 20
 LEEWAY_S: Final = 60
@@ -52,28 +50,26 @@ class _Pending:
     nonce: str
     verifier: str
     browser: str
-    until: float
 
 
 class Oidc:
-    """The sign-ins under way. redirect: the address of our own callback, as the provider knows it."""
+    """Sign-ins, which may end at another server than they began.
+
+    redirect: the address of our own callback, as the provider knows it.
+    """
 
     def __init__(self, provider: Provider, accounts: Accounts, redirect: str) -> None:
         self._provider = provider
         self._accounts = accounts
         self.redirect = redirect
-        self._pending: dict[str, _Pending] = {}
         self._known: Json = {}
 
     async def begin(self) -> tuple[str, str]:
         """Where to send the browser, and the value of its cookie. Raises Refused (502, 503)."""
-        now = time.monotonic()
-        self._pending = {k: p for k, p in self._pending.items() if p.until > now}
-        if len(self._pending) >= PENDING_MAX:
-            raise Refused("too many sign in at once", status=503, fix="try again", retry_after_s=30.0)
         found = await self._discover()
         state, nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(4))
-        self._pending[state] = _Pending(nonce, verifier, browser, now + PENDING_S)
+        kept = orjson.dumps([nonce, verifier, browser]).decode()
+        await self._accounts.read(lambda: self._accounts.give(f"oidc:{state}", kept, PENDING_S))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {
             "response_type": "code", "client_id": self._provider.client, "redirect_uri": self.redirect,
@@ -85,9 +81,10 @@ class Oidc:
 
     async def end(self, state: str, code: str, issuer: str, browser: str) -> Person:
         """Who came back. Raises Refused: 400 for an answer that is not to our question, 502 for a bad one."""
-        pending = self._pending.pop(state, None)
-        if pending is None or pending.until < time.monotonic():
+        kept = await self._accounts.read(lambda: self._accounts.take(f"oidc:{state}"))
+        if kept is None:
             raise Refused("this sign-in is not under way", status=400, why="it is old, or was not begun here")
+        pending = _Pending(*orjson.loads(kept))
         if not browser or not secrets.compare_digest(browser, pending.browser):
             raise Refused("this sign-in was begun in another browser", status=400, fix="begin again here")
         if issuer and issuer != self._provider.issuer:

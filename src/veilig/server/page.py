@@ -99,7 +99,7 @@ class Page:
         if path == f"{API}/openapi.json":
             return told(document())
         if (live := _LIVE.fullmatch(path)) is not None and live[2] == "stream":
-            return self._stream(scope, live[1])
+            return await self._stream(scope, live[1])
         return await self._endpoint(scope, receive, path.removeprefix(API), method)
 
     async def _endpoint(self, scope: Scope, receive: Receive, path: str, method: str) -> Reply:
@@ -107,11 +107,11 @@ class Page:
         self.hub.serving.must_work()
         if path != "/auth/oidc/callback":  # the one request that another site sends; its state is checked
             self.doorway.check_origin(scope)
-        login = self.doorway.login(scope)
+        login = await self.doorway.login(scope)
         who = f"person:{login.person.id}" if login is not None else f"from:{address(scope)}"
         self.doorway.check_rate(who, endpoint.cost)
         if not endpoint.free and login is None:
-            self.doorway.need_login(scope)
+            await self.doorway.need_login(scope)
         if endpoint.changes and login is not None:
             self.doorway.check_token(scope, login)
         asked = Asked(parts, _query(scope), login, address(scope), headers=_headers(scope))
@@ -134,9 +134,9 @@ class Page:
                 return endpoint, found.groupdict()
         raise Refused("there is nothing here", status=404, fix="see /api/v1/openapi.json")
 
-    def _stream(self, scope: Scope, session: str) -> Reply:
+    async def _stream(self, scope: Scope, session: str) -> Reply:
         self.doorway.check_origin(scope)
-        login = self.doorway.need_login(scope)
+        login = await self.doorway.need_login(scope)
         self.doorway.check_rate(f"person:{login.person.id}", 2)
         last = _headers(scope).get("last-event-id", "")
         after = _after(last) if last else _after(_query(scope).get("after", "0"))
@@ -152,7 +152,7 @@ class Page:
             live = _LIVE.fullmatch(scope["path"])
             if live is None or live[2] != "live":
                 raise Refused("there is nothing here", status=404)
-            login: Login = self.doorway.need_login(scope)
+            login: Login = await self.doorway.need_login(scope)
             self.doorway.check_rate(f"person:{login.person.id}", 2)
             after = _after(_query(scope).get("after", "0"))
             await socket(self.hub, login, live[1], after, receive, send, door_of(scope))
