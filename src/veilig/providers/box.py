@@ -18,6 +18,16 @@ from veilig.providers.workspace import Workspace
 
 ANSWER_BYTES = 24 << 20  # a worker answers on its output; what people see of a command is cut in the ledger
 
+_NAMED = """\
+import importlib.util as found, runpy, sys
+place, module = sys.argv[1:3]
+del sys.argv[1:3]
+spec = found.spec_from_file_location("veilig", place + "/__init__.py", submodule_search_locations=[place])
+sys.modules["veilig"] = package = found.module_from_spec(spec)
+spec.loader.exec_module(package)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -71,6 +81,10 @@ class Box:
             argv, cwd=self.root / cwd, env=given, stdin=stdin, timeout_s=timeout_s, on_output=on_output
         )
 
+    async def scratch(self) -> str:
+        """The folder inside for what is of no copy; not every wall has a /tmp of its own."""
+        return (await self._standing()).scratch
+
     async def close(self) -> None:
         """Take the wall down, and everything behind it."""
         if self._sandbox is not None:
@@ -122,6 +136,20 @@ def own_code() -> tuple[Path, ...]:
     import veilig
 
     return (*toolchain_mounts(Path(sys.executable)), Path(veilig.__file__).parent)
+
+
+def own_program(module: str) -> tuple[str, ...]:
+    """The command that runs a module of ours inside, wherever this package was installed.
+
+    An import lists the folder above the package, which an editable install has outside of the interpreter
+    and no wall shows; so the package is named by its place. -I: the working folder is the copy, and a module
+    of it must never be taken for one of ours.
+    """
+    import sys
+
+    import veilig
+
+    return (sys.executable, "-I", "-c", _NAMED, str(Path(veilig.__file__).parent), module)
 
 
 def find_python(source: Path, given: str | None, environment: Mapping[str, str]) -> Path:

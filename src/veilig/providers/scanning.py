@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +13,7 @@ from veilig.audit.advisories import ENVIRONMENT_NAME
 from veilig.core.action import ProposePatch, ScanCode
 from veilig.core.action_json import JSON
 from veilig.core.provider import Outcome, Permit, Status
-from veilig.providers.box import Box
+from veilig.providers.box import Box, own_program
 from veilig.providers.changes import edits_from_json, ready_changes
 from veilig.providers.testing import told
 from veilig.providers.workspace import Workspace
@@ -74,8 +73,7 @@ class Scanner:
     async def _ask(self, task: dict[str, JSON], timeout_s: float) -> "dict[str, JSON] | Outcome":
         """The worker's answer, or the failed Outcome that says why there is none."""
         task = {**task, "root": str(self._box.root)}
-        # -I: the copy is the working folder, and a module of it must never be taken for one of ours.
-        argv = [sys.executable, "-I", "-m", MODULE]
+        argv = own_program(MODULE)
         env = {ENVIRONMENT_NAME: str(self._advisories)} if self._advisories else {}
         done = await self._box.run(argv, stdin=json.dumps(task).encode(), env=env, timeout_s=timeout_s)
         if not done.ok:

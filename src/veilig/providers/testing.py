@@ -87,7 +87,7 @@ class Tests:
         permit: Permit,
     ) -> TestReport:
         nonce = os.urandom(16).hex()
-        place = f"/tmp/veilig-{nonce[:8]}.json"  # noqa: S108  # the wall's own /tmp
+        place = f"{await self._box.scratch()}/veilig-{nonce[:8]}.json"
         task: dict[str, Any] = {
             "root": str(self._box.root),
             "result": place,

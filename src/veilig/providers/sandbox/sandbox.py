@@ -104,6 +104,11 @@ class Sandbox:
             self._bound_memory()
             self._keep(command.streams)
 
+    @property
+    def scratch(self) -> str:
+        """The folder inside that TMPDIR names: the box's own, and gone with it."""
+        return self._standing.environment.get("TMPDIR", "/tmp")  # noqa: S108  # its own
+
     async def close(self) -> None:
         """End everything in the box and leave nothing behind. Safe to call twice."""
         if self._closed:
