@@ -15,7 +15,7 @@ import pytest
 from ledger_conformance import note
 from postgres import NoPostgres
 from server_ledger import Replica, Server
-from veilig.core.errors import LedgerError
+from veilig.core.errors import LedgerError, LedgerTampered
 from veilig.core.ledger import Tx
 from veilig.core.ledger_verify import verify_store
 from veilig.stores.address import Address, parse_place
@@ -200,6 +200,23 @@ def test_nothing_confirmed_is_lost_when_a_synchronous_replica_takes_over(server:
         replica.close()
         server.cluster.start()
         server.sql("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
+
+def test_a_writer_whose_events_a_fail_over_lost_writes_no_more_although_the_chain_grew_past_them(
+    server: Server, tmp_path: Path
+):
+    """An asynchronous replica took over: what it never got is gone, and others have written since."""
+    org = server.org()
+    with server.open(org, tmp_path / "one") as one, server.open(org, tmp_path / "two") as two:
+        one.append([note(1)])
+        query = "SELECT size, hash, t_ms, boot, up_ms, peaks FROM veilig.head WHERE org = "
+        head = server.sql_one(f"{query}'{org}'")
+        one.append([note(2), note(3)])
+        server.restore(org, int(head[0]), head)
+        two.append([note(n) for n in range(10, 20)])
+        with pytest.raises(LedgerTampered, match="changed back"):
+            one.append([note(4)])
+        assert [e.body["n"] for e in two.events(names=["action.proposed"])] == [1, *range(10, 20)]
 
 
 def test_a_server_that_stays_away_is_said_after_a_while_and_the_ledger_goes_on_when_it_is_back(

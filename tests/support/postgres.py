@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -25,8 +26,12 @@ def programs() -> Path:
 class Cluster:
     """A server behind a socket in `folder`, database `shop`; roles looker, actor and sneak (may write)."""
 
-    def __init__(self, more: str = "") -> None:
-        """more: lines of postgresql.conf that win over ours."""
+    def __init__(self, more: str = "", within: Sequence[str] = (), trusted: str = "") -> None:
+        """more: lines of postgresql.conf that win over ours. within: what its commands are run by (nsenter).
+
+        trusted: a network whose clients are let in.
+        """
+        self.within = list(within)
         self.bin = programs()
         self.folder = Path(tempfile.mkdtemp(prefix="vp-"))  # a socket's path has 108 bytes at most
         self.data, self.log = self.folder / "data", self.folder / "log"
@@ -45,6 +50,9 @@ class Cluster:
             )
             with (self.data / "postgresql.conf").open("a") as conf:
                 conf.write(settings + more)
+            if trusted:
+                with (self.data / "pg_hba.conf").open("a") as rules:
+                    rules.write(f"host all all {trusted} trust\n")
             self.start()
         except NoPostgres:
             self.close()
@@ -54,9 +62,9 @@ class Cluster:
         """A command line that runs one of its programs as its user."""
         command = [str(self.bin / tool), *words]
         if self._user is None:
-            return command
+            return [*self.within, *command]
         group = str(pwd.getpwnam(self._user).pw_gid)
-        return ["setpriv", "--reuid", self._user, "--regid", group, "--clear-groups", *command]
+        return [*self.within, "setpriv", "--reuid", self._user, "--regid", group, "--clear-groups", *command]
 
     def _tool(self, tool: str, *words: str) -> None:
         done = subprocess.run(

@@ -21,8 +21,8 @@ _numbers = itertools.count(1)
 class Server:
     """`worker` records, `keeper` may also erase and move, `server` keeps people; none owns anything."""
 
-    def __init__(self, more: str = "") -> None:
-        self.cluster = Cluster(SETTINGS + more)
+    def __init__(self, more: str = "", **how: Any) -> None:
+        self.cluster = Cluster(SETTINGS + more, **how)
         self.cluster.sql("CREATE DATABASE fleet", "CREATE ROLE worker LOGIN", database="postgres")
         roles = ("keeper", "server", "other")
         self.cluster.sql(*(f"CREATE ROLE {role} LOGIN" for role in roles), database="postgres")
@@ -77,6 +77,7 @@ class Replica:
         self.cluster = cluster = Cluster.__new__(Cluster)
         mine = server.cluster
         cluster.bin, cluster._user, cluster.port = mine.bin, mine._user, mine.port + 1
+        cluster.within = mine.within
         cluster.folder = Path(tempfile.mkdtemp(prefix="vr-"))
         cluster.data, cluster.log = cluster.folder / "data", cluster.folder / "log"
         if cluster._user is not None:

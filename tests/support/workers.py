@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from veilig.core.redact import Redactor
 from veilig.core.session import Budget, Session, fold
 from veilig.home import find_home
 from veilig.providers.fleet.entries import State
+from veilig.stores.address import parse_place
 from veilig.stores.opening import looks, places_at
 from veilig.stores.postgres_schema import prepare
 
@@ -178,11 +179,12 @@ def told(events: list[Event]) -> list[str]:
 class Hall:
     """The fleet. `place`: what the workers are told where the database is, if not where it is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "", **how: Any) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.server = Server("autovacuum = on\n")
+        self.server = Server(f"autovacuum = on\n{more}", **how)
         self.cluster = self.server.cluster
+        self.others: list[Cluster] = []  # that may take over
         prepare(self.server.address("main", "boss"), worker="worker", keeper="keeper")
         fleet.prepare(self.cluster.conninfo("boss", "fleet"), "worker")
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -190,7 +192,12 @@ class Hall:
 
     @property
     def url(self) -> str:
-        return self.at(self.cluster.folder)
+        if not self.others:
+            return self.at(self.cluster.folder)
+        all_of_them = [self.cluster, *self.others]
+        hosts = ",".join(str(one.folder).replace("/", "%2F") for one in all_of_them)
+        ports = ",".join(str(one.port) for one in all_of_them)
+        return f"postgresql://worker@{hosts}/fleet?port={ports}&target_session_attrs=read-write"
 
     def at(self, folder: Path) -> str:
         """The address, by way of the socket in this folder."""
@@ -199,7 +206,7 @@ class Hall:
 
     def verified(self) -> int:
         """How many events the ledger has, once it is what every worker's home vouches for."""
-        address, sizes = self.server.address("main"), [0]
+        address, sizes = parse_place(f"{self.url}{'&' if '?' in self.url else '?'}org=main"), [0]
         for anchors in (self.folder / "homes").glob("*/anchors"):
             sizes.append(verify_store(looks(address), places_at(address, anchors)).events)
         return max(sizes)
@@ -210,8 +217,19 @@ class Hall:
         (home / "keys" / "redact.key").write_bytes(self.key)
         return {**os.environ, "VEILIG_HOME": str(home), "VEILIG_DATABASE": self.url}
 
-    def start(self, name: str, *, url: str = "", slots: int = 2) -> "subprocess.Popen[bytes]":
-        words = [sys.executable, __file__, "worker", str(self.folder), name, url or self.url, str(slots)]
+    def start(
+        self, name: str, *, url: str = "", slots: int = 2, within: Sequence[str] = ()
+    ) -> "subprocess.Popen[bytes]":
+        words = [
+            *within,
+            sys.executable,
+            __file__,
+            "worker",
+            str(self.folder),
+            name,
+            url or self.url,
+            str(slots),
+        ]
         with (self.folder / f"{name}.log").open("ab") as log:
             made = subprocess.Popen(
                 words, env=self.environment(name), stdout=log, stderr=log, start_new_session=True

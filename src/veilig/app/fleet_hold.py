@@ -6,16 +6,18 @@ itself while it runs, by the kernel when it does not, for as long as an act is u
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
 
 from veilig.core.action import Action
 from veilig.core.clock import Clock, SystemClock
 from veilig.core.errors import ProviderError, VeiligError
+from veilig.core.gate import ACTING
 from veilig.core.ledger import Ledger
 from veilig.core.lock import SessionLock
 from veilig.core.provider import Found, Outcome, Permit, Provider, Shows
@@ -24,6 +26,8 @@ from veilig.providers.fleet.deadline import Deadline
 from veilig.providers.fleet.entries import LeaseLost, Taken
 from veilig.providers.fleet.taking import LEASE_S, lost
 
+log = logging.getLogger(__name__)
+
 MARGIN_S: Final = 1.0  # of the lease: what a cancelled act takes to notice
 KILL_S: Final = 0.9  # of that margin: an act that has not ended then ends with its process
 CALM_S: Final = 600.0
@@ -31,6 +35,27 @@ AGAIN_S: Final = 1.0  # between two attempts to keep a copy
 KEEP_S: Final = 60.0  # so long is tried to keep what an act changed; then somebody else verifies it
 
 type Keep = Callable[[str], "Future[None]"]
+
+
+class Threads(ThreadPoolExecutor):
+    """The threads of a session's loop: which of them has an act begun, and a cancelled one left behind?"""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="act")
+        self._of_acts: set[Future[Any]] = set()
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """As every executor."""
+        future = super().submit(fn, *args, **kwargs)
+        if ACTING.get():
+            self._of_acts.add(future)
+            future.add_done_callback(self._of_acts.discard)
+        return future
+
+    @property
+    def acting(self) -> bool:
+        """Whether a thread that an act began is at work still."""
+        return bool(self._of_acts)
 
 
 class Held:
@@ -53,6 +78,7 @@ class Held:
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._tree = taken.tree
         self._acting = 0
+        self._threads = Threads()
         self._deadline: Deadline | None = None
         self.cancelled = False
         self.acts = 0
@@ -81,6 +107,8 @@ class Held:
 
     def lose(self) -> None:
         """Stop at once, even inside an act: it is in doubt then, and whoever goes on verifies it."""
+        if not self._gone.is_set():
+            log.warning("lease.lost", extra={"session": self.taken.session, "token": self.taken.token})
         self._gone.set()
         with self._guard:
             if self._running is not None:
@@ -109,10 +137,11 @@ class Held:
 
     def begin(self) -> None:
         """This task drives the session from now on. Raises LeaseLost."""
-        task = asyncio.current_task()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        loop.set_default_executor(self._threads)
         with self._guard:
             if task is not None:
-                self._running = (asyncio.get_running_loop(), task)
+                self._running = (loop, task)
         self.must_hold()
 
     def end(self) -> None:
@@ -150,8 +179,10 @@ class Held:
             self._acting += 1
             self._deadline.at(self._until_s + KILL_S)
 
-    def acted(self) -> None:
-        """An act has ended by itself. One that was cancelled may have left a thread: only `over` tells."""
+    def acted(self, *, cancelled: bool = False) -> None:
+        """An act has ended. One that was cancelled may have left a thread: then only `over` tells."""
+        if cancelled and self._threads.acting:
+            return
         with self._guard:
             self._acting -= 1
             if self._deadline is not None and not self._acting:
@@ -210,6 +241,9 @@ class _Leased:
         deadline_s = min(permit.deadline_s, self._held.until_s())
         try:
             outcome = await self._inner.perform(action, replace(permit, deadline_s=deadline_s))
+        except asyncio.CancelledError:
+            self._held.acted(cancelled=True)
+            raise
         except VeiligError:
             self._held.acted()
             await self._keep()  # it failed, and what it did until then is there

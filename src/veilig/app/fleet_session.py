@@ -47,6 +47,7 @@ from veilig.providers.fleet.copies import Copies
 from veilig.providers.fleet.entries import LeaseLost, State
 from veilig.providers.fleet.queue import plain
 from veilig.providers.fleet.store import Store
+from veilig.providers.fleet.taking import lost
 
 TREE: Final = "tree:"  # a source that lies in the store
 STATES: Final = {"done": State.DONE, "failed": State.FAILED, "held": State.HELD}
@@ -157,13 +158,14 @@ async def drive(held: Held, site: Site) -> Came:
     except (LeaseLost, Fenced):
         raise
     except VeiligError as error:
-        if held.gone:
-            raise
+        if held.gone:  # what else went wrong is the trouble that cost it
+            raise lost(held.taken.session) from error
         if error.retry_after_s is not None or isinstance(error, LedgerError):
             if isinstance(error, LedgerTampered):
                 return Came(State.FAILED, error.what)
             # Nobody died of it: a full disk or a server that is away fails no session, however long it lasts.
-            return Came(State.QUEUED, error.what, error.retry_after_s or LATER_S, free=True)
+            note = f"{error.what}: {error.why}"[:NOTE_CHARS]
+            return Came(State.QUEUED, note, error.retry_after_s or LATER_S, free=True)
         return Came(State.FAILED, f"{error.what}: {error.why}"[:NOTE_CHARS])
     finally:
         held.end()

@@ -289,10 +289,12 @@ def _shown(row: Row) -> Shown:
 
 def gone(error: Exception) -> ProviderError:
     """The error for a database that cannot be used now."""
+    cause = error.__cause__ or error  # the queue's library says "Database error." of everything
+    full = getattr(cause, "sqlstate", None) in ("53100", "53200", "53400")
     return ProviderError(
         "the fleet's database cannot be used",
-        why=str(error).strip()[:300],
-        fix="see that it runs and that --database names it",
+        why=("the server has no room: " if full else "") + str(cause).strip()[:300],
+        fix="free space there" if full else "see that it runs and that --database names it",
         retry_after_s=2.0,
     )
 
