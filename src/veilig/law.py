@@ -12,6 +12,7 @@ from pathlib import Path
 from veilig.core.action import Action, AskModel, CallTool, ListTools
 from veilig.core.actor import Actor
 from veilig.core.clock import Clock
+from veilig.core.errors import PolicyError
 from veilig.core.gate_case import Law
 from veilig.core.policy import (
     Decision,
@@ -30,6 +31,31 @@ from veilig.core.redact import Handle
 
 FILE = "veilig.yaml"
 SYSTEM = Path("/etc/veilig/veilig.yaml")
+
+
+def _stands(path: Path) -> bool:
+    """Whether a policy is here, however broken. Raises PolicyError for one whose name is not read."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        other = path.with_suffix(".yml")
+        if other.is_file():
+            raise PolicyError(
+                f"{str(other)!r} is not read",
+                why=f"a policy is called {FILE}; one that nobody reads would protect nothing",
+                fix=f"rename it to {FILE}, or to something else when it is no policy",
+            ) from None
+        return False
+    except OSError:
+        return True  # loading it says what is wrong
+    return True
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 @dataclass(slots=True)
@@ -145,18 +171,15 @@ def strictest(first: Decision, second: Decision) -> Decision:
 def find_laws(source: Path, given: str | None, environment: Mapping[str, str], *, act: bool = False) -> Laws:
     """Operator: --policy, $VEILIG_POLICY, ~/.config/veilig/veilig.yaml, /etc/veilig/veilig.yaml, or built-in.
 
-    Raises PolicyError at once when one of the files does not validate.
+    Raises PolicyError at once when one of the files does not validate, or when one stands there that is not
+    readable: a link to a volume that is not mounted must not mean that there is no law.
     """
     base = environment.get("XDG_CONFIG_HOME") or "~/.config"
     named = given or environment.get("VEILIG_POLICY")
     usual = [Path(base).expanduser() / "veilig" / FILE, SYSTEM]
-    operator = Path(named).absolute() if named else next((p for p in usual if p.exists()), None)
+    operator = Path(named).absolute() if named else next((p for p in usual if _stands(p)), None)
     project = source / FILE
-    own = (
-        project
-        if project.exists() and (operator is None or project.resolve() != operator.resolve())
-        else None
-    )
+    own = project if _stands(project) and (operator is None or not _same(project, operator)) else None
     laws = Laws(operator, own, act=act)
     laws.digest()
     return laws

@@ -79,6 +79,8 @@ def _parse(data: bytes | str, source: str, base: Policy | None) -> Policy:
 
 def _read(path: Path) -> bytes:
     try:
+        if not path.is_file() and path.exists():  # a pipe would be waited for without end
+            raise IsADirectoryError("not a regular file")
         return path.read_bytes()
     except OSError as error:
         raise PolicyError(
