@@ -10,6 +10,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "veilig.env" -}}
 - name: VEILIG_LEDGER
   value: {{ .Values.database.ledger | quote }}
+{{ include "veilig.places" . }}
+{{- end }}
+
+{{- define "veilig.served" -}}
+- name: VEILIG_LEDGER
+  value: {{ .Values.database.server | quote }}
+{{ include "veilig.places" . }}
+{{- end }}
+
+{{- define "veilig.places" -}}
 - name: VEILIG_DATABASE
   value: {{ .Values.database.queue | quote }}
 - name: PGPASSWORD
@@ -17,6 +27,26 @@ app.kubernetes.io/instance: {{ .Release.Name }}
     secretKeyRef:
       name: {{ .Values.database.passwordSecret }}
       key: {{ .Values.database.passwordKey }}
+{{- if .Values.telemetry.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .Values.telemetry.endpoint | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "veilig.drain" -}}
+preStop:
+  exec:
+    command: [sleep, "5"]
+{{- end }}
+
+{{- define "veilig.walled" -}}
+{{- include "veilig.bounds" . }}
+procMount: {{ .Values.wall.procMount }}
+seccompProfile:
+  type: {{ .Values.wall.seccompProfile }}
+{{- if .Values.wall.localhostProfile }}
+  localhostProfile: {{ .Values.wall.localhostProfile }}
+{{- end }}
 {{- end }}
 
 {{- define "veilig.mounts" -}}
@@ -89,4 +119,14 @@ httpGet:
   port: http
 periodSeconds: 20
 failureThreshold: 6
+{{- end }}
+
+{{- define "veilig.reach" -}}
+- ports:
+    - port: {{ .Values.networkPolicy.databasePort }}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
 {{- end }}

@@ -34,7 +34,7 @@ _TIOCLINUX = 0x541C
 _TIOCSETD = 0x5423  # line disciplines load kernel modules
 
 # name: (x86_64, aarch64); None where the machine has no such call
-_REFUSED: dict[str, tuple[int | None, int | None]] = {
+REFUSED: dict[str, tuple[int | None, int | None]] = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -87,7 +87,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "move_pages": (279, 239),
     "migrate_pages": (256, 238),
 }
-_ABSENT: dict[str, tuple[int | None, int | None]] = {
+ABSENT: dict[str, tuple[int | None, int | None]] = {
     "clone3": (435, 435),  # its flags are behind a pointer no filter can follow
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
@@ -170,7 +170,7 @@ def program(*, families: tuple[int, ...], own_ipc: bool = True, machine: str | N
     if column == 0:
         code += [_op(_JGE_K, _X32_BIT, 0, 1), absent]
     ipc: dict[str, tuple[int | None, int | None]] = {} if own_ipc else _SHARED_IPC
-    for table, action in ((_REFUSED | ipc, refuse), (_ABSENT, absent)):
+    for table, action in ((REFUSED | ipc, refuse), (ABSENT, absent)):
         for numbers in table.values():
             number = numbers[column]
             if number is not None:
@@ -191,5 +191,5 @@ def program(*, families: tuple[int, ...], own_ipc: bool = True, machine: str | N
 def numbers(names: tuple[str, ...], machine: str | None = None) -> dict[str, int]:
     """The numbers of refused calls on this machine, for whoever wants to try them."""
     known = _MACHINES[{"arm64": "aarch64"}.get(machine or platform.machine(), machine or platform.machine())]
-    found = {name: (_REFUSED | _ABSENT)[name][known.column] for name in names}
+    found = {name: (REFUSED | ABSENT)[name][known.column] for name in names}
     return {name: number for name, number in found.items() if number is not None}
