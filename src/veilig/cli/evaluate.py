@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from veilig.evals.results import Trial
 
 ATTEMPTS_MAX, JOBS_MAX = 100, 64
+# What each environment is not: that is left out, so that nothing takes its place in silence.
+_WITHOUT = {
+    "any": frozenset[str](),
+    "bubblewrap": frozenset({"landlock", "container"}),
+    "podman": frozenset({"bubblewrap", "landlock", "docker"}),
+    "docker": frozenset({"bubblewrap", "landlock", "podman"}),
+}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +93,11 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", metavar="FILE", help="the operator's policy (default: see the reference)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--environment", choices=tuple(_WITHOUT), default="any",
+        help="what a trial's world is: a box of bubblewrap, or a container of an engine of this machine "
+        "(default: any that is fair, bubblewrap first)",
+    )  # fmt: skip
     parser.add_argument("--hide-wall", action="append", default=[], metavar="NAME", help=argparse.SUPPRESS)
 
 
@@ -137,7 +149,10 @@ def _run(given: argparse.Namespace) -> int:
     who = f"{given.agent}-{model}" if model else given.agent
     out = Path(given.out or Path("runs") / f"{suite.name}-{who.replace(':', '-').replace('/', '-')}")
     terms = Terms(
-        out.absolute(), frozenset(given.allow_unenforced), given.timeout_scale, frozenset(given.hide_wall)
+        out.absolute(),
+        frozenset(given.allow_unenforced),
+        given.timeout_scale,
+        frozenset(given.hide_wall) | _WITHOUT[given.environment],
     )
     quiet = given.json
 

@@ -29,6 +29,7 @@ from .start import INSIDE, Starter, boot_command, fresh_user
 from .wall import Bounds, Mounts
 
 NAME = "container"
+ENGINES = ("podman", "docker")
 HOME = "/home/veilig"
 _CONTROL = "/run/veilig/control"
 _INSIDE_AT = "/run/veilig/code/inside"
@@ -48,11 +49,14 @@ _SKELETON = (
 )
 
 
-def program() -> str | None:
-    """The path of podman, else of docker; never one that a workspace could have put on PATH."""
-    for name in ("podman", "docker"):
+def program(without: frozenset[str] = frozenset()) -> str | None:
+    """The path of podman, else of docker; never one that a workspace could have put on PATH.
+
+    without: engines to leave out.
+    """
+    for name in ENGINES:
         found = shutil.which(name, path="/usr/bin:/bin:/usr/local/bin")
-        if found is not None:
+        if found is not None and name not in without:
             return found
     return None
 
@@ -61,11 +65,16 @@ def _is_podman(engine: str) -> bool:
     return Path(engine).name == "podman"
 
 
-async def stand(mounts: Mounts, bounds: Bounds) -> tuple[Standing, workspace.Protection]:
-    """Bring the box up. Raises SandboxUnavailable with what the engine said."""
-    engine = program()
+async def stand(
+    mounts: Mounts, bounds: Bounds, without: frozenset[str] = frozenset()
+) -> tuple[Standing, workspace.Protection]:
+    """Bring the box up. Raises SandboxUnavailable with what the engine said.
+
+    without: engines to leave out.
+    """
+    engine = program(without)
     if engine is None:
-        raise SandboxUnavailable("neither podman nor docker is installed")
+        raise SandboxUnavailable(f"{' and '.join(e for e in ENGINES if e not in without)} not installed")
     if os.uname().sysname != "Linux":
         raise SandboxUnavailable(
             "the engine runs in a virtual machine", why="its containers cannot reach our socket"

@@ -44,8 +44,14 @@ _LADDER = (
 )  # fmt: skip
 
 
-def _rungs(require: frozenset[Feature], prefer: str | None) -> list[_Rung]:
+def _rungs(
+    require: frozenset[Feature], prefer: str | None, hide: frozenset[str] = frozenset()
+) -> list[_Rung]:
     rungs = list(_LADDER)
+    if without := hide & frozenset(container.ENGINES):
+        only = functools.partial(container.stand, without=without)
+        program = functools.partial(container.program, without)
+        rungs[-1] = replace(rungs[-1], stand=only, program=program)
     if Feature.PROTECTED in require:
         strict = functools.partial(landlock.stand, strict=True)
         rungs = [
@@ -84,7 +90,7 @@ async def preflight(
         Probe(rung.name, None, "left out by the caller", 0.0)
         if rung.name.removesuffix("-strict") in hide
         else await _probed(rung)
-        for rung in _rungs(require, prefer)
+        for rung in _rungs(require, prefer, hide)
     ])  # fmt: skip
 
 
@@ -98,14 +104,14 @@ async def stand(
 ) -> Sandbox:
     """The first wall, from the preferred one down, that holds everything required.
 
-    hide: names of walls to leave out. Raises SandboxUnavailable naming every rung and why it was not taken,
-    ProviderError for a workspace or a protected path that cannot be.
+    hide: names of walls, and of container engines, to leave out. Raises SandboxUnavailable naming every rung
+    and why it was not taken, ProviderError for a workspace or a protected path that cannot be.
     """
     mounts = replace(mounts, workspace=workspace.check_workspace(mounts.workspace))
     bounds = bounds or Bounds()
     workspace.sweep()
     refused: list[str] = []
-    for rung in _rungs(require, prefer):
+    for rung in _rungs(require, prefer, hide):
         if rung.name.removesuffix("-strict") in hide:
             refused.append(f"{rung.name}: left out by the caller")
             continue
