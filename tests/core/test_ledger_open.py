@@ -1,7 +1,9 @@
 """Which ledgers are opened, and which are refused untouched?"""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from veilig.core.errors import LedgerError
 from veilig.core.ledger import Draft, Ledger
+from veilig.core.ledger_anchor import Anchored, create_anchor, read_anchor
 from veilig.core.ledger_file import APPLICATION_ID
 from veilig.core.ledger_verify import verify
 
@@ -118,3 +121,20 @@ def test_a_busy_ledger_says_when_to_try_again(ledger: Ledger, monkeypatch: pytes
         blocker.close()
         assert caught.value.retry_after_s == 1.0
         assert other.append([note(1)])[0].seq == 1
+
+
+def test_threads_that_vouch_for_a_ledger_at_the_same_time_make_one_whole_anchor(tmp_path: Path):
+    """As the slots of a worker do in a new home."""
+    for n in range(20):
+        place, at_once = tmp_path / str(n) / "one.head", threading.Barrier(4)
+        seen = Anchored(n, bytes([n]) * 32, bytes(32))
+
+        def vouch(place: Path = place, at_once: threading.Barrier = at_once, seen: Anchored = seen) -> None:
+            at_once.wait(60)
+            create_anchor(place, "a place", seen)
+
+        with ThreadPoolExecutor(4) as threads:
+            for each in [threads.submit(vouch) for _ in range(4)]:
+                each.result()
+        assert read_anchor(place) == seen
+        assert [one.name for one in place.parent.iterdir()] == ["one.head"]

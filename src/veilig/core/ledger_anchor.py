@@ -67,11 +67,11 @@ class Anchor:
 def create_anchor(path: Path, ledger: Path | str, anchored: Anchored) -> None:
     """Make the record (mode 0600), on disk when this returns; an existing one is kept. Raises LedgerError."""
     first = _packed(anchored, path_hash(ledger)).ljust(_SLOTS * _SLOT_BYTES, b"\0")
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")  # threads make one, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             try:
                 os.write(fd, first)
                 os.fsync(fd)
