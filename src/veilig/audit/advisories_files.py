@@ -5,6 +5,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -62,7 +63,7 @@ def records(path: Path, digest: Digest | None = None) -> Iterator[tuple[str, dic
             raise bad(str(path), f"a file of this kind is not read: {why}")
         else:
             raise bad(str(path), "there is no such file or folder")
-    except (OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error) as error:
         raise bad(str(path), str(error)) from error
 
 

@@ -1,6 +1,7 @@
 """Which Python files are below a directory, read within bounds; what was left out, and why?"""
 
 import os
+import re
 import tokenize
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,7 +12,7 @@ from veilig.audit.finding import Skipped
 FILE_BYTES_MAX = 2 << 20  # as in scan.py: larger Python files are generated data
 FILES_MAX = 50_000
 DEPTH_MAX = 40
-SUFFIXES = frozenset({".py", ".pyw"})
+SUFFIXES = frozenset({".py", ".pyw"})  # and scripts without a suffix that name a Python interpreter
 # Not the project's own code: caches, environments, version control.
 LEFT_OUT = frozenset(
     {
@@ -21,12 +22,27 @@ LEFT_OUT = frozenset(
 )  # fmt: skip
 
 
+# By these a folder of such a name is known for an environment: without one it is the project's own.
+_ENVIRONMENTS = frozenset({".venv", "venv"})
+_MARKS = ("pyvenv.cfg", "conda-meta", "bin/activate", "Scripts/activate")
+_CODE = frozenset({"node_modules", ".venv", "venv", ".tox", ".nox", ".eggs", "site-packages"})
+_SHEBANG = re.compile(rb"#!\s*(?:\S*/env\s(?:.*[\s/])?|\S*?)python[\d.]*\b")
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Relative posix path -> text, and the files that could not be read."""
+    """Relative posix path -> text, the files that could not be read, and the folders of others' code."""
 
     files: dict[str, str]
     skipped: tuple[Skipped, ...]
+    passed: tuple[str, ...] = ()
+
+
+def is_left_out(folder: Path) -> bool:
+    """Whether a folder holds nothing of the project's own: by name, an environment by what is in it."""
+    if folder.name in _ENVIRONMENTS:
+        return any((folder / mark).exists() for mark in _MARKS)
+    return folder.name in LEFT_OUT
 
 
 def collect(root: Path, *, file_bytes_max: int = FILE_BYTES_MAX, everything: bool = False) -> Collected:
@@ -34,12 +50,12 @@ def collect(root: Path, *, file_bytes_max: int = FILE_BYTES_MAX, everything: boo
 
     Symbolic links are not followed: a link is reported as skipped. Unreadable, oversized, binary and
     wrongly encoded
-    files are reported too. Directories of LEFT_OUT are passed over unless `everything`. Raises nothing for
-    what lies
-    below `root`; a missing root gives one Skipped.
+    files are reported too. Directories of LEFT_OUT are passed over unless `everything`; those with code are
+    named in `passed`. Raises nothing for what lies below `root`; a missing root gives one Skipped.
     """
     files: dict[str, str] = {}
     skipped: list[Skipped] = []
+    passed: list[str] = []
     if root.is_file():
         _read(root, root.name, file_bytes_max, files, skipped)
         return Collected(files, tuple(skipped))
@@ -58,17 +74,30 @@ def collect(root: Path, *, file_bytes_max: int = FILE_BYTES_MAX, everything: boo
             name = _printable(f"{prefix}{entry.name}")
             if len(files) >= FILES_MAX:
                 skipped.append(Skipped(name, f"more than {FILES_MAX} files: the rest was not read"))
-                return Collected(files, tuple(skipped))
-            wanted = Path(entry.name).suffix in SUFFIXES
+                return Collected(files, tuple(skipped), tuple(passed))
+            wanted = Path(entry.name).suffix.lower() in SUFFIXES or _is_script(folder, entry)
             if entry.is_symlink():
                 if wanted or _is_dir(entry):
                     skipped.append(Skipped(name, "a symbolic link: not followed"))
             elif entry.is_dir(follow_symlinks=False):
-                if everything or entry.name not in LEFT_OUT:
+                if not everything and is_left_out(folder / entry.name):
+                    passed += [name] if entry.name in _CODE else []
+                else:
                     stack.append((folder / entry.name, f"{prefix}{entry.name}/", depth + 1))
             elif wanted:
                 _read(folder / entry.name, name, file_bytes_max, files, skipped)
-    return Collected(files, tuple(skipped))
+    return Collected(files, tuple(skipped), tuple(passed))
+
+
+def _is_script(folder: Path, entry: "os.DirEntry[str]") -> bool:
+    """Whether a file without a suffix begins with the name of a Python interpreter."""
+    if "." in entry.name or not entry.is_file(follow_symlinks=False):
+        return False
+    try:
+        with (folder / entry.name).open("rb") as file:
+            return _SHEBANG.match(file.read(200)) is not None
+    except OSError:
+        return False  # it has no suffix that says code, and nobody can read what it is
 
 
 def _is_dir(entry: "os.DirEntry[str]") -> bool:

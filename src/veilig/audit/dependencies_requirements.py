@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from posixpath import normpath
 
-from veilig.audit.dependencies_types import Found, Requirement, canonical, is_requirements_file
+from veilig.audit.dependencies_types import (
+    NOT_AMONG,
+    Found,
+    Requirement,
+    canonical,
+    is_requirements_file,
+)
 
 _NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?P<extras>\[[^\]]*\])?\s*")
 _SPEC = re.compile(r"\(?\s*(?P<spec>(?:(?:===|~=|==|!=|<=|>=|<|>)\s*[^\s,;)#\\]+\s*(?:,\s*)?)+)\)?")
@@ -42,7 +48,7 @@ def read_requirements(path: str, files: Mapping[str, str], found: Found) -> None
 def _included(path: str, number: int, target: str, files: Mapping[str, str], found: Found) -> None:
     resolved = normpath(str(PurePosixPath(path).parent / target))
     if resolved not in files:
-        found.skip(target, path, number, "included file is not among the files that were read")
+        found.skip(target, path, number, NOT_AMONG)
     elif not is_requirements_file(resolved):
         read_requirements(resolved, files, found)
 

@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+NOT_AMONG = "included file is not among the files that were read"
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -39,6 +41,11 @@ class NotAssessed:
     path: str
     line: int
     reason: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether nobody knows what a file asks for, and not only in which version."""
+        return self.name == self.path or self.reason == NOT_AMONG
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 
 from veilig.audit.dependencies import is_dependency_file
-from veilig.audit.finding import Finding, Report, Severity, Skipped
+from veilig.audit.finding import Finding, Notice, Report, Severity, Skipped
 from veilig.audit.report import finding_lines, not_looked_at, ordered, printable, summary
 from veilig.audit.sarif import LEVELS, SECURITY_SEVERITY, to_sarif
 from veilig.core.errors import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_OK
 
 NOT_ASSESSED_SHOWN_MAX = 10
+ENVIRONMENTS_SHOWN_MAX = 10
 # Why a folder stays out of the copy although nothing of the project's own code is in it.
 NOT_OURS = frozenset({"history stays with the user", "environment", "cache", "veilig's own"})
 PYTHON = frozenset({".py", ".pyw", ""})  # "": a link without a suffix may be a folder
@@ -50,9 +51,14 @@ def root_of(path: str, session: str, wall: str, data: Json) -> Root:
     prefix = "" if path in (".", "./") else f"{PurePosixPath(path).as_posix()}/"
     report = Report.from_json(json.dumps(data["report"]))
     left_out = [Skipped(p, why) for p, why in data.get("left_out", []) if _matters(p, why)]
+    others = [p for p, why in data.get("left_out", []) if why == "environment"]
+    if others:
+        told = f"an environment, not read: {', '.join(others[:ENVIRONMENTS_SHOWN_MAX])}"
+        report = replace(report, notices=(*report.notices, Notice(others[0], 1, told)))
     problems = [{**p, "path": f"{prefix}{p['path']}"} for p in data.get("problems", [])]
     about = dict(data.get("advisories", {}))
     about["not_assessed"] = [[f"{prefix}{p}", *rest] for p, *rest in about.get("not_assessed", [])]
+    about["unread"] = [f"{prefix}{p}" for p in about.get("unread", [])]
     return Root(
         path,
         session,
@@ -76,7 +82,8 @@ def exit_code(roots: Sequence[Root], fail_at: Severity, *, claimed: bool = False
     pins = [p for r in roots for p in r.pins]
     if EXIT_FINDINGS in codes or any(_reaches(p, fail_at) for p in pins):
         return EXIT_FINDINGS
-    return EXIT_INCOMPLETE if EXIT_INCOMPLETE in codes or any(r.error for r in roots) else EXIT_OK
+    unread = EXIT_INCOMPLETE in codes or any(r.error or r.advisories.get("unread") for r in roots)
+    return EXIT_INCOMPLETE if unread else EXIT_OK
 
 
 def render_text(roots: Sequence[Root], *, color: bool) -> str:

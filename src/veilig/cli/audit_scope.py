@@ -102,7 +102,9 @@ def _touched(root: Root, added: dict[str, frozenset[int]]) -> Root:
     seen = {**{f"{here}{path}": lines for path, lines in added.items()}, **added}
     pins = tuple(p for p in root.pins if int(p["line"]) in seen.get(str(p["path"]), frozenset()))
     defects = tuple(d for d in root.defects if str(d["path"]) in seen)
-    return replace(root, report=only_added(root.report, seen), pins=pins, defects=defects)
+    about = {**root.advisories, "unread": [p for p in root.advisories.get("unread", []) if p in seen]}
+    report = only_added(root.report, seen)
+    return replace(root, report=report, pins=pins, defects=defects, advisories=about)
 
 
 def believed(roots: Sequence[Root], claims: Sequence[Statement]) -> list[Root]:

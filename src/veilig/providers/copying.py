@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from veilig.audit.collect import is_left_out
 from veilig.core.errors import ProviderError
 from veilig.core.limits import WORKSPACE_BYTES_MAX, WORKSPACE_FILES_MAX
 from veilig.providers.tree import Tree
@@ -164,6 +165,8 @@ class _Copy:
         keep: list[str] = []
         for name in sorted(names):
             reason = LEFT_BEHIND.get(name)
+            if name in ("venv", ".venv") and not is_left_out(here / name):
+                reason = None  # a folder of the project's own that is called so
             if (here / name).is_symlink():
                 self._file(here / name, rel / name)
             elif self._skills(here, rel, name):

@@ -1,7 +1,7 @@
 """What does an audit tell beyond what a repair needs: secrets, who brings a pin in, what a diff would add?"""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ from veilig.audit.dependencies import is_dependency_file
 from veilig.audit.dependencies_edges import chains, imported_names, reach
 from veilig.audit.finding import Finding, Notice, Report, Skipped
 from veilig.audit.languages.scan import scan_texts
+from veilig.audit.languages.unread import unread_languages
 from veilig.audit.patch_apply import apply_diff, reversed_diff, sections
 from veilig.audit.patch_audit import audit_change
 from veilig.audit.rows import rows_of
 from veilig.audit.scan import ScanConfig
 from veilig.audit.secrets import CWE, handles, scan_secrets
 from veilig.audit.suppress import apply_suppressions
+
+FOLDERS_MAX = 8  # named in one remark
 
 
 def with_secrets(report: Report, files: Mapping[str, str], *, pattern: bool) -> Report:
@@ -40,6 +43,21 @@ def with_languages(report: Report, scripts: Mapping[str, str], *, pattern: bool)
         files=whole.files + found.files,
         lines=whole.lines + found.lines,
     )
+
+
+def with_the_rest(report: Report, passed: Sequence[str], paths: Iterable[str], *, looked_at: bool) -> Report:
+    """The report with what no rule is about: other languages and others' code; and when that is everything.
+
+    passed: folders of others' code. looked_at: whether a dependency file was read, or is named as unread.
+    """
+    notices = [*report.notices, *unread_languages(paths)]
+    if passed:
+        more = f" and {len(passed) - FOLDERS_MAX} more" if len(passed) > FOLDERS_MAX else ""
+        told = f"others' code, not read: {', '.join(passed[:FOLDERS_MAX])}{more}"
+        notices.append(Notice(passed[0], 1, told))
+    looked_at = looked_at or bool(report.files or report.findings or report.skipped or report.outside_profile)
+    skipped = report.skipped if looked_at else (Skipped(".", "no file of a kind that is read"),)
+    return replace(report, notices=tuple(notices), skipped=skipped)
 
 
 def _added(report: Report, fresh: list[Finding], files: Mapping[str, str]) -> Report:

@@ -1,10 +1,12 @@
 """Which text files beside Python ones say how a project is built, tested and run?"""
 
+import codecs
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from veilig.audit.collect import LEFT_OUT
+from veilig.audit.collect import is_left_out
+from veilig.audit.dependencies import is_dependency_file
 from veilig.audit.finding import Skipped
 
 FILE_BYTES_MAX = 1 << 20  # a larger configuration file is data
@@ -42,13 +44,16 @@ class Texts:
     paths: frozenset[str] = frozenset()
 
 
-def collect_text(root: Path) -> Texts:
-    """Configuration and dependency files below `root`; links are named, not followed; nothing raises."""
+def collect_text(root: Path, *, utf16: bool = False) -> Texts:
+    """Configuration and dependency files below `root`; links are not followed, and nothing raises.
+
+    utf16: read also what Windows shells write with `>`; a repair could not write it back.
+    """
     files: dict[str, str] = {}
     skipped: list[Skipped] = []
     paths: set[str] = set()
     for folder, names, found in os.walk(root):
-        names[:] = sorted(n for n in names if n not in LEFT_OUT and not Path(folder, n).is_symlink())
+        names[:] = sorted(n for n in names if not is_left_out(at := Path(folder, n)) and not at.is_symlink())
         for name in sorted(found):
             path = Path(folder, name)
             shown = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
@@ -57,20 +62,23 @@ def collect_text(root: Path) -> Texts:
             if not (path.suffix in SUFFIXES or name in NAMES or name.startswith("Dockerfile")):
                 continue
             if path.is_symlink():
-                skipped.append(Skipped(shown, LINKED))
+                skipped += [Skipped(shown, LINKED)] if is_dependency_file(shown) else []
                 continue
-            reason = _read(path, shown, files) if len(files) < FILES_MAX else f"more than {FILES_MAX} files"
+            reason = f"more than {FILES_MAX} files"
+            if len(files) < FILES_MAX:
+                reason = _read(path, shown, files, utf16=utf16)
             if reason:
                 skipped.append(Skipped(shown, reason))
     return Texts(files, tuple(skipped), frozenset(paths))
 
 
-def _read(path: Path, shown: str, files: dict[str, str]) -> str:
+def _read(path: Path, shown: str, files: dict[str, str], *, utf16: bool) -> str:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             return f"larger than {FILE_BYTES_MAX} bytes"
-        with path.open(encoding="utf-8", newline="") as file:
-            files[shown] = file.read()
+        data = path.read_bytes()
+        wide = utf16 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        files[shown] = data.decode("utf-16" if wide else "utf-8")
     except UnicodeDecodeError:
         return "not UTF-8 text"
     except OSError as error:

@@ -37,6 +37,7 @@ from veilig.repair.audit_more import (
     with_languages,
     with_others,
     with_secrets,
+    with_the_rest,
     without_change,
 )
 from veilig.repair.collecting import collect_text
@@ -63,7 +64,7 @@ def scan(
     whole: with the audit report as JSON under "report". pattern: also what only looks like a weakness.
     """
     python = collect(root)
-    text = collect_text(root)
+    text = collect_text(root, utf16=whole)
     files = {**text.files, **python.files}
     config = configured(ScanConfig(include_pattern=pattern), texts_of(rules))
     report = scan_tree(python.files, config, memory, in_parallel(jobs))
@@ -80,6 +81,8 @@ def scan(
         unread += [s for s in unread_scripts if s.path not in {u.path for u in unread}]
         report = with_secrets(report, {**scripts, **files}, pattern=pattern)
         report = with_languages(report, scripts, pattern=pattern)
+        known = bool(about["pins"] or about["not_assessed"] or unread)
+        report = with_the_rest(report, python.passed, text.paths, looked_at=known)
     found += pins
     if paths:
         found = [p for p in found if p["path"] in paths]
@@ -201,6 +204,7 @@ def _pins(
     named = read_dependencies({p: t for p, t in files.items() if is_dependency_file(p)})
     left_out = [[n.path, n.line, n.name, n.reason] for n in named.not_assessed]
     about: dict[str, Any] = {"pins": len(named.pinned), "not_assessed": left_out}
+    about["unread"] = sorted({n.path for n in named.not_assessed if n.is_file})
     if labels:
         about["components"] = [[r.name, r.version, r.path] for r in named.pinned]
     if not named.requirements:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from veilig.audit.collect import LEFT_OUT
+from veilig.audit.collect import is_left_out
 from veilig.audit.finding import Skipped
 from veilig.audit.languages.language import language_of, may_be_script
 
@@ -23,7 +23,9 @@ def collect_scripts(root: Path) -> tuple[dict[str, str], tuple[Skipped, ...]]:
     skipped: list[Skipped] = []
     for folder, names, found in os.walk(root):
         names[:] = sorted(
-            n for n in names if n not in LEFT_OUT | FOREIGN and not Path(folder, n).is_symlink()
+            name
+            for name in names
+            if name not in FOREIGN and not is_left_out(at := Path(folder, name)) and not at.is_symlink()
         )
         for name in sorted(found):
             path = Path(folder, name)
