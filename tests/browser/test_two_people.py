@@ -302,12 +302,28 @@ def _replays(ann: Window) -> None:
     page.keyboard.press("ArrowRight")
     page.get_by_test_id("row-count").get_by_text("2 rows", exact=True).wait_for()
     page.get_by_role("tab", name="Diff").click()
-    page.get_by_text("No diff was recorded up to here.").wait_for()
+    page.get_by_text("No file had changed yet.").wait_for()
     page.get_by_role("tab", name="Findings").click()
     page.get_by_text("No finding.").wait_for()
+    _sees_the_diff_of_each_moment(ann)
+    page.get_by_role("tab", name="Findings").click()
     page.get_by_role("button", name="Back to now").click()
     page.locator(".frow", has_text="CWE-89").wait_for()
     assert page.get_by_test_id("row-count").inner_text() == every
+
+
+def _sees_the_diff_of_each_moment(ann: Window) -> None:
+    """Right after the first change: that one and no other, though no diff was recorded yet."""
+    page = ann.page
+    page.get_by_role("tab", name="Diff").click()
+    page.get_by_label("Moment").focus()
+    first = ann.script("veilig.events.find(e => e.action?.kind === 'file.patch').seq")
+    for _ in ann.script("veilig.events"):
+        page.keyboard.press("ArrowRight")
+        if page.get_by_test_id("moment").inner_text().endswith(f"#{first}"):
+            break
+    page.get_by_role("cell", name="for i in range(len(prices)):").wait_for()
+    assert page.locator(".dfile").count() == 1
 
 
 def _verifies(ann: Window) -> None:

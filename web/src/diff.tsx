@@ -42,6 +42,7 @@ export function parse(diff: string): FileDiff[] {
     } else if (!inHunk) {
       if (text.startsWith("+++ ")) file.path = text.slice(4).replace(/^b\//, "") === "/dev/null" ? file.path : text.slice(4).replace(/^b\//, "");
       else if (/^(new file|deleted file|rename|Binary)/.test(text)) file.note = text;
+      else if (text.startsWith("# ")) file.note = text.slice(2);
     } else if (text.startsWith("+")) {
       file.plus++;
       file.lines.push({ kind: "+", old: null, now: now++, text: text.slice(1) });
@@ -57,7 +58,7 @@ export function parse(diff: string): FileDiff[] {
 
 export function Diff({ diff, replaying }: { diff: string | null; replaying: boolean }) {
   const files = useMemo(() => parse(diff ?? ""), [diff]);
-  if (!files.length && replaying) return <Empty title="No diff was recorded up to here."><p class="dim">It is taken when the changes are ready to be shown; each change stands in the timeline.</p></Empty>;
+  if (!files.length && replaying) return <Empty title="No file had changed yet."><p class="dim">At this moment the copy was as the source.</p></Empty>;
   if (!files.length) return <Empty title="No file has changed."><p class="dim">Changes are made in a copy; they appear here before anything is applied.</p></Empty>;
   const plus = files.reduce((n, f) => n + f.plus, 0);
   const minus = files.reduce((n, f) => n + f.minus, 0);
@@ -65,7 +66,7 @@ export function Diff({ diff, replaying }: { diff: string | null; replaying: bool
     <div class="diff">
       <p class="row small">
         <b>{files.length} {files.length === 1 ? "file" : "files"}</b> <span class="good">+{plus}</span> <span class="bad">−{minus}</span>
-        {replaying && <span class="dim">as last recorded before this moment</span>}
+        {replaying && <span class="dim">at this moment</span>}
         <span class="grow" />
         <CopyButton text={diff ?? ""} label="Copy diff" />
       </p>

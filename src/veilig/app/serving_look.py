@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from veilig.app.serving import Serving
-from veilig.app.sessions import changes_now
 from veilig.collab.accounts import Person
 from veilig.collab.board import Card
 from veilig.collab.roles import MAY, May, Refused, Role
@@ -19,7 +18,6 @@ from veilig.collab.view import shown, shown_value, view
 from veilig.core.action_json import from_json
 from veilig.core.approval import APPROVAL_EVENTS, Approval, State, explain_missing, fold, need_to_json
 from veilig.core.canonical import canonical_text
-from veilig.core.errors import VeiligError
 from veilig.core.ledger import Event
 from veilig.core.ledger_checkpoint import read_checkpoints
 from veilig.core.ledger_event import ERASED, Row, event_line
@@ -87,7 +85,7 @@ async def session(serving: Serving, person: Person, ident: str) -> Json:
     """One session: its summary, its people, who drives, its plan, counts, and what the asker may do."""
     role = serving.need(person, ident, May.WATCH)
     card = serving.card(ident)
-    folded = await _folded(serving, ident)
+    known = await folded(serving, ident)
     children = [c.id for c in serving.board.cards.values() if c.parent == ident]
     return {
         "summary": summary(serving, card, role),
@@ -95,8 +93,8 @@ async def session(serving: Serving, person: Person, ident: str) -> Json:
         "may": sorted(str(act) for act in MAY[role]),
         "people": people(serving, ident),
         "control": serving.room(ident).control(),
-        "plan": shown_value(_plan(folded), role),
-        "counts": {"steps": folded.steps, "tokens": folded.tokens, "cost_usd": folded.cost_usd},
+        "plan": shown_value(_plan(known), role),
+        "counts": {"steps": known.steps, "tokens": known.tokens, "cost_usd": known.cost_usd},
         "children": children,
         "waiting": sorted(card.waiting),
     }
@@ -106,7 +104,7 @@ def people(serving: Serving, ident: str) -> list[Json]:
     """Everybody with a role in this room: its members, and the accounts of the server."""
     room = serving.room(ident)
     found: dict[str, Json] = {}
-    for account in serving.accounts.people():
+    for account in serving.people():
         if (role := serving.role(account, ident)) is not None:
             found[account.id] = {"id": account.id, "name": account.name, "role": str(role)}
     for member in room.members.values():
@@ -114,7 +112,7 @@ def people(serving: Serving, ident: str) -> list[Json]:
     return list(found.values())
 
 
-async def _folded(serving: Serving, ident: str, upto: int = 0) -> View:
+async def folded(serving: Serving, ident: str, upto: int = 0) -> View:
     """The session as of the event `upto`; 0: now."""
 
     def known() -> Iterator[Event]:
@@ -152,8 +150,8 @@ async def events(
 async def findings(serving: Serving, person: Person, ident: str, upto: int = 0) -> list[Json]:
     """What was found and what became of it, of an audit or a fix; with data flows. upto: as of this event."""
     role = serving.need(person, ident, May.WATCH)
-    folded = await _folded(serving, ident, upto)
-    state = cast(Json, folded.result or folded.state)
+    known = await folded(serving, ident, upto)
+    state = cast(Json, known.result or known.state)
     inner = cast(Json, state.get("data") if isinstance(state.get("data"), dict) else state)
     report = cast(Json, inner.get("report") or {})
     given = cast("list[Any]", report.get("findings") or state.get("problems") or [])
@@ -164,25 +162,6 @@ async def findings(serving: Serving, person: Person, ident: str, upto: int = 0) 
     if (left := len(given) - FINDINGS_MAX) > 0:
         found.append({"title": f"{left} more are in the report of the session", "kind": "skipped"})
     return found
-
-
-async def diff(serving: Serving, person: Person, ident: str, upto: int = 0) -> str:
-    """How the copy differs from the source, now or at the end, as this role may see it.
-
-    upto: as it was recorded last before this event; nothing when it was not recorded yet.
-    """
-    role = serving.need(person, ident, May.WATCH)
-    folded = await _folded(serving, ident, upto)
-    state = cast(Json, folded.result or folded.state)
-    text = state.get("diff")
-    if not isinstance(text, str):
-        text = ""
-    if not text and not upto:
-        try:
-            text = await asyncio.to_thread(changes_now, ident.partition(".")[0], serving.setting)
-        except VeiligError:
-            text = ""  # there is no copy (any more): nothing differs that could be shown
-    return "\n".join(shown(line, role) for line in text.split("\n"))
 
 
 # --- questions to people --------------------------------------------------------------------------------

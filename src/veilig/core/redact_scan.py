@@ -1,7 +1,7 @@
 """Where do many words stand in one text, found in one pass?
 
-With ahocorasick_rs, whose time hardly grows with the number of words. Without it (a machine for which it has no
-wheel) `None` is returned, and the caller goes its slower way to the same answer.
+With ahocorasick_rs, whose time hardly grows with the number of words. Without it (a machine for which it has
+no wheel) `None` is returned, and the caller goes its slower way to the same answer.
 """
 
 from collections.abc import Callable, Sequence

@@ -90,6 +90,10 @@ class Snapshots:
         entry = self._load(tree).get(path)
         return None if entry is None else self._bytes(path, entry)
 
+    def knows(self, tree: str) -> bool:
+        """Whether this state was kept."""
+        return any((self._store / tree[:2]).glob(f"{tree}*"))
+
     def restore(self, tree: str) -> Taken:
         """Bring the copy back; returns what that changed. Raises ProviderError before anything is changed.
 

@@ -1,6 +1,6 @@
 """How is each question of the page answered? Handlers that change nothing."""
 
-from veilig.app import serving_act, serving_look
+from veilig.app import serving_act, serving_diff, serving_look
 from veilig.collab.roles import MAY, May, Role
 from veilig.server.asked import Asked
 from veilig.server.live import Hub
@@ -73,7 +73,7 @@ async def findings(hub: Hub, asked: Asked) -> Reply:
 
 async def diff(hub: Hub, asked: Asked) -> Reply:
     """The diff, as text."""
-    text = await serving_look.diff(hub.serving, asked.me.person, asked.session, asked.number("upto", 0))
+    text = await serving_diff.diff(hub.serving, asked.me.person, asked.session, asked.number("upto", 0))
     return Reply(body=text.encode("utf-8", "replace"), kind=b"text/x-diff; charset=utf-8")
 
 
