@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from veilig.agent.fix_state import OPEN, Json, Problem, State, problem_of
+from veilig.agent.fix_state import OPEN, Json, Problem, State, missed, problem_of
 
 PROBLEMS_MAX = 300  # an hour's work; what is beyond is said, and found again by the next session
 
@@ -69,6 +69,6 @@ def take_scan(now: State, data: Json) -> None:
     known = {problem.id for problem in now.problems}
     left = len(found.keys() - known) - PROBLEMS_MAX
     if left > 0:
-        now.notes.append(f"{left} more problems were found and are not worked on in this session")
+        missed(now, f"{left} more problems were found and are not worked on in this session")
         found = dict(list(found.items())[: PROBLEMS_MAX + len(found.keys() & known)])
     now.problems += [problem_of(item) for key, item in found.items() if key not in known]

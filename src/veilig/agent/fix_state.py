@@ -205,8 +205,9 @@ def not_looked_at(result: Mapping[str, Any]) -> list[str]:
     said = [str(what) for what in result.get("missed", [])]
     said += [f"{path}: {reason}" for path, reason in scan.get("skipped", [])]
     said += [f"{path} {name}: {reason}" for path, name, reason in scan.get("incomplete", [])]
-    error = scan.get("advisories", {}).get("error")
-    return [*said, *([f"dependencies: {error}"] if error else [])]
+    about = scan.get("advisories", {})
+    said += [f"{path}: not read as a dependency file" for path in about.get("unread", [])]
+    return [*said, *([f"dependencies: {about['error']}"] if about.get("error") else [])]
 
 
 def went_away(now: State) -> None:
