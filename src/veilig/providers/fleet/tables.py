@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS fleet_session (
 );
 CREATE INDEX IF NOT EXISTS fleet_session_busy ON fleet_session (org) WHERE state = 'working';
 CREATE INDEX IF NOT EXISTS fleet_session_held ON fleet_session (session) WHERE state = 'held';
+CREATE INDEX IF NOT EXISTS fleet_session_open ON fleet_session (kind, state, queued_at)
+    WHERE state IN ('queued', 'working', 'held');
 CREATE INDEX IF NOT EXISTS fleet_session_shown ON fleet_session (queued_at DESC, session);
 """
 
