@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,7 +83,7 @@ class Fleet:
         heading = Heading(about=self._about(told), **{name: told[name] for name in names})
         campaign = Campaign.at(self._local.folder / heading.id)
         if campaign is None:
-            campaign = self._local.begin(heading)
+            campaign = self._local.begin(replace(heading, ended_at=""))  # until all of it is here
         whole = campaign.heading.ended_at != ""
         for _ in campaign.scan():
             continue
@@ -278,12 +278,10 @@ class Commander:
         return with_patch(result, self._fleet.store.get(result.key).decode(), out, unique=unique)
 
 
-def campaigns_in(far: Far, setting: Setting) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """(campaign, results so far, repositories) of an organisation, newest first."""
+def campaigns_in(far: Far, setting: Setting, limit: int) -> list[tuple[dict[str, Any], int]]:
+    """(campaign, how many results it has) of an organisation, newest first."""
     with Fleet(far, setting) as at:
-        for told in at.desk.headings():
-            ended, _ = at.desk.counts(str(told["id"]))
-            yield told, ended, int(told["repositories"])
+        return [(told, at.desk.counts(str(told["id"]))[0]) for told in at.desk.headings(limit=limit)]
 
 
 def gathered(campaign: str, far: Far, setting: Setting, use: Callable[[Finished], None]) -> None:

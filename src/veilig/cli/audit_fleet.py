@@ -90,8 +90,9 @@ def far_of(given: argparse.Namespace, jobs: int) -> "Far | None":
 
 def need_fleet(given: argparse.Namespace) -> None:
     """Raises UsageError for what belongs to --fleet alone: it would be passed over without a word."""
-    for name in ("database", "store", "priority", "detach", "git_token"):
-        if getattr(given, name) not in (None, "", 0, False, []):
+    said = {name: bool(getattr(given, name)) for name in ("store", "priority", "detach", "git_token")}
+    for name, there in {**said, "database": given.database is not None}.items():
+        if there:
             raise UsageError(f"--{name.replace('_', '-')} belongs to --fleet", fix="give --fleet FILE")
 
 

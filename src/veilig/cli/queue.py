@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veilig.cli import queue_heal
+from veilig.cli import queue_campaigns, queue_heal, queue_prune
 from veilig.cli.record import duration, print_json, table
 from veilig.cli.worker import database, database_option
 from veilig.core.errors import EXIT_FINDINGS, EXIT_OK, UsageError
@@ -56,6 +56,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     cancel = acts.add_parser("cancel", help="end one: at once while it waits, else between two acts")
     retry = acts.add_parser("retry", help="queue one that is held, failed or cancelled again")
     aside = acts.add_parser("set-aside", help="after a restore: let nothing go on before somebody looked")
+    campaigns = acts.add_parser("campaigns", help="lists that were given to the fleet, and how far they are")
+    report = acts.add_parser("report", help="what is known of such a list now, as text, page, SARIF or lines")
+    queue_campaigns.options(campaigns, report)
+    pruning = acts.add_parser("prune", help="clear queue and store of what nobody needs any more")
+    queue_prune.options(pruning)
     bound = acts.add_parser("limit", help="bound an org")
     bound.add_argument("org")
     bound.add_argument("--at-once", type=int, metavar="N", help="sessions at work at once")
@@ -67,7 +72,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     for one in (show, fetch, cancel, retry):
         one.add_argument("session", help="its id, or the beginning of it")
-    for one in (put, trials, healing, listing, show, fetch, cancel, retry, aside, bound, prepare):
+    ours = (put, trials, healing, listing, show, fetch, cancel, retry, aside)
+    for one in (*ours, campaigns, report, pruning, bound, prepare):
         database_option(one)
         one.add_argument("--json", action="store_true", help="print JSON")
 
@@ -78,7 +84,8 @@ def run(given: argparse.Namespace) -> int:
         "put": _put,
         "eval": _eval, "heal": queue_heal.run,
         "fetch": _fetch, "list": _list, "show": _show, "cancel": _cancel, "retry": _retry, "limit": _limit,
-        "prepare": _prepare, "set-aside": _set_aside,
+        "campaigns": queue_campaigns.list_campaigns, "report": queue_campaigns.write,
+        "prepare": _prepare, "prune": queue_prune.run, "set-aside": _set_aside,
     }  # fmt: skip
     return acts[given.act](given)
 

@@ -5,32 +5,52 @@ there is as it was in the copies, secrets included: who may read the place, and 
 operator's.
 """
 
+import contextlib
 import hashlib
 import os
 import re
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from veilig.core.errors import ProviderError, UsageError
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
+_PART: Final = re.compile(r"[0-9a-f]{2}")
+GOING: Final = ".going"  # moved away, to be removed
+KNOWN_S: Final = 3600.0  # so long is believed that a piece is there
+FRESH_S: Final = 6 * 3600.0  # an object that is older is written again when somebody needs it
+YOUNG_S: Final = 24 * 3600.0  # nothing younger is removed: somebody may be about to name it
 ID_FILE: Final = "store-id"  # tells two stores apart
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is kept under a name. modified: seconds since 1970."""
+
+    name: str
+    size_bytes: int
+    modified: float
 
 
 class Store(ABC):
     """Bytes by their SHA-256. Every method raises ProviderError when the place cannot be used."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known: dict[str, float] = {}  # name -> when it was surely there and young
 
     def put(self, data: bytes) -> str:
-        """Keep these bytes; their name. What is there already is not sent again."""
+        """Keep these bytes; their name. What is there already is not sent again, but is young from now on."""
         name = hashlib.sha256(data).hexdigest()
-        place = f"{name[:2]}/{name}"
-        if name not in self._known and not self._there(place):
-            self._write(place, data)
-        self._known.add(name)
+        now_s = time.monotonic()
+        if now_s - self._known.get(name, -KNOWN_S) >= KNOWN_S:
+            place = f"{name[:2]}/{name}"
+            if not self._freshen(place):
+                self._write(place, data)
+            self._known[name] = now_s
         return name
 
     def get(self, name: str) -> bytes:
@@ -53,7 +73,16 @@ class Store(ABC):
         return (known or b"").decode("ascii", "replace")
 
     @abstractmethod
-    def _there(self, place: str) -> bool: ...
+    def pieces(self) -> Iterator[Piece]:
+        """Everything that is kept, in no order."""
+
+    @abstractmethod
+    def drop(self, name: str, before: float) -> bool:
+        """Remove one, unless somebody has put it again since `before` (seconds since 1970)."""
+
+    @abstractmethod
+    def _freshen(self, place: str) -> bool:
+        """Whether it is there, and young enough now to outlive a look at what nobody needs."""
 
     @abstractmethod
     def _read(self, place: str) -> bytes | None: ...
@@ -67,25 +96,70 @@ class FolderStore(Store):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._folder = folder
+        self.folder = folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise _cannot(folder, error) from error
 
-    def _there(self, place: str) -> bool:
-        return (self._folder / place).exists()
+    def pieces(self) -> Iterator[Piece]:
+        """Everything that is kept; what a look that died was about to remove is there again."""
+        try:
+            for part in sorted(p for p in self.folder.iterdir() if _PART.fullmatch(p.name)):
+                for file in sorted(part.iterdir()):
+                    if file.name.endswith(GOING):
+                        self._back(file, part / file.name[1 : -len(GOING)])
+                for file in sorted(part.iterdir()):
+                    with contextlib.suppress(FileNotFoundError):
+                        if _NAME.fullmatch(file.name):
+                            info = file.stat()
+                            yield Piece(file.name, info.st_size, info.st_mtime)
+        except OSError as error:
+            raise _cannot(self.folder, error) from error
+
+    def drop(self, name: str, before: float) -> bool:
+        """Moved away, then looked at: whoever puts it meanwhile finds it gone, or has made it young."""
+        file = self.folder / name[:2] / name
+        going = file.with_name(f".{name}{GOING}")
+        try:
+            file.rename(going)
+            if going.stat().st_mtime >= before:
+                self._back(going, file)
+                return False
+            going.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _cannot(self.folder, error) from error
+        return True
+
+    @staticmethod
+    def _back(going: Path, file: Path) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.link(going, file)
+        going.unlink(missing_ok=True)
+
+    def _freshen(self, place: str) -> bool:
+        try:
+            os.utime(self.folder / place)
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # another user's: written anew, as ours
+            return False
+        except OSError as error:
+            raise _cannot(self.folder, error) from error
+        return True
 
     def _read(self, place: str) -> bytes | None:
         try:
-            return (self._folder / place).read_bytes()
+            return (self.folder / place).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _cannot(self._folder, error) from error
+            raise _cannot(self.folder, error) from error
 
     def _write(self, place: str, data: bytes) -> None:
-        made = self._folder / place
+        made = self.folder / place
         fresh = made.with_name(f".{made.name}.{os.getpid()}.{os.urandom(4).hex()}")
         try:
             made.parent.mkdir(mode=0o700, exist_ok=True)
@@ -101,7 +175,7 @@ class FolderStore(Store):
         except FileExistsError:
             fresh.unlink(missing_ok=True)
         except OSError as error:
-            raise _cannot(self._folder, error) from error
+            raise _cannot(self.folder, error) from error
 
 
 class FarStore(Store):
@@ -120,8 +194,43 @@ class FarStore(Store):
             why, fix = str(error), "install what fsspec names for this address, s3fs for s3://"
             raise UsageError(f"the store {self._shown!r} cannot be used", why=why, fix=fix) from error
 
-    def _there(self, place: str) -> bool:
-        return bool(self._try(lambda: self._fs.exists(f"{self._root}/{place}")))
+    def pieces(self) -> Iterator[Piece]:
+        """Everything that is kept. Raises ProviderError where the place cannot say how old it is."""
+        found: dict[str, Any] = self._try(lambda: self._fs.find(self._root, detail=True))
+        for path, info in found.items():
+            name = path.rpartition("/")[2]
+            if _NAME.fullmatch(name):
+                modified = self._modified(path)
+                if modified is None:
+                    raise ProviderError(
+                        f"the store {self._shown!r} does not say how old its pieces are",
+                        why="what somebody is putting there now could be removed",
+                        fix="use the place's own rules of expiry",
+                    )
+                yield Piece(name, int(info.get("size") or 0), modified)
+
+    def drop(self, name: str, before: float) -> bool:
+        """Looked at once more just before: such a place has nothing that does both at once."""
+        path = f"{self._root}/{name[:2]}/{name}"
+        modified = self._modified(path)
+        if modified is None or modified >= before:
+            return False
+        self._try(lambda: self._fs.rm_file(path))
+        return True
+
+    def _freshen(self, place: str) -> bool:
+        modified = self._modified(f"{self._root}/{place}")
+        return modified is not None and time.time() - modified < FRESH_S
+
+    def _modified(self, path: str) -> float | None:
+        def ask() -> float | None:
+            try:
+                self._fs.invalidate_cache()
+                return float(self._fs.modified(path).timestamp())
+            except (FileNotFoundError, NotImplementedError):
+                return None
+
+        return self._try(ask)
 
     def _read(self, place: str) -> bytes | None:
         def read() -> bytes | None:
