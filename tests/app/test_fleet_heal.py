@@ -17,7 +17,11 @@ import pytest
 
 from fleet import Fleet
 from postgres import NoPostgres
+from veilig.agent.audit_plan import AuditOptions
 from veilig.app import fleet
+from veilig.app.fleet_heal import deal
+from veilig.cli.main import main
+from veilig.core.errors import UsageError
 from veilig.core.ledger import Event, Ledger
 from veilig.home import find_home
 from workers import Hall
@@ -53,15 +57,6 @@ class Ward(Hall):
         self.policy = folder / "veilig.yaml"
         self.policy.write_text(POLICY)
 
-    def veilig(self, *words: str, home: str = "people") -> str:
-        """What the command said."""
-        made = subprocess.run(
-            [sys.executable, "-m", "veilig.cli.main", *words], env=self.environment(home), check=False,
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert made.returncode in (0, 1), made.stdout + made.stderr
-        return made.stdout
-
     def worker(self, name: str, heal_slots: int, *words: str) -> "subprocess.Popen[bytes]":
         argv = (
             *(
@@ -82,10 +77,6 @@ class Ward(Hall):
             )
         self.workers[name] = made
         return made
-
-    def deal(self, *words: str) -> list[dict[str, Any]]:
-        told = self.veilig("queue", "heal", str(self.services.file), *words, "--json")
-        return list(json.loads(told)["shards"])
 
     def healers(self) -> dict[str, str]:
         """Session -> the process that drives it."""
@@ -115,6 +106,23 @@ class Ward(Hall):
         self.services.close()
 
 
+type Says = Callable[..., str]
+
+
+@pytest.fixture
+def veilig(ward: "Ward", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Says:
+    """Commands of a person, in this process: a new interpreter for each would cost more than its work."""
+
+    def say(*words: str) -> str:
+        for name, value in ward.environment("people").items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        assert main([*words]) == 0
+        return capsys.readouterr().out
+
+    return say
+
+
 @pytest.fixture
 def ward(tmp_path: Path) -> Iterator[Ward]:
     try:
@@ -128,17 +136,26 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
         made.close()
 
 
-def test_shards_are_healed_by_one_worker_each_move_when_it_dies_and_stop_together(ward: Ward) -> None:
+def test_shards_are_healed_by_one_worker_each_move_when_it_dies_and_stop_together(
+    ward: Ward, veilig: Says
+) -> None:
     services = ward.services
     for at in range(1, 5):
-        services.add(f"web-{at}")
+        services.add(f"web-{at}", health_timeout_s=30)  # a busy machine answers late
         services.start(f"web-{at}")
     here = platform.node()
-    dealt = ward.deal("--on", here, "--per-shard", "2")
-    assert [(one["part"], one["host"], one["names"]) for one in dealt] == [
-        ("1/2", here, ["web-1", "web-2"]), ("2/2", here, ["web-3", "web-4"]),
+    with pytest.raises(UsageError, match="only be reached from the machine"):
+        deal(ward.url, services.file)
+    deal(ward.url, services.file, host=here)
+    with pytest.raises(UsageError, match="is healed already, by 1 shards"):
+        deal(ward.url, services.file, host=here, most=2)
+    dealt = deal(ward.url, services.file, host=here, most=2, again=True)
+    assert [(one.part, one.host, one.names) for one in dealt.shards] == [
+        ("1/2", here, ("web-1", "web-2")), ("2/2", here, ("web-3", "web-4")),
     ]  # fmt: skip
-    first, second = (str(one["session"]) for one in dealt)
+    states = sorted(str(one.state) for one in fleet.jobs(ward.url, "heal-"))
+    assert states == ["cancelled", "queued", "queued"]
+    first, second = dealt.sessions
     one, two = ward.worker("one", 1), ward.worker("two", 1)
     until(lambda: len(ward.healers()) == 2)
     assert set(ward.healers().values()) == {str(one.pid), str(two.pid)}
@@ -147,17 +164,17 @@ def test_shards_are_healed_by_one_worker_each_move_when_it_dies_and_stop_togethe
     project = ward.folder / "project"
     project.mkdir()
     (project / "app.py").write_text("print('hello')\n")
-    ward.veilig("queue", "put", "audit", str(project))
+    fleet.enqueue(ward.url, fleet.Work("audit", AuditOptions(str(project)).to_json()))
     until(lambda: fleet.counts(ward.url).get(("audit", fleet.State.DONE)))
 
     # One stop for every shard, wherever it is healed.
     until(lambda: len(ward.events("session.noted")) >= 2)
-    assert "for every shard of main" in ward.veilig("heal", "stop", "--all", "--database", ward.url)
+    assert "for every shard of main" in veilig("heal", "stop", "--all", "--database", ward.url)
     services.kill("web-1")
     services.kill("web-3")
     until(lambda: len({e.session for e in refused(ward, "healing was stopped by")}) == 2)
     assert ward.restarts() == []
-    ward.veilig("heal", "start", "--database", ward.url)
+    veilig("heal", "start", "--database", ward.url)
     until(lambda: services.answers("web-1") and services.answers("web-3"))
 
     # A dead worker's shard moves, and what falls meanwhile is healed once.
@@ -182,22 +199,21 @@ def test_shards_are_healed_by_one_worker_each_move_when_it_dies_and_stop_togethe
     assert left.wait(60) == 0
     until(lambda: ward.healers().get(second) == str(ward.workers["three"].pid))
     assert all(services.answers(name) for name in ("web-1", "web-2", "web-3"))
-    status = json.loads(
-        ward.veilig(
-            "heal", "status", "--json", "--ledger", f"{ward.url}?org=main", "--policy", str(ward.policy)
-        )
-    )
+    address = f"{ward.url}?org=main"
+    told = veilig("heal", "status", "--json", "--ledger", address, "--policy", str(ward.policy))
+    status = json.loads(told)
     assert {row["service"]: row["state"] for row in status["services"]}.keys() == services.ports.keys()
 
 
-def test_an_act_whose_worker_died_amid_it_is_not_done_again(ward: Ward) -> None:
+def test_an_act_whose_worker_died_amid_it_is_not_done_again(ward: Ward, veilig: Says) -> None:
     services = ward.services
-    services.add("web-1")
+    services.add("web-1", health_timeout_s=30)
     folder = services.base / "web-1"
     text = (folder / "app.py").read_text()
     (folder / "app.py").write_text(f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{text}")
     services.start("web-1")
-    (session,) = (str(one["session"]) for one in ward.deal("--on", platform.node()))
+    told = json.loads(veilig("queue", "heal", str(services.file), "--on", platform.node(), "--json"))
+    (session,) = (one["session"] for one in told["shards"])
     ward.worker("one", 1)
     until(lambda: ward.events("session.noted"))
     (folder / "ill").touch()  # it answers that it is not well, and does not heed a polite stop
@@ -214,17 +230,3 @@ def test_an_act_whose_worker_died_amid_it_is_not_done_again(ward: Ward) -> None:
 
 def refused(ward: Ward, why: str) -> list[Event]:
     return [e for e in ward.events("action.refused") if why in str(e.body["why"])]
-
-
-def test_a_file_is_dealt_out_once_and_anew_only_when_the_old_shards_have_ended(ward: Ward) -> None:
-    for at in range(1, 4):
-        ward.services.add(f"web-{at}")
-    assert len(ward.deal("--on", platform.node(), "--per-shard", "2")) == 2
-    with pytest.raises(AssertionError, match="is healed already, by 2 shards"):
-        ward.deal("--on", platform.node())
-    (again,) = ward.deal("--on", platform.node(), "--replace")
-    assert again["names"] == ["web-1", "web-2", "web-3"]
-    states = {one.session: str(one.state) for one in fleet.jobs(ward.url, "heal-")}
-    assert sorted(states.values()) == ["cancelled", "cancelled", "queued"]
-    with pytest.raises(AssertionError, match="only be reached from the machine"):
-        ward.veilig("queue", "heal", str(ward.services.file), "--replace")

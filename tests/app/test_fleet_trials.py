@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from postgres import NoPostgres
 from veilig.app import fleet
+from veilig.cli.main import main
+from veilig.evals.results import read_job, read_trials
+from veilig.evals.tally import tally
 from workers import Hall
 
 pytestmark = pytest.mark.outside_gate
@@ -32,63 +36,79 @@ def hall(tmp_path: Path) -> Iterator[Hall]:
         made.close()
 
 
-def veilig(hall: Hall, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "veilig.cli.main", *words], env=hall.environment("people"), check=False,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+@dataclass
+class Desk:
+    """Commands of a person, in this process: a new interpreter for each would cost more than its work."""
+
+    hall: Hall
+    patch: pytest.MonkeyPatch
+    said: pytest.CaptureFixture[str]
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        for name, value in self.hall.environment("people").items():
+            self.patch.setenv(name, value)
+        self.said.readouterr()
+        code = main([*words])
+        out, err = self.said.readouterr()
+        return code, out + err
+
+
+@pytest.fixture
+def veilig(hall: Hall, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(hall, monkeypatch, capsys)
 
 
 def drained(hall: Hall) -> None:
     """A worker takes what there is, and ends."""
     argv = ("worker", "--drain", "--store", str(hall.folder / "store"), "--kinds", "trial")
-    found = veilig(hall, *argv)
+    found = subprocess.run(
+        [sys.executable, "-m", "veilig.cli.main", *argv], env=hall.environment("worker"), check=False,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert found.returncode == 0, found.stderr
 
 
-def figures(hall: Hall, folder: Path) -> dict[str, Any]:
-    (told,) = json.loads(veilig(hall, "eval", "report", str(folder), "--json").stdout)
-    return {key: value for key, value in told.items() if key not in ("run", *TIMES)}
+def figures(folder: Path) -> dict[str, Any]:
+    told = tally(read_job(folder), read_trials(folder)).to_json()
+    return {key: value for key, value in told.items() if key not in TIMES}
 
 
 def test_a_run_of_workers_has_the_figures_of_one_machine_and_names_what_it_lacks(
-    hall: Hall, tmp_path: Path
+    hall: Hall, veilig: Desk, tmp_path: Path
 ) -> None:
     alone, part, whole = (tmp_path / name for name in ("alone", "part", "whole"))
-    made = veilig(hall, "eval", "run", "terminal-mini", "--agent", "oracle", *TASKS, "--out", str(alone))
-    assert made.returncode == 0, made.stdout + made.stderr
+    store = str(hall.folder / "store")
+    code, said = veilig("eval", "run", "terminal-mini", "--agent", "oracle", *TASKS, "--out", str(alone))
+    assert code == 0, said
 
-    queued = veilig(hall, "queue", "eval", "terminal-mini", "--agent", "oracle", *TASKS, "--json")
-    told = json.loads(queued.stdout)
+    told = json.loads(veilig("queue", "eval", "terminal-mini", "--agent", "oracle", *TASKS, "--json")[1])
     run, last = str(told["run"]), str(told["sessions"][-1])
     assert fleet.cancel(hall.url, last)
     drained(hall)
-    store = str(hall.folder / "store")
-    fetched = veilig(hall, "eval", "fetch", run, "--store", store, "--out", str(part))
-    assert fetched.returncode == 3, fetched.stdout + fetched.stderr
-    assert "it is cancelled" in fetched.stdout
-    assert "INCOMPLETE" in veilig(hall, "eval", "report", str(part)).stdout
-    assert "INCOMPLETE: B " in veilig(hall, "eval", "compare", str(alone), str(part)).stdout
-    refused = veilig(hall, "eval", "capability", str(part))
-    assert refused.returncode == 2
-    assert "lacks" in refused.stderr
+    code, said = veilig("eval", "fetch", run, "--store", store, "--out", str(part))
+    assert code == 3, said
+    assert "it is cancelled" in said
+    assert "INCOMPLETE" in veilig("eval", "report", str(part))[1]
+    assert "INCOMPLETE: B " in veilig("eval", "compare", str(alone), str(part))[1]
+    code, said = veilig("eval", "capability", str(part))
+    assert code == 2
+    assert "lacks" in said
 
     assert fleet.retry(hall.url, last)
     drained(hall)
-    fetched = veilig(hall, "eval", "fetch", run, "--store", store, "--out", str(whole))
-    assert fetched.returncode == 0, fetched.stdout + fetched.stderr
-    assert figures(hall, whole) == figures(hall, alone)
-    assert veilig(hall, "eval", "capability", str(whole)).returncode == 0
-    assert "INCOMPLETE" not in veilig(hall, "eval", "compare", str(alone), str(whole)).stdout
+    code, said = veilig("eval", "fetch", run, "--store", store, "--out", str(whole))
+    assert code == 0, said
+    assert figures(whole) == figures(alone)
+    assert veilig("eval", "capability", str(whole))[0] == 0
+    assert "INCOMPLETE" not in veilig("eval", "compare", str(alone), str(whole))[1]
 
     # A result in the store that is not what a worker recorded is no result.
-    results = [
-        file for file in Path(store).rglob("*") if file.is_file() and b'"reward": 1.0' in file.read_bytes()
-    ]
+    good, bad = b'"reward": 1.0', b'"reward": 0.5'
+    results = [file for file in Path(store).rglob("*") if file.is_file() and good in file.read_bytes()]
     assert results
     for file in results:
         file.chmod(0o600)
-        file.write_bytes(file.read_bytes().replace(b'"reward": 1.0', b'"reward": 0.5'))
-    fetched = veilig(hall, "eval", "fetch", run, "--store", store, "--out", str(tmp_path / "altered"))
-    assert fetched.returncode == 3
-    assert fetched.stdout.count("missing ") == 2
+        file.write_bytes(file.read_bytes().replace(good, bad))
+    code, said = veilig("eval", "fetch", run, "--store", store, "--out", str(tmp_path / "altered"))
+    assert code == 3
+    assert said.count("missing ") == 2
