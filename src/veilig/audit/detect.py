@@ -189,7 +189,7 @@ class Detector:
         if applicable is None:
             applicable = self.names[name] = [pair for pair in self.assigns if pair[1].names(name)]
         for rule, check in applicable:
-            if check.when(frame, name, value):
+            if check.when(frame, name, value) and not (check.written and _passed_in(frame, node)):
                 message = f"{rule.what}: {name.rpartition('.')[2]}"
                 self.hit(frame, node, rule, message, rule.severity, check.confidence, ())
 
@@ -205,6 +205,25 @@ class Detector:
         for rule in self.comparisons:
             if rule.compared is not None and rule.compared(frame, node, values):
                 self.hit(frame, node, rule, rule.what, rule.severity, rule.check_confidence, ())
+
+
+def _passed_in(frame: Frame, node: ast.AST) -> bool:
+    """Whether a value is, or is taken out of, a parameter that has no text of its own as default."""
+    while isinstance(node, ast.Assign | ast.AnnAssign | ast.Attribute | ast.Subscript):
+        node = node.value or node
+        if isinstance(node, ast.AnnAssign):
+            return False
+    if not isinstance(node, ast.Name) or frame.func is None or isinstance(frame.func.node, ast.Lambda):
+        return False
+    given = frame.func.node.args
+    plain = [*given.posonlyargs, *given.args]
+    defaults = dict(
+        zip((a.arg for a in plain[len(plain) - len(given.defaults) :]), given.defaults, strict=True)
+    )
+    defaults |= {a.arg: d for a, d in zip(given.kwonlyargs, given.kw_defaults, strict=True) if d is not None}
+    named = [*plain, *given.kwonlyargs, *(a for a in (given.vararg, given.kwarg) if a is not None)]
+    literal = isinstance(held := defaults.get(node.id), ast.Constant) and isinstance(held.value, str)
+    return not literal and any(a.arg == node.id for a in named)
 
 
 def _is_literal(safe: frozenset[str]) -> bool:

@@ -30,7 +30,7 @@ NOT_SECRET_NAME = re.compile(
     r"param|label|env|type|prefix|"
     r"regex|pattern|format|length|len|help|text|message|msg|error|prompt|placeholder|template|view|"
     r"form|input|"
-    r"column|endpoint|scope|algorithm|alg)$|cookie_?(name|path|domain|samesite))"
+    r"column|endpoint|scope|algorithm|alg|status|state)$|cookie_?(name|path|domain|samesite))"
 )
 CHECKSUM_NAME = re.compile(
     r"(?i)(etag|checksum|cache|fingerprint|dedup|digest_?of|content_?(hash|id|key)|file_?(hash|id|"

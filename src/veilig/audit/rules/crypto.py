@@ -277,7 +277,7 @@ CREDENTIAL = Rule(
     advice="read it from the environment or a secret store, and revoke the one that was published",
     silent="placeholders, names of settings and fields, empty strings",
     fix_id="credential-environment",
-    assigns=(AssignCheck(is_secret_name, hardcoded),),
+    assigns=(AssignCheck(is_secret_name, hardcoded, written=True),),
     # veilig: ignore[CWE-798] reason=the example by which this rule is tested, no credential
     bad="DB_PASSWORD = 'hunter2!x9'\n",
     good="import os\nDB_PASSWORD = os.environ['DB_PASSWORD']\n",

@@ -45,6 +45,7 @@ class AssignCheck:
     names: Callable[[str], bool]  # asked once per name: most names are of no interest to any rule
     when: Callable[[Frame, str, Value], bool]
     confidence: Confidence = Confidence.CERTAIN
+    written: bool = False  # the value must stand in the source, not come in as an argument, as from a test
 
 
 @dataclass(frozen=True, slots=True)
