@@ -91,8 +91,8 @@ def test_the_planner_without_a_model_works_from_outside_and_installed_inside(tmp
     config = {"agents": agents, "tasks": tasks, "environment": ENVIRONMENT, "artifacts": ["/app"]}
     found = harbor(tmp_path, {**config, "n_concurrent_trials": 1})
     assert set(found) == {"veilig", "veilig-installed"}
-    assert reward(found["veilig"]) == 1.0
-    # The one inside needs a second wall in the first, where it cannot test: it must end, and say so.
+    # The one inside has a second wall in the first: Landlock alone, behind which it reads, tests and mends.
+    assert {name: reward(told) for name, told in found.items()} == {"veilig": 1.0, "veilig-installed": 1.0}
     for told in found.values():
         steps = trajectory(told)["steps"]
         assert {step.get("llm_call_count") for step in steps if step["source"] == "agent"} == {0}

@@ -174,6 +174,7 @@ def _embedded(given: argparse.Namespace, task: str) -> int:
 
         return explain.run(given, meant.command, bisect=meant.bisect)
     given.only, given.explain, given.markdown, given.fleet = meant.only, True, None, None
+    given.database, given.store, given.priority, given.detach, given.git_token = None, "", 0, False, ""
     return fix.run(given)
 
 
