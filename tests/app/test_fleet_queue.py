@@ -197,7 +197,9 @@ def test_a_trial_of_a_suite_is_made_by_a_worker_and_its_result_fetched(url: str,
     suite = find_suite("terminal-mini")
     words = ("--agent", "none", "--task", suite.tasks[0].name, "--database", url, "--json")
     [session] = veilig("queue", "eval", suite.name, *words).json["sessions"]
-    ended = veilig("worker", "--database", url, "--store", store, "--kinds", "trial", "--drain")
+    place = str(tmp_path / "ledger.db")
+    words = ("--database", url, "--store", store, "--kinds", "trial", "--drain")
+    ended = veilig("worker", *words, VEILIG_LEDGER=place)
     assert ended.code == 0, ended.err
     [one] = fleet.jobs(url)
     assert (one.session, one.state, one.kind) == (session, State.DONE, "trial"), one
