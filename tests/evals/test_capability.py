@@ -101,7 +101,7 @@ async def test_a_model_is_unreachable_until_somebody_signs_and_again_once_it_is_
         signed = signatures(ledger)[("strong", "high")]
         assert (signed.level, signed.report) == ("high", digest_of(report))
         broken = try_all(None)  # a gateway without its monitor
-        passed, why = tried(ledger, rules, broken)
+        passed, why = tried(signatures(ledger), rules, broken)
         assert not passed and "monitor" in why
     await withdraw("strong", "high", "a new finding", where)
     assert "nobody signed" in check("strong", "high", where)[0][0]
