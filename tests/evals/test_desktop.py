@@ -202,6 +202,18 @@ async def test_a_model_solves_tasks_by_clicks_and_keys_alone_and_says_what_canno
     assert trials["set-the-volume"].ending is Ending.RESOLVED, trials
 
 
+@NEEDS_DESKTOP
+@pytest.mark.long
+@pytest.mark.parametrize("name", [task.name for task in find_suite("desktop-mini").tasks])
+async def test_a_model_solves_every_task_by_the_clicks_and_keys_of_its_solution(tmp_path: Path, name: str):
+    (task,) = find_suite("desktop-mini", (name,)).tasks
+    steps = json.loads((task.solution / "acts.json").read_text())
+    possible = steps != [{"do": "fail"}]
+    with replay(Patient(*(steps if possible else []), end="as asked", possible=possible)) as server:
+        (trial,) = (await tried(tmp_path, "embedded", name, model="scripted", url=server.url)).values()
+    assert trial.ending is Ending.RESOLVED, trial
+
+
 class Breaks:
     """Ends the desktop, so that nobody can judge."""
 

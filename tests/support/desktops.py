@@ -32,7 +32,8 @@ def _words(text: str) -> str:
 class Patient:
     """A scripted model at a desktop: it does each step once what it looks for is shown, and looks until then.
 
-    A step is the arguments of `desktop`, with `on` for a place: what a line of the look begins with.
+    A step is the arguments of `desktop`, with `on` for a place: what a line of the look begins with. `shows`
+    and `gone` only wait, so that the steps of a suite's own solutions are steps here, too.
     """
 
     def __init__(self, *steps: dict[str, Any], end: str = "done", possible: bool = True) -> None:
@@ -42,16 +43,34 @@ class Patient:
 
     def __call__(self, request: Request) -> Answer | str:
         self.told = [_words(text) for _, text in request.results]
+        while self._steps and self._waited_for(self._steps[0]):
+            self._steps.pop(0)
         if not self._steps:
             return call("finish", **self._end)
         step = dict(self._steps[0])
         wanted = step.pop("on", "")
-        if wanted:
-            last = self.told[-1] if self.told else ""
-            found = re.search(rf"^ *{re.escape(wanted)}.*@(\d+),(\d+)", last, re.MULTILINE)
+        if wanted or "do" not in step:
+            found = self._place(wanted) if wanted else None
             if not found:  # a wait between two looks: the same call again and again would end the session
                 look, wait = Call("look", {"picture": "picture" in step}), Call("desktop", {"do": "wait"})
                 return Answer(calls=(wait, look) if self.told else (look,))
-            step |= {"x": int(found.group(1)), "y": int(found.group(2))}
+            step |= {"x": found[0], "y": found[1]}
         self._steps.pop(0)
         return call("desktop", **{name: value for name, value in step.items() if name != "picture"})
+
+    def _waited_for(self, step: dict[str, Any]) -> bool:
+        """Whether a step that only waits has come true in the last look."""
+        if "gone" in step:
+            return bool(self.told) and not self._place(step["gone"])
+        return "shows" in step and bool(self._place(step["shows"]))
+
+    def _place(self, line: str) -> tuple[int, int] | None:
+        """The middle of what this line of the last look tells of: a part of a window, or a window."""
+        last = self.told[-1] if self.told else ""
+        where = r"(?:@(\d+),(\d+)| (\d+)x(\d+) at (-?\d+),(-?\d+))"
+        found = re.search(rf"^ *(?={re.escape(line)}).*{where}", last, re.MULTILINE)
+        if found is None:
+            return None
+        if found[1] is not None:
+            return int(found[1]), int(found[2])
+        return int(found[5]) + int(found[3]) // 2, int(found[6]) + int(found[4]) // 2
