@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import threading
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
@@ -87,7 +88,7 @@ class Campaigns:
         try:
             text = gzip.decompress(self._report(key).read_bytes()).decode("utf-8", "surrogatepass")
             return cast("dict[str, Any]", json.loads(text))
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, zlib.error):
             return None
 
     def _report(self, key: str) -> Path:
@@ -129,13 +130,15 @@ class Campaign:
     def scan(self) -> Iterator[Result]:
         """Every result so far, in the order in which they came; what follows later goes for its label.
 
-        A line that a crash cut off is not there: its repository is done again.
+        A line that a crash cut off is not there: its repository is done again. Raises UsageError.
         """
         self._places.clear()
         try:
             file = self._results.open("rb")
-        except OSError:
+        except FileNotFoundError:
             return
+        except OSError as error:
+            raise UsageError(f"cannot read {self._results}", why=error.strerror or str(error)) from error
         with file:
             at = 0
             for line in file:
