@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PARTS = ("veilig", "check", "pyproject.toml", "requirements.lock", "README.md", "LICENSE", "NOTICE")
 START_MS_MAX = 50  # later starts over the environment's own script
+# whoever tests us may have made our environment with more packages than a first start has
+CALM = {name: value for name, value in os.environ.items() if name != "VEILIG_BOOTSTRAP"}
 PROGRAM = 'import sys\n\n\ndef main() -> None:\n    print("started", sys.argv[1:])\n'
 
 
@@ -22,7 +24,7 @@ def start(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(script), *words],
-        env=os.environ | {"VEILIG_PYTHON": sys.executable} if env is None else env,
+        env=CALM | {"VEILIG_PYTHON": sys.executable} if env is None else env,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
