@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -118,6 +119,13 @@ def test_nothing_that_acts_on_a_screen_is_ever_shown(text: str) -> None:
     assert rendered(rendered(text)) == rendered(text)
 
 
+def test_a_word_made_to_be_searched_for_ever_is_shown_at_once() -> None:
+    begun_s = process_time()
+    for word in ("Aaa" + "A" * 400 + "+", "a1" * 200 + "/+", "_" * 500):
+        shown(f"see {word} there", Role.VIEWER)
+    assert process_time() - begun_s < 10, "each further letter doubles it"
+
+
 @given(st.text(max_size=200), st.sampled_from(list(Role)))
 def test_showing_again_changes_nothing(text: str, role: Role) -> None:
     once = shown(text, role)
@@ -141,8 +149,12 @@ def test_an_export_is_made_of_views_and_runs_no_script(form: str) -> None:
         assert b"default-src 'none'" in data
 
 
-# Where a ledger event's body may be read on its way out: these make views of it, or decide with it.
-MAY_READ_BODIES = {"collab/view.py", "collab/room.py", "collab/board.py", "app/serving_look.py"}
+# Where a ledger event's body may be read on its way out: these make views of it, or decide with it. What
+# `moment` and `serving_diff` make of it is a diff, and leaves by `shown`, line by line.
+MAY_READ_BODIES = {
+    *("collab/view.py", "collab/room.py", "collab/board.py", "collab/moment.py"),
+    *("app/serving_look.py", "app/serving_diff.py"),
+}
 
 
 def test_no_other_module_on_the_way_out_reads_an_events_body() -> None:

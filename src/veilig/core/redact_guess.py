@@ -20,9 +20,8 @@ _WORD = re.compile(r"(?<![A-Za-z0-9+/_=\-‹:.])[A-Za-z0-9+/_\-]{20,512}={0,2}(?
 _HEX = re.compile(
     r"(?:0x)?[0-9a-fA-F\-]+\Z", re.ASCII
 )  # digests, commits, UUIDs: no credential, nearly always
-_WORDS = re.compile(
-    r"(?:[A-Z]?[a-z]{2,}|[A-Z]{2,}|\d{1,4})(?:[_\-/]?(?:[A-Z]?[a-z]{1,}|[A-Z]+|\d{1,4}))*\Z", re.ASCII
-)
+# one way to read each character: what anybody may write must not make a search go through all others
+_WORDS = re.compile(r"(?:[A-Z]?[a-z]{2}|[A-Z]{2}|\d)(?:[_\-/]?[A-Za-z0-9])*\Z", re.ASCII)
 
 
 def guesses(text: str) -> list[Span]:
