@@ -125,6 +125,7 @@ def killed_after(argv: list[str], environment: dict[str, str], events: int) -> b
         return False
 
 
+@pytest.mark.long
 def test_a_fix_killed_three_times_is_finished_by_resume(shop: Path, environment: dict[str, str]) -> None:
     home = Path(environment["VEILIG_HOME"])
     before = texts(shop)

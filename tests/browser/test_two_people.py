@@ -272,7 +272,7 @@ def _heals(ann: Window, url: str, fleet: Fleet) -> None:
     page.goto(url)
     page.get_by_role("button", name="New session").click()
     page.get_by_role("radio", name="Heal").check()
-    assert page.get_by_label("Services file on the server").input_value() == str(fleet.file)
+    until(lambda: page.get_by_label("Services file on the server").input_value() == str(fleet.file), 60)
     assert serious(ann) == []
     page.get_by_role("button", name="Start").click()
     page.locator(".l-live").wait_for()

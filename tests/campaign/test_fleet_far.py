@@ -75,6 +75,7 @@ def record(name: str, package: str, fixed: str) -> dict[str, Any]:
     return {"id": name, "modified": "2026-11-22T00:00:00Z", "summary": "x", "affected": affected}
 
 
+@pytest.mark.long
 def test_patches_come_back_and_a_campaign_that_is_stopped_goes_on(crew: Crew) -> None:
     at = Terminal(crew.folder)
     for name in ("deep/one", "two"):

@@ -215,7 +215,7 @@ BUGS: dict[str, tuple[str, str, str]] = {
     ),
 }
 QUICK = ("off_by_one", "behind_a_decorator", "default_argument")
-CHECKED = ("method_with_super", "missing_await", "endless_loop", "unittest_subtests")  # the others: `-m long`
+CHECKED = ("method_with_super", "missing_await")  # the others: `-m long`
 
 
 def _marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
