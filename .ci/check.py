@@ -43,8 +43,8 @@ TESTS_FAILED = 1  # pytest's exit code when the run was whole and tests failed
 ALONE_MAX = 3  # more failures than that are no accident of a busy machine
 STRICT = tuple(
     f"tests/{one}"
-    for one in ("app/test_fleet_outages", "app/test_fleet_stops", "app/test_fleet_workers", "conformance/",
-                "core/", "faults/", "heal/", "monitor/", "stores/")
+    for one in ("app/test_fleet_outages", "app/test_fleet_stops", "conformance/", "core/", "faults/",
+                "heal/", "monitor/", "stores/")
 )  # fmt: skip
 CODE = ("src", "tests", "bench", ".ci", "docs/generate.py")
 

@@ -45,6 +45,7 @@ def test_a_crash_is_healed_once_told_and_the_bystander_left_alone(town: Town) ->
     until(lambda: "well  after" in town.text(), 60)
     assert len(town.fleet.starts("worker-1")) == 2
     assert len(town.fleet.starts("web")) == 1
+    until(lambda: not town.veilig("incidents", "list", "--json").json[0]["open"], 60)
     healer.send_signal(signal.SIGTERM)
     assert healer.wait(30) == 0
     assert town.fleet.answers("worker-1")  # it outlives its healer

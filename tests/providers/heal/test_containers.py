@@ -43,7 +43,7 @@ class World:
 
     async def seen(self, name: str, run: Run):
         """What is seen once it is in this state."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while (now := (await self.substrate.look([self.service(name)]))[0]).run is not run:
                 await asyncio.sleep(0.05)
         return now
@@ -140,7 +140,7 @@ async def test_a_stop_that_ends_in_a_kill_is_held_because_it_was_seen(world: Wor
     world.engine.run("one", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
     await world.seen("one", Run.RUNNING)
     stop = asyncio.create_task(asyncio.to_thread(world.engine.podman, "stop", "-t", "2", "one"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not (seen := (await world.substrate.look([world.service("one")]))[0]).held_by:
             await asyncio.sleep(0.05)
     assert seen.run is Run.RUNNING
