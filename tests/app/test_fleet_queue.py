@@ -80,6 +80,23 @@ async def test_a_rate_gives_each_session_the_next_free_moment(url: str) -> None:
         assert (await need(desk, me)).session == "three"
 
 
+async def test_a_session_whose_giving_nobody_heard_of_is_given_again(server: Server, url: str) -> None:
+    async with Desk.open(url) as desk:
+        await desk.put([Entry("lost", "audit", {}), Entry("held", "audit", {})])
+        me = await desk.register()
+        queues = await desk.rows("SELECT DISTINCT queue_name FROM procrastinate_jobs")
+        assert await desk.app.job_manager.fetch_job([row[0] for row in queues], me)  # the answer is lost
+        held = await need(desk, me)
+        assert await desk.rescue() == 0, "it may be on its way"
+        server.cluster.sql(
+            "UPDATE veilig_fleet.procrastinate_events SET at = at - interval '16 s' WHERE type = 'started'",
+            database=url.rpartition("/")[2],
+        )
+        assert await desk.rescue() == 1, "the other one has its lease"
+        again = await need(desk, me)
+    assert {held.session, again.session} == {"lost", "held"}
+
+
 async def test_whoever_lost_the_lease_can_tell_keep_and_renew_nothing(server: Server, url: str) -> None:
     database = url.rpartition("/")[2]
     async with Desk.open(url) as desk:

@@ -75,11 +75,15 @@ WHERE q.kind = ANY(%(kinds)s) AND q.version <= %(version)s
 """
 
 # One statement under row locks: what another worker has just taken over is not taken from it again.
+# Of dead workers, and of living ones that never heard that they were given it: the server restarted then.
 RESCUE: Final = """
 WITH dead AS (
     SELECT j.id FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
     WHERE j.status = 'doing'
-      AND (w.id IS NULL OR w.last_heartbeat < now() - %(silent_s)s * interval '1 second')
+      AND (w.id IS NULL OR w.last_heartbeat < now() - %(silent_s)s * interval '1 second'
+        OR (NOT EXISTS (SELECT FROM fleet_session s WHERE s.session = j.args->>'session' AND s.until >= now())
+            AND NOT EXISTS (SELECT FROM procrastinate_events e WHERE e.job_id = j.id AND e.type = 'started'
+                            AND e.at >= now() - %(silent_s)s * interval '1 second')))
     FOR UPDATE OF j SKIP LOCKED
 )
 SELECT dead.id, procrastinate_retry_job_v2(dead.id, now(), NULL, NULL, NULL) FROM dead
